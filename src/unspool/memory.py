@@ -1,0 +1,173 @@
+"""A process's memory, wherever its bytes come from.
+
+`Memory` is the one thing that the unwinder knows of a target's bytes. A target
+builds it of regions: bytes of the core where the core holds them, bytes of the
+mapped file where it does not. A region's bytes are fetched when they are first
+read, since a core maps hundreds of files and a walk touches a dozen.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from unspool.cursor import Buffer
+
+    Loader = Callable[[], tuple[Buffer, int, int] | None]
+
+
+class Fault(Exception):
+    """Memory that the target does not hold: `size` bytes wanted at `address`."""
+
+    def __init__(self, address: int, size: int) -> None:
+        super().__init__(address, size)
+        self.address = address
+        self.size = size
+
+    def __str__(self) -> str:
+        return f"0x{self.address:x}"
+
+
+class Window:
+    """Bytes of `[low, high)` as one buffer: address `a` is `buffer[a - base]`."""
+
+    __slots__ = ("base", "buffer", "high", "low")
+
+    def __init__(self, low: int, high: int, buffer: Buffer, base: int) -> None:
+        self.low = low
+        self.high = high
+        self.buffer = buffer
+        self.base = base
+
+
+class Region:
+    """An address range with one origin: `[start, end)`, its protection and its file.
+
+    `load` answers (buffer, offset of `start` in it, bytes available) or None when the
+    bytes cannot be had; it is called once. `path` and `file_offset` name the mapped file.
+    `mapping` is the (start, end) of the mapping that the region is a part of: a mapping
+    that the core holds in part is two regions.
+    """
+
+    __slots__ = (
+        "_window", "end", "executable", "file_offset", "load", "mapping", "path", "start",
+        "writable",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        start: int,
+        end: int,
+        load: Loader | None,
+        *,
+        writable: bool = False,
+        executable: bool = False,
+        path: str = "",
+        file_offset: int = 0,
+        mapping: tuple[int, int] | None = None,
+    ) -> None:
+        self.start = start
+        self.end = end
+        self.load = load
+        self.writable = writable
+        self.executable = executable
+        self.path = path
+        self.file_offset = file_offset
+        self.mapping = mapping or (start, end)
+        self._window: Window | None = None
+
+    def window(self) -> Window | None:
+        """The region's bytes, or None if they cannot be had. May be shorter than the region."""
+        if self._window is None and self.load is not None:
+            loaded = self.load()
+            self.load = None
+            if loaded is not None:
+                buffer, offset, size = loaded
+                size = min(size, self.end - self.start, len(buffer) - offset)
+                if offset >= 0 and size > 0:
+                    self._window = Window(
+                        self.start, self.start + size, buffer, self.start - offset
+                    )
+        return self._window
+
+
+class Memory:
+    """Reads a target's memory. Regions never overlap; the first of two that do wins."""
+
+    def __init__(self, regions: Iterable[Region] = ()) -> None:
+        self.regions: list[Region] = []
+        self._starts: list[int] = []
+        self.set_regions(regions)
+
+    def set_regions(self, regions: Iterable[Region]) -> None:
+        """Takes new regions in order of precedence; parts that an earlier one covers are cut.
+
+        A hostile program header table overlaps itself; keeping the first of each keeps
+        every look-up a bisection.
+        """
+        taken: list[Region] = []
+        previous_end = 0
+        for region in sorted(regions, key=_region_start):
+            if region.start >= previous_end and region.end > region.start:
+                taken.append(region)
+                previous_end = region.end
+            # An overlapping region is dropped whole: its bytes are not trustworthy anyway.
+        self.regions = taken
+        self._starts = [region.start for region in taken]
+
+    def region(self, address: int) -> Region | None:
+        """The region that contains `address`, whether or not its bytes can be had."""
+        index = bisect_right(self._starts, address) - 1
+        if index >= 0:
+            region = self.regions[index]
+            if address < region.end:
+                return region
+        return None
+
+    def window(self, address: int) -> Window | None:
+        """The bytes around `address` as one buffer, or None where there are none."""
+        region = self.region(address)
+        window = region.window() if region else None
+        return window if window and window.low <= address < window.high else None
+
+    def read(self, address: int, size: int) -> bytes:
+        """Exactly `size` bytes at `address`, across regions. Raises `Fault`."""
+        window = self.window(address)
+        if window is None or size < 0:
+            raise Fault(address, size)
+        if address + size <= window.high:
+            start = address - window.base
+            return bytes(window.buffer[start : start + size])
+        head = window.high - address
+        start = address - window.base
+        return bytes(window.buffer[start : start + head]) + self.read(window.high, size - head)
+
+    def read_available(self, address: int, size: int) -> bytes:
+        """As many of `size` bytes at `address` as there are without a gap; maybe none."""
+        parts = []
+        while size > 0:
+            window = self.window(address)
+            if window is None:
+                break
+            part = min(size, window.high - address)
+            start = address - window.base
+            parts.append(bytes(window.buffer[start : start + part]))
+            address += part
+            size -= part
+        return b"".join(parts)
+
+    def read_uint(self, address: int, size: int) -> int:
+        """A little-endian unsigned integer of `size` bytes. Raises `Fault`."""
+        return int.from_bytes(self.read(address, size), "little")
+
+    def is_executable(self, address: int) -> bool:
+        """Whether `address` is mapped executable, even if its bytes are not held."""
+        region = self.region(address)
+        return region is not None and region.executable
+
+
+def _region_start(region: Region) -> int:
+    return region.start
