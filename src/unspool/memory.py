@@ -141,9 +141,10 @@ class Memory:
         if address + size <= window.high:
             start = address - window.base
             return bytes(window.buffer[start : start + size])
-        head = window.high - address
-        start = address - window.base
-        return bytes(window.buffer[start : start + head]) + self.read(window.high, size - head)
+        data = self.read_available(address, size)
+        if len(data) < size:
+            raise Fault(address + len(data), size - len(data))
+        return data
 
     def read_available(self, address: int, size: int) -> bytes:
         """As many of `size` bytes at `address` as there are without a gap; maybe none."""

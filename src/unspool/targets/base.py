@@ -1,0 +1,73 @@
+"""What every target gives: facts, threads, an address space, and what is missing of it."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import TracebackType
+
+    from unspool.arch.base import Arch
+    from unspool.formats.elf import Elf
+    from unspool.model import Crash, Finding, Module, TargetInfo, Thread
+    from unspool.space import AddressSpace
+
+
+class Options:
+    """Where a target looks for files, as the user said.
+
+    `executable` is the crashed program's file; `symbols` are directories (or files) with
+    executables, libraries and debug files; `sysroot` is a directory that holds the target's
+    file system. `progress` is called with the number of bytes done, from time to time.
+    """
+
+    __slots__ = ("executable", "progress", "symbols", "sysroot")
+
+    def __init__(
+        self,
+        *,
+        executable: str | None = None,
+        symbols: Sequence[str] = (),
+        sysroot: str | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> None:
+        self.executable = executable
+        self.symbols = tuple(symbols)
+        self.sysroot = sysroot
+        self.progress = progress
+
+
+class Target:
+    """A process to examine. Use as a context manager, or call `close`."""
+
+    info: TargetInfo
+    arch: Arch
+    space: AddressSpace
+    threads: list[Thread]
+    crash: Crash | None
+    findings: list[Finding]
+    options: Options
+
+    @property
+    def modules(self) -> list[Module]:
+        """Images mapped in the process, by address."""
+        return self.space.modules
+
+    def elf(self, module: Module) -> Elf | None:
+        """The module's ELF: of its verified file, else of its memory; None if of neither."""
+        image = self.space.image(module)
+        return image.elf if image else None
+
+    def close(self) -> None:
+        """Releases files and memory. The target's data cannot be read any more."""
+
+    def __enter__(self) -> Target:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
