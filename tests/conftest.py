@@ -1,0 +1,43 @@
+"""What all tests share: how much the property tests do, and where outside material lies."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+_COMMON = {
+    "deadline": None,  # a shared machine pauses; time is bounded where it is the subject
+    "suppress_health_check": [HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+}
+# A test run is the same every time; `make fuzz` looks for what is new.
+settings.register_profile("test", derandomize=True, database=None, max_examples=100, **_COMMON)  # type: ignore[arg-type]
+settings.register_profile("fuzz", max_examples=20_000, **_COMMON)  # type: ignore[arg-type]
+settings.load_profile(os.environ.get("UNSPOOL_HYPOTHESIS", "test"))
+
+Tool = Callable[..., str]
+
+
+@pytest.fixture(scope="session")
+def tool() -> Tool:
+    """Runs another program for its standard output; skips the test where it is not installed."""
+
+    def run(*command: str | Path) -> str:
+        name = str(command[0])
+        if shutil.which(name) is None:
+            pytest.skip(f"{name} is not installed")
+        result = subprocess.run(
+            [str(part) for part in command],
+            capture_output=True,
+            timeout=120,
+            check=False,
+            env={**os.environ, "LC_ALL": "C", "DEBUGINFOD_URLS": ""},
+        )
+        return result.stdout.decode("utf-8", "replace")
+
+    return run
