@@ -20,7 +20,12 @@ settings.register_profile("test", derandomize=True, database=None, max_examples=
 settings.register_profile("fuzz", max_examples=20_000, **_COMMON)  # type: ignore[arg-type]
 settings.load_profile(os.environ.get("UNSPOOL_HYPOTHESIS", "test"))
 
+ROOT = Path(__file__).parents[1]
+# Real dumps of public test suites, kept beside the repository; nothing depends on them alone.
+CORPUS = Path(os.environ.get("UNSPOOL_CORPUS", ROOT.parent / "shared" / "corpus"))
+
 Tool = Callable[..., str]
+Corpus = Callable[[str], bytes]
 
 
 @pytest.fixture(scope="session")
@@ -41,3 +46,19 @@ def tool() -> Tool:
         return result.stdout.decode("utf-8", "replace")
 
     return run
+
+
+@pytest.fixture(scope="session")
+def corpus() -> Corpus:
+    """Reads a file of the corpus, decompressed; skips the test where it is absent."""
+    zstandard = pytest.importorskip("zstandard")
+
+    def read(name: str) -> bytes:
+        path = CORPUS / f"{name}.zst"
+        if not path.is_file():
+            pytest.skip(f"no corpus file {name} (set UNSPOOL_CORPUS)")
+        with path.open("rb") as stream:
+            data: bytes = zstandard.ZstdDecompressor().stream_reader(stream).read()
+        return data
+
+    return read
