@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class Record:
     """Base of the model's classes: comparison and a readable `repr` from `__slots__`."""
 
-    __slots__ = ()
+    __slots__: tuple[str, ...] = ()
 
     def _values(self) -> list[object]:
         return [getattr(self, name) for name in self.__slots__]
@@ -129,9 +129,12 @@ class Thread(Record):
 
 
 class Crash(Record):
-    """The signal that ended the process. `address` is the fault address if it has one."""
+    """The signal that ended the process. `address` is the fault address if it has one.
 
-    __slots__ = ("address", "code", "number", "signal", "thread_index")
+    `sender_pid` is who sent it, for codes that have a sender (kill, tgkill, sigqueue).
+    """
+
+    __slots__ = ("address", "code", "number", "sender_pid", "signal", "thread_index")
 
     def __init__(
         self,
@@ -140,7 +143,9 @@ class Crash(Record):
         code: int | None = None,
         address: int | None = None,
         thread_index: int | None = None,
+        sender_pid: int | None = None,
     ) -> None:
+        self.sender_pid = sender_pid
         self.signal = signal
         self.number = number
         self.code = code
