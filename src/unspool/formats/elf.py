@@ -107,6 +107,12 @@ class Elf:
         "phoff", "shentsize", "shnum", "shoff", "shstrndx", "size", "type",
     )  # fmt: skip
 
+    type: int
+    machine: int
+    entry: int
+    phoff: int
+    phnum: int
+
     def __init__(self, buffer: Buffer) -> None:
         self.buffer = buffer
         self.size = len(buffer)
@@ -141,8 +147,8 @@ class Elf:
             return self.phnum
         shdr = _SHDR[self.elf_class]
         if not 0 < self.shoff <= self.size - shdr.size:
-            return self.phnum
-        return min(shdr.unpack_from(self.buffer, self.shoff)[7], _MAX_SEGMENTS)
+            return PN_XNUM
+        return min(int(shdr.unpack_from(self.buffer, self.shoff)[7]), _MAX_SEGMENTS)
 
     def program_headers(self) -> list[ProgramHeader]:
         """All program headers that lie inside the buffer; a cut table gives those before."""
@@ -186,7 +192,8 @@ class Elf:
             offset, size = rows[names_index][4:6]
             names = bytes(self.buffer[offset : offset + min(size, 1 << 24)])
         return [
-            Section(_name_at(names, row[0]), row[1], row[2], *row[3:7], row[9]) for row in rows
+            Section(_name_at(names, name), type_, flags, address, offset, size, link, entry_size)
+            for name, type_, flags, address, offset, size, link, _info, _align, entry_size in rows
         ]
 
     def section(self, name: str) -> Section | None:
@@ -215,7 +222,8 @@ class Elf:
 
     def notes(self) -> Iterator[Note]:
         """The notes of all PT_NOTE segments, or of note sections if there are no segments."""
-        ranges = [(p.offset, p.filesz, p.align) for p in self.program_headers() if p.type == PT_NOTE]
+        headers = self.program_headers()
+        ranges = [(p.offset, p.filesz, p.align) for p in headers if p.type == PT_NOTE]
         if not ranges:
             ranges = [(s.offset, s.size, 4) for s in self.sections() if s.type == SHT_NOTE]
         for offset, size, align in ranges:
@@ -299,6 +307,8 @@ def _decompress_section(data: bytes, elf_class: int, name: str) -> bytes:
     kind, size = fields[0], fields[2] if elf_class == 2 else fields[1]
     if size > _MAX_DECOMPRESSED:
         raise FormatError(f"section {name}", f"claims to decompress to {size} bytes")
+    if size == 0:
+        return b""  # to zlib, a limit of 0 is no limit
     body = data[header.size :]
     if kind == 1:
         import zlib
