@@ -118,6 +118,12 @@ class Memory:
         self.regions = taken
         self._starts = [region.start for region in taken]
 
+    def add_missing(self, regions: Iterable[Region]) -> None:
+        """Adds regions where there is nothing yet."""
+        added = [region for region in regions if self.region(region.start) is None]
+        if added:
+            self.set_regions([*self.regions, *added])
+
     def region(self, address: int) -> Region | None:
         """The region that contains `address`, whether or not its bytes can be had."""
         index = bisect_right(self._starts, address) - 1

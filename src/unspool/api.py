@@ -1,0 +1,116 @@
+"""The façade: open a target, unwind it. Read this first.
+
+    import unspool
+    with unspool.open("core.1234") as target:
+        report = unspool.unwind(target)
+"""
+
+from __future__ import annotations
+
+from unspool.errors import InputError, UsageError
+from unspool.model import Report, Stack
+from unspool.targets.base import Options, Target
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from unspool.model import Thread
+
+
+def open(
+    source: str | int,
+    *,
+    executable: str | None = None,
+    symbols: Sequence[str] = (),
+    sysroot: str | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Target:
+    """Opens a core (a path, or "-" for standard input) or a process (its id).
+
+    What the source is, is told by its content. `executable` is the crashed program where it
+    is not where the core says; `symbols` are directories or files with programs, libraries
+    and debug files; `sysroot` is a copy of the target's file system. `progress` is called
+    with a number of bytes from time to time while a compressed core is read.
+
+    Raises `InputError` if the source cannot be read, with a hint what to try.
+    """
+    options = Options(executable=executable, symbols=symbols, sysroot=sysroot, progress=progress)
+    if isinstance(source, int):
+        from unspool.targets.live import open_live
+
+        return open_live(source, options)
+    from unspool.targets.source import open_source
+
+    opened = open_source(source, progress)
+    kind = opened.kind
+    if kind == "elf":
+        from unspool.targets.core import CoreTarget
+
+        try:
+            return CoreTarget(opened, options)
+        except BaseException:
+            opened.close()
+            raise
+    opened.close()
+    raise InputError(f"{source}: {_KINDS.get(kind, 'neither a core nor anything else known')}", _TRY)
+
+
+_TRY = "give an ELF core, plain or compressed, or the id of a process"
+_KINDS = {
+    "minidump": "a minidump, which this version does not read",
+    "text": "a text file, not a core",
+    "json": "a JSON file, not a core",
+}
+
+
+def unwind(
+    target: Target,
+    *,
+    threads: str | int = "all",
+    max_frames: int = 0,
+    explain: bool = False,
+    symbols: bool = True,
+) -> Report:
+    """Walks the target's threads and names their frames.
+
+    `threads` is "all", "crashed", a thread id, or an index as "#3". `max_frames` of 0 is all
+    frames. `explain` keeps for every frame what was tried to find its caller. Without
+    `symbols` frames have addresses and modules alone.
+
+    Raises `UsageError` if there is no such thread; never for what the target holds.
+    """
+    from unspool.unwind.strategies.order import default_stepper
+    from unspool.unwind.walk import walk
+
+    stepper = default_stepper(target.space)
+    stacks: list[Stack] = [
+        walk(stepper, thread, max_frames, explain) for thread in select_threads(target, threads)
+    ]
+    report = Report(
+        target.info, target.modules, stacks, crash=target.crash, findings=target.findings
+    )
+    from unspool.symbols.symbolicate import locate, symbolicate
+
+    return symbolicate(report, target.elf, target.options) if symbols else locate(report)
+
+
+def select_threads(target: Target, wanted: str | int) -> list[Thread]:
+    """The threads that `--thread` means. A number is a thread id if there is one, else an index."""
+    text = str(wanted)
+    if text == "all":
+        return target.threads
+    if text == "crashed":
+        found = [thread for thread in target.threads if thread.crashed]
+        if not found:
+            raise UsageError("no thread of this target crashed", "try --thread all")
+        return found
+    number = text.removeprefix("#")
+    if not number.isdecimal():
+        raise UsageError(f"--thread {text}: no thread", "give a thread id, #INDEX, crashed or all")
+    value = int(number)
+    by_tid = [thread for thread in target.threads if thread.tid == value and text == number]
+    found = by_tid or [thread for thread in target.threads if thread.index == value]
+    if not found:
+        raise UsageError(f"no thread {text} in this target", "unspool lists all without --thread")
+    return found

@@ -1,0 +1,230 @@
+"""An ELF core as a target: threads, memory, modules, the crash."""
+
+from __future__ import annotations
+
+from unspool import arch as architectures
+from unspool.errors import FormatError, InputError
+from unspool.formats import notes
+from unspool.formats.elf import ET_CORE, ET_DYN, ET_EXEC, PT_LOAD, Elf
+from unspool.memory import Memory, Region
+from unspool.model import Crash, Finding, TargetInfo, Thread
+from unspool.space import AddressSpace
+from unspool.targets.base import Options, Target
+from unspool.targets.core_modules import CoreModules
+from unspool.targets.signals import signal_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from unspool.arch.base import Arch
+    from unspool.cursor import Buffer
+    from unspool.formats.elf import ProgramHeader
+    from unspool.targets.source import Source
+
+_MAX_THREADS = 1_000_000
+
+# Signals that stop a process but crash nothing: a core with one of these was made of a
+# process that ran (gcore leaves SIGSTOP or SIGTRAP behind from its own attaching).
+_NO_CRASH = {0, 5, 18, 19, 20}
+
+
+_FAULTS = {4, 5, 7, 8, 11}
+
+
+class CoreNotes:
+    """The notes of a core, decoded."""
+
+    def __init__(self, elf: Elf, arch: Arch) -> None:
+        self.statuses: list[notes.PrStatusNote] = []
+        self.info: tuple[int, str, str] | None = None
+        self.siginfo: tuple[int, int, int | None] | None = None
+        self.auxv: dict[int, int] = {}
+        self.files: list[notes.FileMapping] = []
+        self.code_mask: int | None = None
+        self._read(elf, arch)
+
+    def _read(self, elf: Elf, arch: Arch) -> None:
+        for note in elf.notes():
+            if note.name not in (b"CORE", b"LINUX"):
+                continue
+            data = bytes(elf.buffer[note.offset : note.offset + note.size])
+            if note.type == notes.NT_PRSTATUS and len(self.statuses) < _MAX_THREADS:
+                status = notes.parse_prstatus(arch, data)
+                if status is not None:
+                    self.statuses.append(status)
+            elif note.type == notes.NT_PRPSINFO:
+                self.info = notes.parse_prpsinfo(arch, data)
+            elif note.type == notes.NT_SIGINFO and self.siginfo is None:
+                self.siginfo = notes.parse_siginfo(arch, data)
+            elif note.type == notes.NT_AUXV:
+                self.auxv = notes.parse_auxv(arch, data)
+            elif note.type == notes.NT_FILE:
+                self.files = notes.parse_file_note(arch, data)
+            elif note.type == notes.NT_ARM_PAC_MASK and len(data) >= 16:
+                # data mask, instruction mask: bits of an address that hold the code
+                self.code_mask = ~int.from_bytes(data[8:16], "little") & arch.mask
+
+
+class CoreTarget(Target):
+    """An ELF core. Bytes that it does not hold come from the mapped files."""
+
+    def __init__(self, source: Source, options: Options) -> None:
+        self.source = source
+        self.options = options
+        self.findings = []
+        elf = _core_elf(source)
+        arch = architectures.by_machine(elf.machine, elf.elf_class)
+        assert arch is not None
+        self.arch = arch
+        loads = [header for header in elf.program_headers() if header.type == PT_LOAD]
+        self.notes = CoreNotes(elf, arch)
+        held = Memory(_held_region(source.buffer, header) for header in loads)
+        modules = CoreModules(self.notes, held, elf.machine, arch.pointer_size, options)
+        self.core_modules = modules
+        memory = Memory(
+            region for header in loads for region in _regions(source.buffer, header, modules)
+        )
+        memory.add_missing(modules.unlisted_regions(memory))
+        self.threads = _threads(self.notes)
+        self.crash = _crash(self.notes)
+        if self.crash is not None and self.threads:
+            self.threads[0].crashed = True
+        self.space = AddressSpace(
+            arch, memory, modules.modules, modules.image, modules.entry_points()
+        )
+        modules.memory = memory
+        modules.report_to(self.findings)
+        self.info = self._info()
+        self._note_losses(elf, loads)
+
+    def _info(self) -> TargetInfo:
+        info = self.notes.info
+        program = self.core_modules.program
+        return TargetInfo(
+            "core",
+            self.arch.report_name,
+            path=self.source.path,
+            pid=info[0] if info else None,
+            executable=(program.path if program else None) or (info[1] if info else None),
+            command_line=info[2].split(" ") if info and info[2] else None,
+        )
+
+    def _note_losses(self, elf: Elf, loads: list[ProgramHeader]) -> None:
+        """Says what a truncated core has lost."""
+        size = len(self.source.buffer)
+        cut = [header for header in loads if header.offset + header.filesz > size]
+        lost_headers = elf.segment_count() - len(elf.program_headers())
+        if self.source.truncated:
+            self._lose(self.source.truncated, None)
+        if cut or lost_headers > 0:
+            wanted = max((header.offset + header.filesz for header in loads), default=0)
+            self._lose(
+                f"the core is truncated: it has {size:,} of at least {wanted:,} bytes",
+                f"{len(cut) + max(lost_headers, 0)} of {len(loads) + max(lost_headers, 0)} memory "
+                "segments are missing or cut; get the whole file (ulimit -c unlimited, space on "
+                "the disk, systemd's ProcessSizeMax and ExternalSizeMax)",
+            )
+        if not self.threads:
+            self._lose(
+                "the core holds no threads: its notes are missing or cut off",
+                "gcore writes them last, so that a truncated file loses them first",
+            )
+
+    def _lose(self, title: str, detail: str | None) -> None:
+        self.findings.append(Finding("truncated", title, detail=detail, incomplete=True))
+        if hasattr(self, "info"):
+            self.info.truncated = True
+
+    def close(self) -> None:
+        self.source.close()
+
+
+def _core_elf(source: Source) -> Elf:
+    """The core's ELF header, or an `InputError` that says what the file is instead."""
+    try:
+        elf = Elf(source.buffer)
+    except FormatError as error:
+        raise InputError(f"{source.path}: broken ELF file ({error})", "is it a whole core?") from None
+    if elf.type != ET_CORE:
+        what = "an executable or library" if elf.type in (ET_EXEC, ET_DYN) else "an object file"
+        raise InputError(
+            f"{source.path}: {what}, not a core",
+            "give the core, and the program with --executable if it has moved",
+        )
+    if architectures.by_machine(elf.machine, elf.elf_class) is None:
+        name = architectures.machine_name(elf.machine, elf.elf_class)
+        raise InputError(
+            f"{source.path}: core of a {name} process, which is not supported",
+            f"supported are {architectures.SUPPORTED}",
+        )
+    return elf
+
+
+def _held_region(buffer: Buffer, header: ProgramHeader) -> Region:
+    """The part of a segment that the core itself holds."""
+    available = max(0, min(header.filesz, header.memsz, len(buffer) - header.offset))
+    return Region(
+        header.vaddr,
+        header.vaddr + available,
+        lambda: (buffer, header.offset, available),
+        writable=bool(header.flags & 2),
+        executable=bool(header.flags & 1),
+        mapping=(header.vaddr, header.vaddr + header.memsz),
+    )
+
+
+def _regions(buffer: Buffer, header: ProgramHeader, modules: CoreModules) -> list[Region]:
+    """A segment as regions: what the core holds, and what comes from the mapped file."""
+    held = _held_region(buffer, header)
+    regions = [held] if held.end > held.start else []
+    end = header.vaddr + header.memsz
+    start = held.end
+    while start < end:
+        mapping = modules.mapping_at(start)
+        stop = min(end, mapping.end) if mapping else end
+        regions.append(
+            Region(
+                start,
+                stop,
+                modules.loader(mapping, start) if mapping else None,
+                writable=held.writable,
+                executable=held.executable,
+                mapping=held.mapping,
+            )
+        )
+        start = stop
+    return regions
+
+
+def _threads(core: CoreNotes) -> list[Thread]:
+    """Threads in the order of their notes; ids may repeat, the position is the identity."""
+    mask = core.code_mask
+    threads = []
+    for index, status in enumerate(core.statuses):
+        registers = status.registers
+        if registers is not None and mask is not None and len(registers) > 32:
+            registers = [*registers[:32], (registers[32] or 0) & mask, *registers[33:]]
+        threads.append(Thread(index, status.tid, registers))
+    return threads
+
+
+def _crash(core: CoreNotes) -> Crash | None:
+    """The signal of the core's first thread: kernel and gcore write the dumping one first."""
+    if not core.statuses:
+        return None
+    number = core.statuses[0].cursig
+    code = word = None
+    if core.siginfo is not None and (number == 0 or core.siginfo[0] in (number, 0)):
+        number = core.siginfo[0] or number
+        code, word = core.siginfo[1], core.siginfo[2]
+    if number in _NO_CRASH and not (number == 5 and code is not None and code > 0):
+        return None
+    # The word behind the code is a fault address only if the CPU raised the signal; for
+    # one that a process sent it is the sender's pid. A general protection fault (SI_KERNEL,
+    # a non-canonical address) has neither.
+    address = sender = None
+    if code is not None and word is not None:
+        if code <= 0:
+            sender = word & 0xFFFFFFFF
+        elif number in _FAULTS and code != 0x80:
+            address = word
+    return Crash(signal_name(number), number, code, address, 0, sender)

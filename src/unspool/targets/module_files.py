@@ -1,0 +1,156 @@
+"""Finds a module's own file on this machine and makes sure that it is the crashed one.
+
+A wrong file gives wrong frames, so a file is used only if nothing speaks against it: its
+build id, the bytes that the dump holds, and how its segments were mapped.
+"""
+
+from __future__ import annotations
+
+import os
+
+from unspool.formats.elf import ET_CORE, ET_REL, PT_LOAD, Elf
+from unspool.symbols.files import SymbolPaths, open_elf, under_sysroot
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from unspool.formats.notes import FileMapping
+    from unspool.memory import Memory
+    from unspool.targets.base import Options
+
+# Bytes compared in each mapping; enough to notice any rebuild, cheap on every core.
+_COMPARED = 1 << 20
+_DELETED = " (deleted)"
+
+
+class Wanted:
+    """What is known of a module before its file is found.
+
+    `mappings` are the file's mappings, empty if the target does not list any. `entry` is the
+    program's AT_ENTRY, if the module is the program; `dynamic` the address of its dynamic
+    section, if the link map says so. `bias` goes with both, where known.
+    """
+
+    __slots__ = ("bias", "build_id", "dynamic", "entry", "is_program", "machine", "mappings", "path")
+
+    def __init__(
+        self,
+        path: str,
+        machine: int,
+        *,
+        build_id: str | None = None,
+        mappings: Sequence[FileMapping] = (),
+        is_program: bool = False,
+        bias: int | None = None,
+        entry: int | None = None,
+        dynamic: int | None = None,
+    ) -> None:
+        self.path = path
+        self.machine = machine
+        self.build_id = build_id
+        self.mappings = mappings
+        self.is_program = is_program
+        self.bias = bias
+        self.entry = entry
+        self.dynamic = dynamic
+
+
+class Refusal:
+    """A file that was looked at and is not the crashed one, and why."""
+
+    __slots__ = ("path", "why")
+
+    def __init__(self, path: str, why: str) -> None:
+        self.path = path
+        self.why = why
+
+
+class ModuleFiles:
+    """Finds files by build id and path; `dump` is the memory that the dump itself holds."""
+
+    def __init__(self, options: Options, dump: Memory) -> None:
+        self.options = options
+        self.dump = dump
+        self.symbols = SymbolPaths(options.symbols)
+
+    def find(self, wanted: Wanted) -> tuple[str, Elf] | list[Refusal]:
+        """The path and ELF of the module's file, or why every candidate was refused."""
+        refusals = []
+        seen = set()
+        for path in self._candidates(wanted):
+            if path in seen:
+                continue
+            seen.add(path)
+            elf = open_elf(path)
+            if elf is None:
+                continue
+            why = self.objection(wanted, elf)
+            if why is None:
+                return path, elf
+            refusals.append(Refusal(path, why))
+        return refusals
+
+    def _candidates(self, wanted: Wanted) -> Iterator[str]:
+        options = self.options
+        path = wanted.path.removesuffix(_DELETED)
+        if wanted.is_program and options.executable:
+            yield options.executable
+        if options.symbols and wanted.build_id:
+            yield from self.symbols.by_build_id(wanted.build_id)
+        if options.sysroot and path:
+            inside = under_sysroot(options.sysroot, path)
+            if inside:
+                yield inside
+        elif path.startswith("/"):
+            yield path
+        if options.symbols:
+            yield from self.symbols.by_name(os.path.basename(path))
+            if wanted.is_program or not wanted.build_id:
+                # An old or stripped core names nothing: try whatever fits by its shape.
+                yield from self.symbols.all_elfs()
+
+    def objection(self, wanted: Wanted, elf: Elf) -> str | None:
+        """Why `elf` cannot be the module's file, in words; None if nothing speaks against it."""
+        if elf.type in (ET_CORE, ET_REL) or elf.machine != wanted.machine:
+            return "it is for another CPU or no program or library"
+        build_id = elf.build_id()
+        if wanted.build_id:
+            if build_id == wanted.build_id:
+                return None
+            return f"its build id is {build_id or 'missing'}, the crashed one's {wanted.build_id}"
+        return self._objection_by_shape(wanted, elf) or self._objection_by_bytes(wanted, elf)
+
+    def _objection_by_shape(self, wanted: Wanted, elf: Elf) -> str | None:
+        loads = [header for header in elf.program_headers() if header.type == PT_LOAD]
+        if not loads:
+            return "it has nothing to load"
+        if wanted.entry is not None:
+            if (elf.entry - wanted.entry) & 0xFFF or (
+                wanted.bias is not None and elf.entry + wanted.bias != wanted.entry
+            ):
+                return "its entry point is another"
+        if wanted.dynamic is not None and wanted.bias is not None:
+            expected = wanted.dynamic - wanted.bias
+            if all(p.vaddr != expected for p in elf.program_headers() if p.type == 2):
+                return "its dynamic section is elsewhere"
+        for mapping in wanted.mappings:
+            if not any(
+                (load.offset & ~0xFFF) <= mapping.offset < load.offset + load.filesz + 0xFFF
+                for load in loads
+            ):
+                return f"it has no segment at offset 0x{mapping.offset:x}, the crashed one has"
+        return None
+
+    def _objection_by_bytes(self, wanted: Wanted, elf: Elf) -> str | None:
+        """Compares what the dump holds of segments that nobody can have written to."""
+        for mapping in wanted.mappings:
+            region = self.dump.region(mapping.start)
+            if region is None or region.writable:
+                continue
+            size = min(mapping.end - mapping.start, _COMPARED)
+            held = self.dump.read_available(mapping.start, size)
+            there = bytes(elf.buffer[mapping.offset : mapping.offset + len(held)])
+            if there != held[: len(there)]:
+                return f"its bytes at offset 0x{mapping.offset:x} differ from those in the core"
+        return None

@@ -1,0 +1,151 @@
+"""From mapped files to modules: which mappings are one image, and whose.
+
+The result keeps what is needed to find each module's file later: most modules of a big
+process are in no stack, and their files are never opened.
+"""
+
+from __future__ import annotations
+
+import os
+
+from unspool.errors import FormatError
+from unspool.formats.elf import PT_LOAD, Elf
+from unspool.image import Image
+from unspool.model import Module
+from unspool.targets.module_files import Wanted
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from unspool.formats.notes import FileMapping
+    from unspool.memory import Memory
+
+# Program headers and build id lie in the first page or two of an image.
+_HEADERS = 1 << 16
+
+
+class MappedModule:
+    """A module and how to find its file. `headers` is its ELF header as the dump holds it."""
+
+    __slots__ = ("headers", "mappings", "module", "wanted")
+
+    def __init__(
+        self, module: Module, wanted: Wanted, mappings: Sequence[FileMapping], headers: Elf | None
+    ) -> None:
+        self.module = module
+        self.wanted = wanted
+        self.mappings = mappings
+        self.headers = headers
+
+
+def headers_at(memory: Memory, address: int) -> Elf | None:
+    """The ELF headers that lie at an address, as far as the memory is held."""
+    if memory.read_available(address, 4) != b"\x7fELF":
+        return None
+    try:
+        return Elf(memory.read_available(address, _HEADERS))
+    except FormatError:
+        return None
+
+
+def modules_from_mappings(
+    mappings: Sequence[FileMapping],
+    dump: Memory,
+    machine: int,
+    entry: int | None,
+    is_elf: Callable[[Sequence[FileMapping]], bool],
+) -> list[MappedModule]:
+    """The ELF images among a process's file mappings, by address.
+
+    `is_elf` is asked about mappings whose first bytes the dump does not hold.
+    """
+    result: list[MappedModule] = []
+    for group in group_mappings(mappings, dump):
+        first = group[0]
+        headers = headers_at(dump, first.start) if first.offset == 0 else None
+        if headers is None and not is_elf(group):
+            continue  # a font, an archive of locales: mapped, but no code
+        result.append(_mapped_module(len(result), group, headers, machine, entry))
+    return result
+
+
+def group_mappings(
+    mappings: Sequence[FileMapping], dump: Memory
+) -> list[list[FileMapping]]:
+    """Mappings of one image together, in order of address.
+
+    Mappings of one path belong together up to the end of the image by its own program
+    headers: a library can be loaded twice (dlmopen), and a small one maps its file's only
+    page twice, once for code and once for data, so the offset alone tells nothing.
+    """
+    groups: list[list[FileMapping]] = []
+    open_groups: dict[str, tuple[list[FileMapping], int]] = {}
+    for mapping in sorted(mappings, key=_start):
+        known = open_groups.get(mapping.path)
+        if known is not None and (mapping.start < known[1] or mapping.offset):
+            known[0].append(mapping)
+            continue
+        headers = headers_at(dump, mapping.start) if mapping.offset == 0 else None
+        # Without headers in the dump, the next mapping of offset 0 starts another image,
+        # unless it follows at once.
+        end = mapping.start + image_size(headers) if headers else mapping.end + 0x1000
+        group = [mapping]
+        groups.append(group)
+        open_groups[mapping.path] = (group, end)
+    return groups
+
+
+def image_size(elf: Elf) -> int:
+    """The span of an image's segments in memory, from the first one's page on, in bytes."""
+    loads = [header for header in elf.program_headers() if header.type == PT_LOAD]
+    if not loads:
+        return 0
+    low = min(header.vaddr for header in loads) & ~0xFFF
+    return max(header.vaddr + header.memsz for header in loads) - low
+
+
+def _mapped_module(
+    index: int,
+    group: Sequence[FileMapping],
+    headers: Elf | None,
+    machine: int,
+    entry: int | None,
+) -> MappedModule:
+    first = group[0]
+    base = first.start
+    end = max(mapping.end for mapping in group)
+    if headers is not None:
+        end = max(end, base + min(image_size(headers), 1 << 40))
+    build_id = headers.build_id() if headers else None
+    bias = headers.load_bias(base) if headers else None
+    is_program = entry is not None and base <= entry < end
+    path = first.path
+    name = os.path.basename(path.removesuffix(" (deleted)")) or path
+    module = Module(index, name, base, end, path=path, bias=bias, code_id=build_id)
+    wanted = Wanted(
+        path, machine, build_id=build_id, mappings=group, is_program=is_program,
+        bias=bias, entry=entry if is_program else None,
+    )  # fmt: skip
+    return MappedModule(module, wanted, group, headers)
+
+
+def vdso_module(index: int, dump: Memory, base: int) -> tuple[Module, Image] | None:
+    """The kernel's vdso, which is whole in memory; None if the dump does not hold it."""
+    region = dump.region(base)
+    if region is None:
+        return None
+    data = dump.read_available(base, min(region.end - base, 1 << 20))
+    try:
+        elf = Elf(data)
+    except FormatError:
+        return None
+    bias = elf.load_bias(base)
+    module = Module(
+        index, "[vdso]", base, base + len(data), kind="vdso", bias=bias, code_id=elf.build_id()
+    )
+    return module, Image(dump, bias, file=elf)
+
+
+def _start(mapping: FileMapping) -> int:
+    return mapping.start

@@ -1,0 +1,212 @@
+"""Rows: the small, memory-independent rules that every table format decodes to, and the
+one function that applies them.
+
+A row says where the caller's registers are, relative to the CFA. It is looked up by pc
+and cached, so a thousand threads parked in one function cost one look-up.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+
+from unspool.errors import FormatError
+from unspool.memory import Fault
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from unspool.arch.base import Arch, SignalFrame
+    from unspool.memory import Memory, Window
+
+    # register, kind (below), and an offset, a register number or an expression
+    OtherRule = tuple[int, int, int | bytes]
+
+# Kinds of rules besides "saved at CFA + n".
+SAME, UNDEFINED, VALUE_OFFSET, IN_REGISTER, AT_EXPRESSION, VALUE_EXPRESSION = range(6)
+
+# Saved registers further apart than this are read one by one.
+_MAX_SPAN = 1 << 16
+
+
+class Unusable(Exception):
+    """A row that cannot be applied to these registers, and why."""
+
+
+class Row:
+    """How to get from a frame's registers to its caller's.
+
+    The CFA is `cfa_register` + `cfa_offset`, or the value of `cfa_expression`. `saved`
+    lists (register, offset from the CFA). `other` holds every further rule. The caller's
+    stack pointer is the CFA unless a rule says otherwise; its pc is `ra_column` of the
+    caller's registers. `root` marks a function that has no caller; `signal` the frame that
+    a signal handler returns to, whose caller's pc is exact.
+    """
+
+    __slots__ = (
+        "_fields", "_low", "_span", "_unpack", "cfa_expression", "cfa_offset", "cfa_register",
+        "other", "ra_column", "root", "saved", "signal", "strategy", "trust",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        strategy: str,
+        trust: str,
+        arch: Arch,
+        cfa_register: int,
+        cfa_offset: int,
+        saved: Iterable[tuple[int, int]],
+        *,
+        ra_column: int | None = None,
+        cfa_expression: bytes | None = None,
+        other: Sequence[OtherRule] = (),
+        root: bool = False,
+        signal: SignalFrame | None = None,
+    ) -> None:
+        self.strategy = strategy
+        self.trust = trust
+        self.cfa_register = cfa_register
+        self.cfa_offset = cfa_offset
+        self.saved = sorted(saved, key=_offset)
+        self.ra_column = arch.ra_column if ra_column is None else ra_column
+        self.cfa_expression = cfa_expression
+        self.other = tuple(other)
+        self.root = root
+        self.signal = signal
+        self._compile(arch.pointer_size)
+
+    def _compile(self, word: int) -> None:
+        """Makes one unpack call of all saved registers, pads between them included."""
+        self._unpack = None
+        self._fields: tuple[int, ...] = ()
+        self._low = self._span = 0
+        if self.cfa_expression is not None or self.other or not self.saved:
+            return
+        code = "Q" if word == 8 else "I"
+        self._low = at = self.saved[0][1]
+        parts = ["<"]
+        for _, offset in self.saved:
+            if offset < at or offset - self._low > _MAX_SPAN:
+                return  # two registers in one place, or far apart: read them one by one
+            if offset > at:
+                parts.append(f"{offset - at}x")
+            parts.append(code)
+            at = offset + word
+        self._span = at - self._low
+        self._fields = tuple(register for register, _ in self.saved)
+        self._unpack = Struct("".join(parts)).unpack_from
+
+    def describe(self, arch: Arch) -> str:
+        """The row in words, as `--explain` prints it."""
+        names = arch.register_names
+        if self.root:
+            return "the function has no caller"
+        cfa = "an expression"
+        if self.cfa_expression is None:
+            cfa = f"{names[self.cfa_register]}{self.cfa_offset:+d}"
+        saved = ", ".join(f"{names[register]} at CFA{offset:+d}" for register, offset in self.saved)
+        more = f", {len(self.other)} further rules" if self.other else ""
+        return f"CFA is {cfa}; {saved or 'nothing saved'}{more}"
+
+
+def apply(
+    row: Row, registers: Sequence[int | None], stack: Window | None, memory: Memory, arch: Arch
+) -> list[int | None]:
+    """The caller's registers, its pc among them.
+
+    `stack` is the window that the thread's stack lies in: where the row's words are inside
+    it, they are read with one call. Raises `Fault` if the return address cannot be read and
+    `Unusable` if the row needs a register that is not known. A saved register that cannot
+    be read, other than these, becomes unknown.
+    """
+    unpack = row._unpack
+    base = registers[row.cfa_register]
+    if unpack is not None and base is not None and stack is not None:
+        cfa = base + row.cfa_offset
+        start = cfa + row._low
+        if stack.low <= start and start + row._span <= stack.high:
+            caller = list(registers)
+            caller[arch.sp] = cfa
+            for register, value in zip(
+                row._fields, unpack(stack.buffer, start - stack.base), strict=True
+            ):
+                caller[register] = value
+            pc = caller[row.ra_column]
+            if pc is None:
+                raise Unusable("the return address is not known")
+            caller[arch.pc] = pc & arch.code_address_mask
+            return caller
+    return _apply_slowly(row, registers, memory, arch)
+
+
+def _apply_slowly(
+    row: Row, registers: Sequence[int | None], memory: Memory, arch: Arch
+) -> list[int | None]:
+    cfa = _cfa(row, registers, memory, arch)
+    caller = list(registers)
+    caller[arch.sp] = cfa
+    for register, offset in row.saved:
+        try:
+            value = memory.read_uint((cfa + offset) & arch.mask, arch.pointer_size)
+        except Fault:
+            if register in (row.ra_column, arch.pc):
+                raise
+            caller[register] = None
+        else:
+            caller[register] = value
+    for register, kind, argument in row.other:
+        caller[register] = _evaluate(kind, argument, cfa, registers, memory, arch)
+    pc = caller[row.ra_column]
+    if pc is None:
+        raise Unusable("the return address is not known")
+    caller[arch.pc] = pc & arch.code_address_mask
+    return caller
+
+
+def _cfa(row: Row, registers: Sequence[int | None], memory: Memory, arch: Arch) -> int:
+    if row.cfa_expression is not None:
+        return _expression(row.cfa_expression, registers, memory, arch, None)
+    base = registers[row.cfa_register]
+    if base is None:
+        raise Unusable(f"{arch.register_names[row.cfa_register]} is not known")
+    return (base + row.cfa_offset) & arch.mask
+
+
+def _evaluate(
+    kind: int,
+    argument: int | bytes,
+    cfa: int,
+    registers: Sequence[int | None],
+    memory: Memory,
+    arch: Arch,
+) -> int | None:
+    """A register by one of the rarer rules. All read the callee's registers."""
+    if kind == UNDEFINED:
+        return None
+    if isinstance(argument, bytes):
+        value = _expression(argument, registers, memory, arch, cfa)
+        if kind == VALUE_EXPRESSION:
+            return value
+        return memory.read_uint(value, arch.pointer_size)
+    if kind == VALUE_OFFSET:
+        return (cfa + argument) & arch.mask
+    return registers[argument]
+
+
+def _expression(
+    code: bytes,
+    registers: Sequence[int | None],
+    memory: Memory,
+    arch: Arch,
+    initial: int | None,
+) -> int:
+    from unspool.formats.dwarf_expr import evaluate
+
+    try:
+        return evaluate(code, registers, memory.read_uint, arch.pointer_size, initial)
+    except FormatError as error:
+        raise Unusable(str(error)) from None
+
+
+def _offset(saved: tuple[int, int]) -> int:
+    return saved[1]

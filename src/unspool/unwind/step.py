@@ -1,0 +1,184 @@
+"""One question: who called this frame? Strategies answer it, in order.
+
+*Which rule applies* is kept apart from *applying it*. A table strategy gives a `Row` for
+a pc, whatever the thread; a dynamic strategy looks at one frame's registers and memory.
+`Stepper` asks the tables first, remembers their rows by pc, and checks every answer.
+"""
+
+from __future__ import annotations
+
+from unspool.memory import Fault
+from unspool.model import Attempt, Trust
+from unspool.unwind.rows import Row, Unusable, apply
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from unspool.memory import Window
+    from unspool.space import AddressSpace
+
+    Answer = "Found | Missed | Ended"
+
+
+class Query:
+    """A frame whose caller is wanted. `exact`: `pc` was executing; else a return address."""
+
+    __slots__ = ("exact", "pc", "registers", "stack")
+
+    def __init__(
+        self, pc: int, exact: bool, registers: list[int | None], stack: Window | None
+    ) -> None:
+        self.pc = pc
+        self.exact = exact
+        self.registers = registers
+        self.stack = stack
+
+    @property
+    def lookup_pc(self) -> int:
+        """The one place that decides which address a frame is looked up by."""
+        return self.pc if self.exact else self.pc - 1
+
+
+class Found:
+    """The caller's registers, how surely they were found, and the row if there was one."""
+
+    __slots__ = ("exact", "registers", "row", "trust")
+
+    def __init__(
+        self, registers: list[int | None], trust: str, exact: bool = False, row: Row | None = None
+    ) -> None:
+        self.registers = registers
+        self.trust = trust
+        self.exact = exact
+        self.row = row
+
+
+class Missed:
+    """No answer, and why. `fault` is set if it was memory that could not be read."""
+
+    __slots__ = ("fault", "why")
+
+    def __init__(self, why: str, fault: bool = False) -> None:
+        self.why = why
+        self.fault = fault
+
+
+class Ended:
+    """The frame is the root of its stack, and how that is known."""
+
+    __slots__ = ("why",)
+
+    def __init__(self, why: str) -> None:
+        self.why = why
+
+
+class TableStrategy:
+    """Turns a pc into a row. The row must depend on nothing but the pc."""
+
+    name = "table"
+
+    def row(self, pc: int, lookup_pc: int) -> Row | Missed:
+        """The row for a frame at `pc`, looked up by `lookup_pc`."""
+        raise NotImplementedError
+
+
+class DynamicStrategy:
+    """Answers from a frame's registers and memory where no table has a row."""
+
+    name = "dynamic"
+
+    def answer(self, query: Query) -> Found | Missed | Ended:
+        raise NotImplementedError
+
+
+class Stepper:
+    """Asks strategies for callers; one for a whole target, since rows are shared by threads."""
+
+    def __init__(
+        self,
+        space: AddressSpace,
+        tables: Sequence[TableStrategy],
+        dynamic: Sequence[DynamicStrategy],
+    ) -> None:
+        self.space = space
+        self.tables = tables
+        self.dynamic = dynamic
+        self.rows: dict[int, Row] = {}
+        self._missed: dict[int, list[Attempt]] = {}
+
+    def step(self, query: Query, trail: list[Attempt]) -> Found | Missed | Ended:
+        """The first good answer; `trail` gets every attempt, the answering one last."""
+        missed = Missed("no strategy answered")
+        row = self.find_row(query, trail)
+        if row is not None:
+            answer = self.apply_row(row, query)
+            trail.append(Attempt(row.strategy, self._words(answer, row)))
+            if not isinstance(answer, Missed):
+                return answer
+            missed = answer
+        for strategy in self.dynamic:
+            try:
+                answer = self._checked(strategy.answer(query), query)
+            except Fault as fault:
+                answer = Missed(f"memory at {fault} cannot be read", fault=True)
+            trail.append(Attempt(strategy.name, self._words(answer)))
+            if not isinstance(answer, Missed):
+                return answer
+            if row is None and not missed.fault:
+                missed = answer
+        return missed
+
+    def find_row(self, query: Query, trail: list[Attempt]) -> Row | None:
+        """The cached or new row for a frame; the tables' whys go to the trail if none has it."""
+        lookup = query.lookup_pc
+        row = self.rows.get(lookup)
+        if row is not None:
+            return row
+        attempts = self._missed.get(lookup)
+        if attempts is None:
+            attempts = []
+            for table in self.tables:
+                answer = table.row(query.pc, lookup)
+                if isinstance(answer, Row):
+                    trail.extend(attempts)
+                    self.rows[lookup] = answer
+                    return answer
+                attempts.append(Attempt(table.name, answer.why))
+            self._missed[lookup] = attempts
+        trail.extend(attempts)
+        return None
+
+    def apply_row(self, row: Row, query: Query) -> Found | Missed | Ended:
+        if row.root:
+            return Ended("the unwind data marks the function as outermost")
+        space = self.space
+        try:
+            registers = apply(row, query.registers, query.stack, space.memory, space.arch)
+        except Fault as fault:
+            return Missed(f"memory at {fault} cannot be read", fault=True)
+        except Unusable as reason:
+            return Missed(str(reason))
+        return self._checked(Found(registers, row.trust, row.signal is not None, row), query)
+
+    def _checked(self, answer: Found | Missed | Ended, query: Query) -> Found | Missed | Ended:
+        """Turns an answer that leads nowhere into a miss: a wrong frame is worse than none."""
+        if not isinstance(answer, Found):
+            return answer
+        arch = self.space.arch
+        pc = answer.registers[arch.pc]
+        assert pc is not None
+        # A signal can interrupt anything, a jump through a wild pointer included.
+        if answer.exact or self.space.is_code(pc - 1):
+            return answer
+        if pc == 0 and not answer.registers[arch.fp]:
+            return Ended("the return address and the frame pointer are zero")
+        return Missed(f"the return address 0x{pc:x} is not in executable memory")
+
+    def _words(self, answer: Found | Missed | Ended, row: Row | None = None) -> str:
+        if not isinstance(answer, Found):
+            return answer.why
+        pc = answer.registers[self.space.arch.pc]
+        rule = f"{row.describe(self.space.arch)}; " if row else ""
+        certainty = "" if answer.trust != Trust.SCAN else ", a guess"
+        return f"{rule}caller at 0x{pc:x}{certainty}"

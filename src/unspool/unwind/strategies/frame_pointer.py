@@ -1,0 +1,50 @@
+"""Frame pointers: for code without unwind data that keeps them."""
+
+from __future__ import annotations
+
+from unspool.arch.calls import LOOK_BEHIND
+from unspool.model import Trust
+from unspool.unwind.step import DynamicStrategy, Ended, Found, Missed, Query
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from unspool.space import AddressSpace
+
+
+class FramePointer(DynamicStrategy):
+    """Reads the frame record (saved frame pointer, return address) that the frame pointer
+    points at, and believes it if the record lies above the stack pointer and a call
+    precedes the return address.
+    """
+
+    name = "frame_pointer"
+
+    def __init__(self, space: AddressSpace) -> None:
+        self.space = space
+
+    def answer(self, query: Query) -> Found | Ended | Missed:
+        arch = self.space.arch
+        fp, sp = query.registers[arch.fp], query.registers[arch.sp]
+        name = arch.register_names[arch.fp]
+        if fp is None or sp is None:
+            return Missed(f"{name} is not known")
+        word = arch.pointer_size
+        if fp < sp or fp % word:
+            return Missed(f"{name} is 0x{fp:x}, not in the stack above 0x{sp:x}")
+        region = self.space.memory.region(fp)
+        if region is None or region is not self.space.memory.region(sp):
+            return Missed(f"{name} is 0x{fp:x}, not in the same stack as 0x{sp:x}")
+        record = self.space.memory.read(fp, 2 * word)
+        older = int.from_bytes(record[:word], "little")
+        address = int.from_bytes(record[word:], "little") & arch.code_address_mask
+        if address == 0 and older == 0:
+            return Ended("the frame record is zero, as the ABI asks of the outermost one")
+        code = self.space.memory.read_available(address - LOOK_BEHIND, LOOK_BEHIND)
+        if len(code) < LOOK_BEHIND or not arch.is_return_address(code, LOOK_BEHIND):
+            return Missed(f"no call before 0x{address:x}, which {name} leads to")
+        # Registers that the function may have saved are not known to the caller's frame.
+        registers: list[int | None] = [None] * len(query.registers)
+        registers[arch.pc] = address
+        registers[arch.sp] = fp + 2 * word
+        registers[arch.fp] = older
+        return Found(registers, Trust.FRAME_POINTER)

@@ -1,0 +1,84 @@
+"""Frames without a stack frame: a call to an address that is no code, and functions
+without unwind data that were stopped before they touched the stack.
+"""
+
+from __future__ import annotations
+
+from unspool.arch.calls import LOOK_BEHIND, x86_call_target
+from unspool.model import Trust
+from unspool.unwind.step import DynamicStrategy, Found, Missed, Query
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from unspool.space import AddressSpace
+
+# How far into a function without unwind data its return address may still be at the
+# stack pointer. Beyond that, any assumption is worse than the frame pointer.
+_MAX_LEAF = 256
+
+
+class Leaf(DynamicStrategy):
+    """Takes the return address from the stack pointer or the link register, if a call
+    before it proves it.
+
+    A process that calls a null or a wild pointer faults at the target with nothing but
+    the return address pushed: that is the one case where even a pc in unmapped memory
+    has a certain caller.
+    """
+
+    name = "leaf"
+
+    def __init__(self, space: AddressSpace) -> None:
+        self.space = space
+
+    def answer(self, query: Query) -> Found | Missed:
+        if not query.exact:
+            return Missed("the frame has called another one")
+        arch = self.space.arch
+        address = self._return_address(query)
+        if address is None:
+            return Missed("no return address at hand")
+        memory = self.space.memory
+        code = memory.read_available(address - LOOK_BEHIND, LOOK_BEHIND)
+        if len(code) < LOOK_BEHIND or not arch.is_return_address(code, LOOK_BEHIND):
+            return Missed(f"no call before 0x{address:x}")
+        if self.space.is_code(query.pc) and not self._called_here(query, code, address):
+            return Missed("the function may have moved the stack pointer")
+        registers = list(query.registers)
+        registers[arch.pc] = address
+        if arch.link is None:
+            sp = registers[arch.sp]
+            assert sp is not None
+            registers[arch.sp] = sp + arch.pointer_size
+        return Found(registers, Trust.LEAF)
+
+    def _return_address(self, query: Query) -> int | None:
+        arch = self.space.arch
+        if arch.link is not None:
+            link = query.registers[arch.link]
+        else:
+            sp = query.registers[arch.sp]
+            if sp is None:
+                return None
+            link = self.space.memory.read_uint(sp, arch.pointer_size)
+        return None if link is None else link & arch.code_address_mask
+
+    def _called_here(self, query: Query, code: bytes, address: int) -> bool:
+        """Whether a direct call led here and the code since then left the stack alone."""
+        if self.space.arch.link is not None:
+            return False  # a later call may have replaced the link register
+        target = x86_call_target(code, LOOK_BEHIND, address)
+        if target is None or not 0 <= query.pc - target < _MAX_LEAF:
+            return False
+        done = self.space.memory.read_available(target, query.pc - target)
+        # push %rbp and sub $n,%rsp are how a function starts that does use the stack. The
+        # endbr64 of a protected function is none of that.
+        done = done.removeprefix(b"\xf3\x0f\x1e\xfa").removeprefix(b"\xf3\x0f\x1e\xfb")
+        return not any(start in done for start in _STACK_USERS)
+
+
+_STACK_USERS = (
+    *(bytes([0x50 + register]) for register in range(8)),  # push
+    b"\x83\xec", b"\x81\xec",  # sub $n, %esp
+    b"\xe8", b"\xc8",  # call, enter
+)  # fmt: skip

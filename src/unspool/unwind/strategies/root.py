@@ -1,0 +1,40 @@
+"""Roots that no unwind data marks: entry points, and the start of a thread in musl."""
+
+from __future__ import annotations
+
+from unspool.unwind.step import DynamicStrategy, Ended, Missed, Query
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from unspool.space import AddressSpace
+
+# An entry point is some twenty instructions of hand-written code (glibc's and musl's
+# `_start`), which end in a call that does not return.
+_ENTRY_SIZE = 96
+
+# What follows the call of a thread's function in musl's clone.s: exit(result), where the
+# frame pointer was set to zero as the ABI asks of the outermost frame.
+_THREAD_ENDS = (
+    b"\x89\xc7\x31\xc0\xb0\x3c\x0f\x05",  # mov %eax,%edi; xor %eax,%eax; mov $60,%al; syscall
+    b"\x93\x31\xc0\x40\xcd\x80",  # xchg %eax,%ebx; xor %eax,%eax; inc %eax; int $0x80
+    b"\xa8\x0b\x80\xd2\x01\x00\x00\xd4",  # mov x8,#93; svc #0
+)
+
+
+class Root(DynamicStrategy):
+    """Ends at code that nothing has called."""
+
+    name = "root"
+
+    def __init__(self, space: AddressSpace) -> None:
+        self.space = space
+
+    def answer(self, query: Query) -> Ended | Missed:
+        for entry in self.space.entry_points:
+            if entry <= query.lookup_pc < entry + _ENTRY_SIZE:
+                return Ended("the program's entry point")
+        if not query.exact:
+            code = self.space.memory.read_available(query.pc, 24)
+            if any(end in code for end in _THREAD_ENDS):
+                return Ended("the start of a thread: its end follows the call")
+        return Missed("no known root")

@@ -1,0 +1,82 @@
+"""The last resort: look for a return address among the words of the stack."""
+
+from __future__ import annotations
+
+from struct import Struct
+
+from unspool.arch.calls import LOOK_BEHIND
+from unspool.memory import Fault
+from unspool.model import Trust
+from unspool.unwind.rows import Row, Unusable, apply
+from unspool.unwind.step import DynamicStrategy, Found, Missed, Query
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from unspool.space import AddressSpace
+    from unspool.unwind.step import TableStrategy
+
+# 8 KiB of a 64-bit stack. Larger frames are rare, and with every word looked at the
+# chance grows to take a stale return address of an older, finished call.
+_MAX_WORDS = 1024
+
+
+class Scan(DynamicStrategy):
+    """Takes the first word above the stack pointer that is a return address by evidence:
+    executable memory, a call right before it, and, if the code there has unwind data, one
+    further step by it that also ends in executable memory.
+    """
+
+    name = "scan"
+
+    def __init__(self, space: AddressSpace, tables: list[TableStrategy]) -> None:
+        self.space = space
+        self.tables = tables
+
+    def answer(self, query: Query) -> Found | Missed:
+        arch = self.space.arch
+        sp = query.registers[arch.sp]
+        if sp is None:
+            return Missed("the stack pointer is not known")
+        word = arch.pointer_size
+        sp += -sp % word
+        data = self.space.memory.read_available(sp, _MAX_WORDS * word)
+        count = len(data) // word
+        words = Struct(f"<{count}{'Q' if word == 8 else 'I'}").unpack_from(data)
+        for index, value in enumerate(words):
+            address = value & arch.code_address_mask
+            if not self.space.is_code(address - 1) or not self._after_call(address):
+                continue
+            registers: list[int | None] = [None] * len(query.registers)
+            registers[arch.pc] = address
+            registers[arch.sp] = sp + (index + 1) * word
+            fp = query.registers[arch.fp]
+            # A frame pointer that still points above is likely to be some older frame's.
+            if fp is not None and fp >= sp + (index + 1) * word:
+                registers[arch.fp] = fp
+            if self._leads_on(address, registers):
+                return Found(registers, Trust.SCAN)
+        return Missed(f"no return address in the {count} words above 0x{sp:x}")
+
+    def _after_call(self, address: int) -> bool:
+        code = self.space.memory.read_available(address - LOOK_BEHIND, LOOK_BEHIND)
+        return len(code) == LOOK_BEHIND and self.space.arch.is_return_address(code, LOOK_BEHIND)
+
+    def _leads_on(self, address: int, registers: list[int | None]) -> bool:
+        """Whether the candidate's own unwind data, if it has any, leads to code again."""
+        for table in self.tables:
+            row = table.row(address, address - 1)
+            if isinstance(row, Row):
+                break
+        else:
+            return True
+        if row.root:
+            return True
+        arch = self.space.arch
+        try:
+            caller = apply(row, registers, None, self.space.memory, arch)
+        except Unusable:
+            return True  # needs a register that a scan cannot know; no evidence against it
+        except Fault:
+            return False
+        pc = caller[arch.pc]
+        return pc is not None and (self.space.is_code(pc - 1) or (pc == 0))

@@ -1,0 +1,213 @@
+"""A thread's whole stack: step until a rule says stop. Every stopping rule is here.
+
+- the root: unwind data or a strategy says so, or a null return address ends the chain
+- no strategy: nobody knows the caller
+- fault: the caller is known to be somewhere that cannot be read
+- no progress: the stack pointer did not move towards older frames *within a segment*
+- cycle: a switch of segments leads back to where the walk has been
+- depth: the limit on frames
+- missing context: the target holds no registers for the thread
+
+A stack is a list of segments. A switch to another one (a signal handler's alternate
+stack, a coroutine's) is allowed to move the stack pointer anywhere, once.
+"""
+
+from __future__ import annotations
+
+from unspool.memory import Fault
+from unspool.model import Attempt, Frame, Segment, Stack, Stop, StopReason, Trust
+from unspool.unwind.rows import Unusable, apply
+from unspool.unwind.step import Ended, Found, Missed, Query
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from unspool.memory import Window
+    from unspool.model import Thread
+    from unspool.unwind.rows import Row
+    from unspool.unwind.step import Stepper
+
+# More frames than a stack of 32 MB can hold: what remains is a lying dump.
+SAFETY_LIMIT = 2_000_000
+
+# Nested signals and coroutines make a handful; thousands are a loop.
+_MAX_SEGMENTS = 500
+
+
+def walk(stepper: Stepper, thread: Thread, max_frames: int = 0, explain: bool = False) -> Stack:
+    """Walks one thread. `max_frames` of 0 means all. Never raises for what the dump holds."""
+    walker = _Walk(stepper, thread, min(max_frames or SAFETY_LIMIT, SAFETY_LIMIT), explain)
+    stop = walker.run()
+    return Stack(
+        thread.index, thread.tid, walker.frames, walker.segments, stop,
+        name=thread.name, crashed=thread.crashed,
+    )  # fmt: skip
+
+
+class _Walk:
+    """The state of one walk."""
+
+    def __init__(self, stepper: Stepper, thread: Thread, limit: int, explain: bool) -> None:
+        self.stepper = stepper
+        self.space = stepper.space
+        self.registers = thread.registers
+        self.limit = limit
+        self.explain = explain
+        self.frames: list[Frame] = []
+        self.segments: list[Segment] = []
+        self.stack: Window | None = None
+        self.switches: set[tuple[int, int]] = set()
+
+    def run(self) -> Stop:
+        arch = self.space.arch
+        registers = self.registers
+        pc = registers[arch.pc] if registers is not None else None
+        if registers is None or pc is None:
+            return Stop(StopReason.MISSING_CONTEXT, "the target holds no registers for it")
+        sp = registers[arch.sp]
+        self.enter_segment("unix", sp)
+        self.frames.append(Frame(pc, sp, Trust.CONTEXT, exact=True))
+        stop = None
+        while stop is None:
+            if not self.explain:
+                registers = self.fast(registers)
+            if len(self.frames) >= self.limit:
+                return Stop(StopReason.DEPTH, f"the limit of {self.limit} frames")
+            answer = self.slow(registers)
+            if isinstance(answer, Stop):
+                stop = answer
+            else:
+                registers = answer
+        return stop
+
+    def fast(self, registers: list[int | None]) -> list[int | None]:
+        """Walks on for as long as frames have cached rows and stay in the segment.
+
+        This is the hot loop. It gives up at anything unusual, before it has taken the
+        step, and leaves that step to `slow`.
+        """
+        arch, memory, stack = self.space.arch, self.space.memory, self.stack
+        pc_number, sp_number = arch.pc, arch.sp
+        rows = self.stepper.rows
+        frames = self.frames
+        segment = len(self.segments) - 1
+        last = frames[-1]
+        row = rows.get(last.lookup_pc)
+        sp = last.sp or 0
+        room = self.limit - len(frames)
+        append = frames.append
+        while row is not None and room > 0 and row.signal is None and not row.root:
+            try:
+                caller = apply(row, registers, stack, memory, arch)
+            except (Fault, Unusable):
+                break
+            pc, cfa = caller[pc_number], caller[sp_number]
+            # A return address with a row of its own has been checked when that was made.
+            following = rows.get(pc - 1) if pc else None
+            if following is None or cfa is None or cfa <= sp or pc is None:
+                break
+            append(Frame(pc, cfa, row.trust, False, segment))
+            registers, row, sp = caller, following, cfa
+            room -= 1
+        return registers
+
+    def slow(self, registers: list[int | None]) -> list[int | None] | Stop:
+        """One step with every check: the caller's registers, or why there are none."""
+        frame = self.frames[-1]
+        trail: list[Attempt] = []
+        query = Query(frame.pc, frame.exact, registers, self.stack)
+        answer = self.stepper.step(query, trail)
+        if self.explain:
+            frame.trail = trail
+        if isinstance(answer, Ended):
+            return Stop(StopReason.ROOT, answer.why)
+        if isinstance(answer, Missed):
+            return Stop(StopReason.FAULT if answer.fault else StopReason.NO_STRATEGY, answer.why)
+        return self.accept(frame, answer)
+
+    def accept(self, frame: Frame, found: Found) -> list[int | None] | Stop:
+        """Appends the caller's frame, in the same segment or in a new one."""
+        arch = self.space.arch
+        pc, sp = found.registers[arch.pc], found.registers[arch.sp]
+        assert pc is not None
+        if sp is None:
+            return Stop(StopReason.NO_STRATEGY, "the caller's stack pointer is not known")
+        if found.row is not None and found.row.signal is not None:
+            # Nothing called the trampoline: its address belongs to itself, not to the
+            # function that happens to lie before it.
+            frame.exact = True
+            stop = self.leave_signal_handler(frame, found.row, sp)
+        else:
+            stop = self.check_progress(frame, found, pc, sp)
+        if stop is not None:
+            return stop
+        self.frames.append(Frame(pc, sp, found.trust, found.exact, len(self.segments) - 1))
+        if self.stack is None or not self.stack.low <= sp < self.stack.high:
+            self.stack = self.space.memory.window(sp)
+        return found.registers
+
+    def check_progress(self, frame: Frame, found: Found, pc: int, sp: int) -> Stop | None:
+        old = frame.sp or 0
+        if sp > old:
+            return None
+        # A leaf function of a CPU with a link register returns with the stack as it was.
+        if sp == old and frame.exact and pc != frame.pc and self.space.arch.link is not None:
+            return None
+        # Unwind data of code that switches stacks (coroutines, a runtime's system stack)
+        # says where the other one is.
+        if found.trust == Trust.CFI and self.in_another_mapping(old, sp):
+            return self.switch("other", sp, pc, "unwind data leads to another stack")
+        return Stop(
+            StopReason.NO_PROGRESS, f"the caller's stack pointer 0x{sp:x} is not above 0x{old:x}"
+        )
+
+    def leave_signal_handler(self, frame: Frame, row: Row, sp: int) -> Stop | None:
+        """Opens a new segment if the handler ran on a stack of its own."""
+        old = frame.sp or 0
+        bounds = self.alternate_stack(row, old)
+        if bounds is not None and bounds[0] <= old < bounds[1] and not bounds[0] <= sp < bounds[1]:
+            handler = self.segments[-1]
+            handler.kind, (handler.low, handler.high) = "signal", bounds
+        elif sp > old:
+            return None
+        elif self.in_another_mapping(old, sp):
+            # The older sigframe of i386 does not record the alternate stack.
+            self.segments[-1].kind = "signal"
+        else:
+            return Stop(
+                StopReason.NO_PROGRESS,
+                f"the interrupted stack pointer 0x{sp:x} is not above 0x{old:x}",
+            )
+        return self.switch("unix", sp, frame.pc, f"signal frame at 0x{old:x}")
+
+    def alternate_stack(self, row: Row, sp: int) -> tuple[int, int] | None:
+        """The bounds of the alternate stack from `uc_stack`: ss_sp, ss_flags, ss_size."""
+        assert row.signal is not None
+        if row.signal.alt_stack is None:
+            return None
+        word = self.space.arch.pointer_size
+        try:
+            data = self.space.memory.read(sp + row.signal.alt_stack, 3 * word)
+        except Fault:
+            return None
+        low = int.from_bytes(data[:word], "little")
+        size = int.from_bytes(data[2 * word :], "little")
+        return (low, low + size) if size else None
+
+    def in_another_mapping(self, old: int, new: int) -> bool:
+        memory = self.space.memory
+        region, other = memory.region(old), memory.region(new)
+        return other is not None and other.writable and other is not region
+
+    def switch(self, kind: str, sp: int, pc: int, how: str) -> Stop | None:
+        """Enters another segment, unless the walk has been at that very switch before."""
+        if (pc, sp) in self.switches or len(self.segments) >= _MAX_SEGMENTS:
+            return Stop(StopReason.CYCLE, f"stacks switch in a circle at 0x{sp:x}")
+        self.switches.add((pc, sp))
+        self.enter_segment(kind, sp, how)
+        return None
+
+    def enter_segment(self, kind: str, sp: int | None, how: str | None = None) -> None:
+        region = self.space.memory.region(sp) if sp is not None else None
+        low, high = region.mapping if region else (None, None)
+        self.segments.append(Segment(kind, low, high, how))
+        self.stack = self.space.memory.window(sp) if sp is not None else None
