@@ -145,12 +145,12 @@ class Crash(Record):
         thread_index: int | None = None,
         sender_pid: int | None = None,
     ) -> None:
-        self.sender_pid = sender_pid
         self.signal = signal
         self.number = number
         self.code = code
         self.address = address
         self.thread_index = thread_index
+        self.sender_pid = sender_pid
 
 
 class Attempt(Record):
