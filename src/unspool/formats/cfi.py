@@ -26,8 +26,11 @@ PE_PCREL, PE_TEXTREL, PE_DATAREL, PE_FUNCREL, PE_ALIGNED = 0x10, 0x20, 0x30, 0x4
 PE_INDIRECT, PE_OMIT = 0x80, 0xFF
 
 _MAX_RECORDS = 4_000_000
-_PAIR32 = Struct("<ii").unpack_from
-_PAIR64 = Struct("<qq").unpack_from
+# Pairs of a search table (start, FDE), by the format of its encoding.
+_PAIRS = {
+    PE_SDATA4: Struct("<ii"), PE_UDATA4: Struct("<II"),
+    PE_SDATA8: Struct("<qq"), PE_UDATA8: Struct("<QQ"),
+}  # fmt: skip
 
 
 class Cie:
@@ -237,7 +240,8 @@ class CfiSection:
                 cie.encoding = cursor.u8()
             elif letter == 0x50:  # 'P': personality routine
                 encoding = cursor.u8()
-                self.read_encoded(cursor, encoding & ~PE_INDIRECT, cie.address_size)
+                if encoding != PE_OMIT:
+                    self.read_encoded(cursor, encoding & ~PE_INDIRECT, cie.address_size)
             elif letter == 0x4C:  # 'L': encoding of the LSDA pointer
                 cursor.u8()
             elif letter == 0x53:  # 'S': signal frame
@@ -313,20 +317,21 @@ class EhFrameHdr:
         self._count = 0
         self._table = self._entry = 0
         self._base = address
-        self._unpack = _PAIR32
+        self._unpack = _PAIRS[PE_SDATA4].unpack_from
         if PE_OMIT in (count, table):
             return
         claimed = section.read_encoded(cursor, count, address_size)
         format_, relative = table & 0x0F, table & 0x70
         if format_ == PE_ABSPTR:
-            format_ = PE_SDATA8 if address_size == 8 else PE_SDATA4
-        if format_ not in (PE_SDATA4, PE_UDATA4, PE_SDATA8, PE_UDATA8):
-            raise FormatError(".eh_frame_hdr", f"table of encoding 0x{table:02x}")
-        if relative not in (PE_DATAREL, PE_ABSPTR):
+            # Differences to the header can be negative, addresses cannot.
+            signed = PE_SDATA8 if address_size == 8 else PE_SDATA4
+            format_ = signed if relative else signed & ~0x08
+        pairs = _PAIRS.get(format_)
+        if pairs is None or relative not in (PE_DATAREL, PE_ABSPTR) or table & PE_INDIRECT:
             raise FormatError(".eh_frame_hdr", f"table of encoding 0x{table:02x}")
         self._base = address if relative == PE_DATAREL else 0
-        self._unpack = _PAIR32 if format_ in (PE_SDATA4, PE_UDATA4) else _PAIR64
-        self._entry = 8 if self._unpack is _PAIR32 else 16
+        self._unpack = pairs.unpack_from
+        self._entry = pairs.size
         self._table = cursor.offset
         self._count = max(0, min(claimed, (self.end - self._table) // self._entry))
 
