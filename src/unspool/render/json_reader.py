@@ -1,0 +1,321 @@
+"""Reads a JSON report back, from anywhere: every value is checked before it is believed.
+
+The work is linear in the size of the document. Keys that are not known are skipped, as
+the contract allows new ones; a known key with a wrong value is an error that names it.
+"""
+
+from __future__ import annotations
+
+import json
+
+from unspool.errors import InputError
+from unspool.model import (
+    Attempt,
+    Crash,
+    Finding,
+    Frame,
+    Inline,
+    Location,
+    Module,
+    Report,
+    Segment,
+    Stack,
+    Stop,
+    TargetInfo,
+)
+from unspool.render.escape import well_formed
+from unspool.render.json import SCHEMA
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_MOST = (1 << 63) - 1
+_FAMILY = SCHEMA.rpartition("/")[0]
+
+
+def loads(data: bytes | str) -> Report:
+    """The report in a JSON document. Raises `InputError` if it is none."""
+    try:
+        document = json.loads(data, parse_constant=_no_constant)
+    except RecursionError:
+        raise InputError("not a report: its JSON is nested too deeply") from None
+    except ValueError as error:
+        raise InputError(f"not a report: {_short(str(error))}") from None
+    return from_json(document)
+
+
+def from_json(document: object) -> Report:
+    """The report in a decoded JSON document. Raises `InputError` if it is none."""
+    if not isinstance(document, dict):
+        raise InputError("not a report: a JSON object was expected")
+    schema = document.get("schema")
+    if schema != SCHEMA:
+        if isinstance(schema, str) and schema.startswith(_FAMILY + "/"):
+            raise InputError(
+                f"a report of the kind {_short(schema)}, which this version does not read",
+                "use the version of unspool that made it, or a newer one",
+            )
+        raise InputError(f"not a report: its schema is not {SCHEMA}")
+    root = _Object(document, "")
+    report = Report(
+        _target(root.child("target")),
+        [_module(each) for each in root.children("modules", required=True)],
+        [],
+        crash=_crash(root),
+        findings=[_finding(each) for each in root.children("findings")],
+    )
+    known = {module.index for module in report.modules}
+    if len(known) != len(report.modules):
+        raise _wrong("modules", "indices that differ")
+    frames = _Frames(known)
+    report.stacks = [_stack(each, frames) for each in root.children("threads", required=True)]
+    report.locations = frames.locations
+    return report
+
+
+class _Object:
+    """A JSON object with its place in the document, for errors that say where."""
+
+    __slots__ = ("values", "where")
+
+    def __init__(self, values: object, where: str) -> None:
+        if not isinstance(values, dict):
+            raise _wrong(where, "an object")
+        self.values = values
+        self.where = where
+
+    def place(self, key: str) -> str:
+        return f"{self.where}.{key}" if self.where else key
+
+    def child(self, key: str) -> _Object:
+        return _Object(self.values.get(key), self.place(key))
+
+    def children(self, key: str, *, required: bool = False) -> Iterator[_Object]:
+        place = self.place(key)
+        for index, value in enumerate(self.items(key, required=required)):
+            yield _Object(value, f"{place}[{index}]")
+
+    def items(self, key: str, *, required: bool = False) -> list[object]:
+        value = self.values.get(key)
+        if value is None and not required:
+            return []
+        if not isinstance(value, list):
+            raise _wrong(self.place(key), "a list")
+        return value
+
+    def text(self, key: str) -> str:
+        value = self.maybe_text(key)
+        if value is None:
+            raise _wrong(self.place(key), "a string")
+        return value
+
+    def maybe_text(self, key: str) -> str | None:
+        value = self.values.get(key)
+        if value is None:
+            return None
+        if not isinstance(value, str):
+            raise _wrong(self.place(key), "a string")
+        return well_formed(value)
+
+    def integer(self, key: str, low: int = 0) -> int:
+        value = self.maybe_integer(key, low)
+        if value is None:
+            raise _wrong(self.place(key), "a whole number")
+        return value
+
+    def maybe_integer(self, key: str, low: int = 0) -> int | None:
+        value = self.values.get(key)
+        if value is None:
+            return None
+        if type(value) is not int or not low <= value <= _MOST:
+            raise _wrong(self.place(key), f"a whole number from {low} to {_MOST}")
+        return value
+
+    def flag(self, key: str) -> bool | None:
+        value = self.values.get(key)
+        if value is not None and not isinstance(value, bool):
+            raise _wrong(self.place(key), "true or false")
+        return value
+
+    def address(self, key: str) -> int:
+        value = self.maybe_address(key)
+        if value is None:
+            raise _wrong(self.place(key), "an address such as 0x401000")
+        return value
+
+    def maybe_address(self, key: str) -> int | None:
+        value = self.values.get(key)
+        if value is None:
+            return None
+        if isinstance(value, str) and value[:2] == "0x" and 3 <= len(value) <= 18:
+            digits = value[2:]
+            # int() would take underscores, blanks, signs and other alphabets' digits.
+            if digits.isascii() and digits.isalnum():
+                try:
+                    return int(digits, 16)
+                except ValueError:
+                    pass
+        raise _wrong(self.place(key), "an address such as 0x401000")
+
+
+class _Frames:
+    """Reads frames, and gathers what they say of addresses."""
+
+    def __init__(self, modules: set[int]) -> None:
+        self.modules = modules
+        self.locations: dict[int, Location] = {}
+
+    def frame(self, values: _Object, index: int, segments: int) -> Frame:
+        if values.integer("index") != index:
+            raise _wrong(values.place("index"), str(index))
+        segment = values.integer("segment")
+        if segment >= segments:
+            raise _wrong(values.place("segment"), "the index of a segment")
+        exact = values.flag("exact")
+        frame = Frame(
+            values.address("pc"),
+            values.maybe_address("sp"),
+            values.text("trust"),
+            index == 0 if exact is None else exact,
+            segment,
+        )
+        if values.values.get("trail") is not None:
+            frame.trail = [
+                Attempt(each.text("strategy"), each.text("answer"))
+                for each in values.children("trail")
+            ]
+        self._locate(values, frame)
+        return frame
+
+    def _locate(self, values: _Object, frame: Frame) -> None:
+        module = values.maybe_integer("module")
+        function = values.maybe_text("function")
+        if module is None and function is None:
+            return
+        if module is not None and module not in self.modules:
+            raise _wrong(values.place("module"), "the index of a module")
+        lookup = frame.lookup_pc
+        known = self.locations.get(lookup)
+        if known is not None and (known.function is not None or function is None):
+            return
+        offset = values.maybe_integer("function_offset")
+        self.locations[lookup] = Location(
+            module,
+            function,
+            None if offset is None else max(0, offset - (frame.pc - lookup)),
+            values.maybe_text("file"),
+            values.maybe_integer("line"),
+            tuple(
+                Inline(each.text("function"), each.maybe_text("file"), each.maybe_integer("line"))
+                for each in values.children("inlines")
+            ),
+        )
+
+
+def _target(values: _Object) -> TargetInfo:
+    line = values.values.get("command_line")
+    words = values.items("command_line")
+    if not all(isinstance(word, str) for word in words):
+        raise _wrong(values.place("command_line"), "a list of strings")
+    wine = values.values.get("wine")
+    return TargetInfo(
+        values.text("kind"),
+        values.text("arch"),
+        values.text("os"),
+        path=values.maybe_text("path"),
+        pid=values.maybe_integer("pid"),
+        executable=values.maybe_text("executable"),
+        command_line=None if line is None else [well_formed(str(word)) for word in words],
+        wine=None if wine is None else _wine(values.child("wine")),
+        captured_at=values.maybe_text("captured_at"),
+        truncated=values.flag("truncated"),
+    )
+
+
+def _wine(values: _Object) -> dict[str, object]:
+    found = {"version": values.maybe_text("version"), "bitness": values.maybe_integer("bitness")}
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def _crash(root: _Object) -> Crash | None:
+    if root.values.get("crash") is None:
+        return None
+    values = root.child("crash")
+    number = values.maybe_integer("number") or 0
+    return Crash(
+        values.maybe_text("signal") or f"signal {number}",
+        number,
+        values.maybe_integer("code", low=-_MOST),
+        values.maybe_address("address"),
+        values.maybe_integer("thread_index"),
+        values.maybe_integer("sender_pid"),
+    )
+
+
+def _module(values: _Object) -> Module:
+    return Module(
+        values.integer("index"),
+        values.text("name"),
+        values.address("base"),
+        values.address("end"),
+        path=values.maybe_text("path"),
+        kind=values.text("kind"),
+        bias=values.maybe_address("bias"),
+        code_id=values.maybe_text("code_id"),
+        debug_id=values.maybe_text("debug_id"),
+        debug_file=values.maybe_text("debug_file"),
+    )
+
+
+def _stack(values: _Object, frames: _Frames) -> Stack:
+    segments = [
+        Segment(
+            each.text("kind"),
+            each.maybe_address("low"),
+            each.maybe_address("high"),
+            each.maybe_text("switch"),
+        )
+        for each in values.children("segments", required=True)
+    ]
+    stop = values.child("stop")
+    crashed = values.flag("crashed")
+    if crashed is None:
+        raise _wrong(values.place("crashed"), "true or false")
+    return Stack(
+        values.integer("index"),
+        values.integer("tid", low=-_MOST),
+        [
+            frames.frame(each, index, len(segments))
+            for index, each in enumerate(values.children("frames", required=True))
+        ],
+        segments,
+        Stop(stop.text("reason"), stop.maybe_text("detail") or ""),
+        name=values.maybe_text("name"),
+        crashed=crashed,
+    )
+
+
+def _finding(values: _Object) -> Finding:
+    threads = values.items("threads")
+    if not all(type(each) is int and 0 <= each <= _MOST for each in threads):
+        raise _wrong(values.place("threads"), "a list of threads' indices")
+    return Finding(
+        values.text("kind"),
+        values.text("title"),
+        detail=values.maybe_text("detail"),
+        threads=tuple(each for each in threads if isinstance(each, int)),
+        incomplete=bool(values.flag("incomplete")),
+    )
+
+
+def _wrong(place: str, expected: str) -> InputError:
+    return InputError(f"not a report: {place} is not {expected}")
+
+
+def _no_constant(name: str) -> object:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 100 else text[:100] + "…"

@@ -1,0 +1,151 @@
+"""The columns of a frame's line: function, file and line, module.
+
+A column is as wide as the report needs, up to a limit beyond which a long name pushes the
+rest of its own line aside. Rows are made once for each address: a thousand threads that
+wait at the same place share theirs.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+
+from unspool.render.escape import printable
+from unspool.render.names import base_name, short_file, short_function
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    from unspool.model import Frame, Inline, Location, Module, Report
+    from unspool.render.style import Style
+
+    Row = tuple[tuple[str, ...], str]
+
+_FUNCTION_WIDTH = 44
+_FILE_WIDTH = 32
+
+
+class Rows:
+    """Makes frames' columns, and answers what lies at an address."""
+
+    def __init__(self, report: Report, style: Style, *, verbose: bool = False) -> None:
+        self.style = style
+        self.verbose = verbose
+        self.locations = report.locations
+        self.modules = {module.index: module for module in report.modules}
+        self._by_base = sorted(report.modules, key=lambda module: module.base)
+        self._bases = [module.base for module in self._by_base]
+        self.digits = 8 if report.target.arch in ("x86", "arm") else 16
+        self.function_width, self.file_width = self._widths()
+        self._rows: dict[int, Row] = {}
+
+    def row(self, frame: Frame) -> Row:
+        """The lines of the calls expanded in place, innermost first, and the frame's own."""
+        key = frame.pc << 1 | frame.exact
+        if self.verbose:
+            return self._make(frame)
+        row = self._rows.get(key)
+        if row is None:
+            row = self._rows[key] = self._make(frame)
+        return row
+
+    def module_of(self, frame: Frame) -> Module | None:
+        return self._module(frame.pc if frame.exact else frame.pc - 1)
+
+    def function_of(self, pc: int) -> Hashable:
+        """What recursion is recognised by: the function at a look-up pc, else the pc itself."""
+        location = self.locations.get(pc)
+        if location is None or location.function is None:
+            return pc
+        return location.module, location.function
+
+    def call_name(self, pc: int) -> str:
+        """The function at a look-up pc as in a sentence: `down()`."""
+        location = self.locations.get(pc)
+        if location is None or location.function is None:
+            module = self._module(pc)
+            return f"0x{pc + 1:x}" + (f" in {printable(module.name)}" if module else "")
+        name = short_function(printable(location.function))
+        return name if name.endswith((")", "}")) else f"{name}()"
+
+    def _make(self, frame: Frame) -> Row:
+        lookup = frame.lookup_pc
+        location = self.locations.get(lookup)
+        addresses = ""
+        if self.verbose:
+            sp = f"sp 0x{frame.sp:0{self.digits}x}" if frame.sp is not None else ""
+            addresses = f"0x{frame.pc:0{self.digits}x}  {sp:{self.digits + 5}}  "
+        module = self._module(lookup)
+        if location is None or location.function is None:
+            return (), addresses + self._unnamed(frame, module)
+        name = printable(base_name(module.name)) if module else ""
+        inlined = tuple(
+            " " * len(addresses) + self._columns(call.function, self._file(call), name)
+            + self.style.paint("dim", "  (inlined)")
+            for call in location.inlines
+        )  # fmt: skip
+        file = self._file(location)
+        function = location.function
+        offset = ""
+        if not file and location.function_offset is not None:
+            offset = f"+0x{location.function_offset + frame.pc - lookup:x}"
+        return inlined, addresses + self._columns(function, file, name, offset)
+
+    def _columns(self, function: str, file: str, module: str, offset: str = "") -> str:
+        paint = self.style.paint
+        name = self._function(function)
+        text = paint("name", name) + paint("dim", offset)
+        text += " " * (self.function_width - len(name) - len(offset))
+        if self.file_width:
+            text += f"  {file:{self.file_width}}"
+        return (text + "  " + paint("dim", module)).rstrip()
+
+    def _unnamed(self, frame: Frame, module: Module | None) -> str:
+        text = f"0x{frame.pc:0{self.digits}x}".ljust(self.function_width)
+        if module is None:
+            where = "in no module"
+        else:
+            where = f"{printable(base_name(module.name))}+0x{frame.pc - module.base:x}"
+        if self.file_width:
+            text += f"  {'':{self.file_width}}"
+        return text + "  " + self.style.paint("dim", where)
+
+    def _function(self, name: str) -> str:
+        name = printable(name)
+        return name if self.verbose else short_function(name)
+
+    def _file(self, place: Location | Inline) -> str:
+        if not place.file:
+            return ""
+        file = printable(place.file)
+        if not self.verbose:
+            file = short_file(file)
+        return f"{file}:{place.line}" if place.line else file
+
+    def _module(self, address: int) -> Module | None:
+        location = self.locations.get(address)
+        if location is not None and location.module is not None:
+            return self.modules.get(location.module)
+        index = bisect_right(self._bases, address) - 1
+        if index >= 0 and address < self._by_base[index].end:
+            return self._by_base[index]
+        return None
+
+    def _widths(self) -> tuple[int, int]:
+        functions = [self.digits + 2]
+        files = [0]
+        for location in self.locations.values():
+            if location.function is None:
+                continue
+            file = self._file(location)
+            files.append(len(file))
+            functions.append(len(self._function(location.function)) + (0 if file else 6))
+            for call in location.inlines:
+                files.append(len(self._file(call)))
+                functions.append(len(self._function(call.function)))
+        return _width(functions, _FUNCTION_WIDTH), _width(files, _FILE_WIDTH)
+
+
+def _width(lengths: list[int], limit: int) -> int:
+    """The longest that stays within the limit: one name of 300 letters widens no column."""
+    return max(length for length in [0, *lengths] if length <= limit)
