@@ -103,7 +103,7 @@ class Elf:
     """
 
     __slots__ = (
-        "_sections", "buffer", "elf_class", "entry", "flags", "machine", "phentsize", "phnum",
+        "_headers", "_sections", "buffer", "elf_class", "entry", "flags", "machine", "phentsize", "phnum",
         "phoff", "shentsize", "shnum", "shoff", "shstrndx", "size", "type",
     )  # fmt: skip
 
@@ -131,6 +131,7 @@ class Elf:
             self.type, self.machine, _version, self.entry, self.phoff, self.shoff, self.flags,
             _ehsize, self.phentsize, self.phnum, self.shentsize, self.shnum, self.shstrndx,
         ) = header.unpack_from(buffer, 16)  # fmt: skip
+        self._headers: list[ProgramHeader] | None = None
         self._sections: list[Section] | None = None
 
     @property
@@ -152,6 +153,11 @@ class Elf:
 
     def program_headers(self) -> list[ProgramHeader]:
         """All program headers that lie inside the buffer; a cut table gives those before."""
+        if self._headers is None:
+            self._headers = self._read_program_headers()
+        return self._headers
+
+    def _read_program_headers(self) -> list[ProgramHeader]:
         header = _PHDR[self.elf_class]
         if self.phentsize < header.size or not 0 < self.phoff < self.size:
             return []

@@ -27,6 +27,11 @@ _MAX_THREADS = 1_000_000
 _NO_CRASH = {0, 5, 18, 19, 20}
 
 
+_NOTE_TYPES = {
+    notes.NT_PRSTATUS, notes.NT_PRPSINFO, notes.NT_SIGINFO, notes.NT_AUXV, notes.NT_FILE,
+    notes.NT_ARM_PAC_MASK,
+}  # fmt: skip
+
 _FAULTS = {4, 5, 7, 8, 11}
 
 
@@ -44,7 +49,8 @@ class CoreNotes:
 
     def _read(self, elf: Elf, arch: Arch) -> None:
         for note in elf.notes():
-            if note.name not in (b"CORE", b"LINUX"):
+            # Most of a big core's notes are vector registers, which nothing here needs.
+            if note.type not in _NOTE_TYPES or note.name not in (b"CORE", b"LINUX"):
                 continue
             data = bytes(elf.buffer[note.offset : note.offset + note.size])
             if note.type == notes.NT_PRSTATUS and len(self.statuses) < _MAX_THREADS:
@@ -77,11 +83,12 @@ class CoreTarget(Target):
         self.arch = arch
         loads = [header for header in elf.program_headers() if header.type == PT_LOAD]
         self.notes = CoreNotes(elf, arch)
-        held = Memory(_held_region(source.buffer, header) for header in loads)
+        held_regions = [_held_region(source.buffer, header) for header in loads]
+        held = Memory(held_regions)
         modules = CoreModules(self.notes, held, elf.machine, arch.pointer_size, options)
         self.core_modules = modules
         memory = Memory(
-            region for header in loads for region in _regions(source.buffer, header, modules)
+            [*held_regions, *(part for region in held_regions for part in _rest(region, modules))]
         )
         memory.add_missing(modules.unlisted_regions(memory))
         self.threads = _threads(self.notes)
@@ -172,12 +179,10 @@ def _held_region(buffer: Buffer, header: ProgramHeader) -> Region:
     )
 
 
-def _regions(buffer: Buffer, header: ProgramHeader, modules: CoreModules) -> list[Region]:
-    """A segment as regions: what the core holds, and what comes from the mapped file."""
-    held = _held_region(buffer, header)
-    regions = [held] if held.end > held.start else []
-    end = header.vaddr + header.memsz
-    start = held.end
+def _rest(held: Region, modules: CoreModules) -> list[Region]:
+    """The part of a segment that the core does not hold: bytes of mapped files, or none."""
+    regions = []
+    start, (_, end) = held.end, held.mapping
     while start < end:
         mapping = modules.mapping_at(start)
         stop = min(end, mapping.end) if mapping else end

@@ -274,7 +274,7 @@ class CoreModules:
         vdso = self.auxv.get(notes.AT_SYSINFO_EHDR)
         for region in self.held.regions:
             base = region.start
-            if base == vdso or any(low <= base < high for low, high in known):
+            if region.writable or base == vdso or any(low <= base < high for low, high in known):
                 continue
             headers = headers_at(self.held, base)
             if headers is None or headers.machine != self.machine:

@@ -41,10 +41,15 @@ class MappedModule:
 
 def headers_at(memory: Memory, address: int) -> Elf | None:
     """The ELF headers that lie at an address, as far as the memory is held."""
-    if memory.read_available(address, 4) != b"\x7fELF":
+    window = memory.window(address)
+    if window is None:
+        return None
+    start = address - window.base
+    stop = min(start + _HEADERS, window.high - window.base)
+    if window.buffer[start : start + 4] != b"\x7fELF":
         return None
     try:
-        return Elf(memory.read_available(address, _HEADERS))
+        return Elf(memoryview(window.buffer)[start:stop])
     except FormatError:
         return None
 

@@ -7,6 +7,7 @@ a pc, whatever the thread; a dynamic strategy looks at one frame's registers and
 
 from __future__ import annotations
 
+from unspool.arch.calls import LOOK_BEHIND
 from unspool.memory import Fault
 from unspool.model import Attempt, Trust
 from unspool.unwind.rows import Row, Unusable, apply
@@ -117,6 +118,10 @@ class Stepper:
             if not isinstance(answer, Missed):
                 return answer
             missed = answer
+        elif trail:
+            # What the last table says is what a user can do something about: whose unwind
+            # data is missing. That the guesses failed too is in the trail.
+            missed = Missed(trail[-1].answer)
         for strategy in self.dynamic:
             try:
                 answer = self._checked(strategy.answer(query), query)
@@ -125,8 +130,6 @@ class Stepper:
             trail.append(Attempt(strategy.name, self._words(answer)))
             if not isinstance(answer, Missed):
                 return answer
-            if row is None and not missed.fault:
-                missed = answer
         return missed
 
     def find_row(self, query: Query, trail: list[Attempt]) -> Row | None:
@@ -169,11 +172,28 @@ class Stepper:
         pc = answer.registers[arch.pc]
         assert pc is not None
         # A signal can interrupt anything, a jump through a wild pointer included.
-        if answer.exact or self.space.is_code(pc - 1):
+        if answer.exact:
             return answer
-        if pc == 0 and not answer.registers[arch.fp]:
-            return Ended("the return address and the frame pointer are zero")
+        # A signal trampoline may be the first code of its page (qemu-user's is).
+        if self.space.is_code(pc - 1) or self.space.is_code(pc):
+            answer.exact = not self._after_call(pc)
+            return answer
+        # A null return address alone may be an overwritten stack. It ends a chain where the
+        # frame pointer is null as well, as the ABI asks, or under a function that nothing
+        # called (Go's goexit, whose address the runtime plants).
+        if pc == 0 and (query.exact or not answer.registers[arch.fp]):
+            return Ended("the return address is zero")
         return Missed(f"the return address 0x{pc:x} is not in executable memory")
+
+    def _after_call(self, pc: int) -> bool:
+        """Whether a call precedes a return address; true if the code cannot be read.
+
+        An address that no call left there belongs to itself, not to the instruction before:
+        a signal trampoline, a context's first function, or the faulting instruction under
+        Go's `runtime.sigpanic`, which the runtime makes look as if it had called.
+        """
+        code = self.space.memory.read_available(pc - LOOK_BEHIND, LOOK_BEHIND)
+        return len(code) < LOOK_BEHIND or self.space.arch.is_return_address(code, LOOK_BEHIND)
 
     def _words(self, answer: Found | Missed | Ended, row: Row | None = None) -> str:
         if not isinstance(answer, Found):

@@ -1,4 +1,4 @@
-"""Roots that no unwind data marks: entry points, and the start of a thread in musl."""
+"""Roots that no unwind data marks: entry points, and where threads start."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ if TYPE_CHECKING:
 # `_start`), which end in a call that does not return.
 _ENTRY_SIZE = 96
 
-# What follows the call of a thread's function in musl's clone.s: exit(result), where the
-# frame pointer was set to zero as the ABI asks of the outermost frame.
+# What follows the call of a thread's function in musl's clone.s and Go's runtime.clone: the
+# system call exit.
 _THREAD_ENDS = (
+    b"\xb8\x3c\x00\x00\x00\x0f\x05",  # mov $60,%eax; syscall
     b"\x89\xc7\x31\xc0\xb0\x3c\x0f\x05",  # mov %eax,%edi; xor %eax,%eax; mov $60,%al; syscall
     b"\x93\x31\xc0\x40\xcd\x80",  # xchg %eax,%ebx; xor %eax,%eax; inc %eax; int $0x80
     b"\xa8\x0b\x80\xd2\x01\x00\x00\xd4",  # mov x8,#93; svc #0

@@ -79,4 +79,4 @@ class Scan(DynamicStrategy):
         except Fault:
             return False
         pc = caller[arch.pc]
-        return pc is not None and (self.space.is_code(pc - 1) or (pc == 0))
+        return pc is not None and self.space.is_code(pc - 1)
