@@ -411,7 +411,7 @@ def eh_frame_header(
     size = frames.address_size
     out = bytes([version, pointer_encoding, count_encoding, table_encoding])
     out += pointer(frames.address, pointer_encoding, address + len(out), size, bases)
-    if count_encoding == OMIT or table_encoding == OMIT:
+    if OMIT in (count_encoding, table_encoding):
         return out
     rows = list(frames.table if entries is None else entries)
     if ordered:

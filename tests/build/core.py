@@ -75,7 +75,12 @@ class Core:
         self.notes.append((name, kind, desc))
 
     def thread(
-        self, tid: int, registers: Mapping[str, int], *, signal: int = 0, truncate: int | None = None
+        self,
+        tid: int,
+        registers: Mapping[str, int],
+        *,
+        signal: int = 0,
+        truncate: int | None = None,
     ) -> None:
         """An NT_PRSTATUS: a new thread. Registers that are not given are 0."""
         self.note("CORE", NT_PRSTATUS, prstatus(self.arch, tid, registers, signal)[:truncate])

@@ -401,7 +401,7 @@ def note(name: str | bytes, kind: int, desc: bytes, *, align: int = 4, **lies: i
 def _compress(method: str, data: bytes) -> bytes:
     if method == "zlib":
         return zlib.compress(data)
-    import zstandard  # noqa: PLC0415 - only the one test that wants it needs it
+    import zstandard
 
     return zstandard.ZstdCompressor().compress(data)
 

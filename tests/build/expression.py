@@ -19,8 +19,10 @@ SIMPLE = {
     "ne": 0x2E, "nop": 0x96, "push_object_address": 0x97, "form_tls_address": 0x9B,
     "call_frame_cfa": 0x9C, "stack_value": 0x9F,
 }  # fmt: skip
-_CONST = {"1u": (0x08, "<B"), "1s": (0x09, "<b"), "2u": (0x0A, "<H"), "2s": (0x0B, "<h"),
-          "4u": (0x0C, "<I"), "4s": (0x0D, "<i"), "8u": (0x0E, "<Q"), "8s": (0x0F, "<q")}  # fmt: skip
+_CONST = {
+    "1u": (0x08, "<B"), "1s": (0x09, "<b"), "2u": (0x0A, "<H"), "2s": (0x0B, "<h"),
+    "4u": (0x0C, "<I"), "4s": (0x0D, "<i"), "8u": (0x0E, "<Q"), "8s": (0x0F, "<q"),
+}  # fmt: skip
 
 
 def op(name: str) -> bytes:

@@ -87,7 +87,11 @@ def test_strings_end_at_their_nul(text: bytes, rest: bytes) -> None:
 
 def test_strings_are_bounded() -> None:
     assert Cursor(b"abc\0", 0, 4).cstring(4) == b"abc"
-    for cursor, limit in ((Cursor(b"abcdef"), 4096), (Cursor(b"abc\0"), 3), (Cursor(b"a\0", 0, 1), 9)):
+    for cursor, limit in (
+        (Cursor(b"abcdef"), 4096),
+        (Cursor(b"abc\0"), 3),
+        (Cursor(b"a\0", 0, 1), 9),
+    ):
         with pytest.raises(FormatError):
             cursor.cstring(limit)
         assert cursor.offset == 0

@@ -17,6 +17,11 @@ UNDEFINED, SAME_VALUE, OFFSET, VAL_OFFSET, REGISTER, EXPRESSION, VAL_EXPRESSION 
 
 _MAX_REMEMBERED = 1000
 _MAX_EXPRESSION = 4096
+# No supported CPU has a register above this (AADWARF64 ends at 127, x86-64 at 125).
+# A remembered state is a copy of all rules: 1 MB of CFI could ask for gigabytes of them.
+_MAX_REGISTER = 255
+# The largest FDEs of compiled code have some ten thousand bytes.
+_MAX_INSTRUCTIONS = 1 << 20
 
 
 class CfiRow:
@@ -44,6 +49,9 @@ def row_at(section: CfiSection, fde: Fde, address: int) -> CfiRow:
     row = CfiRow(cie.ra_column, cie.signal_frame)
     machine = _Machine(section, row, cie.code_align, cie.data_align, cie.encoding)
     machine.address_size = cie.address_size
+    size = cie.end - cie.instructions + fde.instructions_end - fde.instructions
+    if size > _MAX_INSTRUCTIONS:
+        raise FormatError("CFI", f"{size} bytes of instructions")
     machine.run(cie.instructions, cie.end, fde.start, address)
     machine.initial = dict(row.rules)
     machine.run(fde.instructions, fde.instructions_end, fde.start, address)
@@ -94,8 +102,8 @@ class _Machine:
                 continue
             elif op == 0x00:  # DW_CFA_nop
                 continue
-            elif op in (0x02, 0x03, 0x04):  # DW_CFA_advance_loc1, 2, 4
-                delta = u8() if op == 2 else cursor.u16() if op == 3 else cursor.u32()
+            elif op in (0x02, 0x03, 0x04, 0x1D):  # DW_CFA_advance_loc1, 2, 4, MIPS_advance_loc8
+                delta = u8() if op == 2 else cursor.unsigned(_ADVANCE_SIZES[op])
                 location += delta * code_align
             elif op == 0x01:  # DW_CFA_set_loc
                 location = self.section.read_encoded(cursor, self.encoding, self.address_size)
@@ -145,6 +153,8 @@ class _Machine:
         if op not in _REGISTER_RULES:
             raise FormatError("CFI", f"unknown instruction 0x{op:02x}")
         number = cursor.uleb()
+        if number > _MAX_REGISTER:
+            raise FormatError("CFI", f"rule for register {number}")
         if op == 0x05:  # DW_CFA_offset_extended
             rules[number] = (OFFSET, cursor.uleb() * data_align)
         elif op == 0x06:  # DW_CFA_restore_extended
@@ -196,4 +206,5 @@ class _Machine:
         row.cfa_register, row.cfa_offset, row.cfa_expression, row.rules = self.remembered.pop()
 
 
+_ADVANCE_SIZES = {0x03: 2, 0x04: 4, 0x1D: 8}
 _REGISTER_RULES = frozenset((5, 6, 7, 8, 9, 0x10, 0x11, 0x14, 0x15, 0x16, 0x2F))

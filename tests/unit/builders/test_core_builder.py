@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from pathlib import Path
 
 import pytest
@@ -49,7 +50,7 @@ def test_pyelftools_reads_what_was_built(arch: str, notes: str) -> None:
     info = found[1]["n_desc"]
     assert (info["pr_pid"], info["pr_fname"]) == (4711, b"prog" + bytes(12))
     files = found[4]["n_desc"]
-    assert [name for name in files["filename"]] == [b"/bin/prog", b"/lib/x.so"]
+    assert list(files["filename"]) == [b"/bin/prog", b"/lib/x.so"]
     assert files["Elf_Nt_File_Entry"][0]["page_offset"] == 1
     stack, text = (s for s in read.iter_segments("PT_LOAD"))
     assert stack.data() == b"stack" * 10
@@ -77,7 +78,7 @@ def test_every_register_lands_where_elfutils_looks(tool: Tool, tmp_path: Path, a
     path.write_bytes(core.build())
     text = tool("eu-readelf", "-n", path).replace(":", " ").replace(",", " ").split()
     numbers = {}
-    for name, value in zip(text, text[1:], strict=False):
+    for name, value in itertools.pairwise(text):
         numbers.setdefault(name, value)
     for name, value in values.items():
         if name in numbers:

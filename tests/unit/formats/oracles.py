@@ -16,12 +16,31 @@ from unspool.formats import cfi, cfi_row, elf
 Row = tuple[int, str, dict[int, str]]
 Oracle = dict[int, tuple[int, int, list[Row]]]
 
-_X86_64 = "rax rdx rcx rbx rsi rdi rbp rsp r8 r9 r10 r11 r12 r13 r14 r15 rip".split()
-_X86 = "eax ecx edx ebx esp ebp esi edi eip".split()
+_X86_64 = [
+    "rax",
+    "rdx",
+    "rcx",
+    "rbx",
+    "rsi",
+    "rdi",
+    "rbp",
+    "rsp",
+    "r8",
+    "r9",
+    "r10",
+    "r11",
+    "r12",
+    "r13",
+    "r14",
+    "r15",
+    "rip",
+]
+_X86 = ["eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi", "eip"]
 _AARCH64 = [*(f"x{n}" for n in range(31)), "sp", "pc", "elr", "ra_sign_state"]
 # AADWARF64: v0-v31 are 64-95.
 NAMES = {
-    62: {name: number for number, name in enumerate(_X86_64)},
+    62: {name: number for number, name in enumerate(_X86_64)}
+    | {f"xmm{n}": 17 + n for n in range(16)},
     3: {name: number for number, name in enumerate(_X86)},
     183: {name: number for number, name in enumerate(_AARCH64)}
     | {f"v{n}": 64 + n for n in range(32)},
@@ -31,7 +50,7 @@ _CIE = re.compile(r"^([0-9a-f]{8,}) \S+ \S+ CIE .* ra=(\d+)")
 _FDE = re.compile(r"^([0-9a-f]{8,}) .* FDE cie=(\S+) pc=([0-9a-f]+)\.\.([0-9a-f]+)")
 _ROW = re.compile(r"^([0-9a-f]{8,}) (?:(\w+)([+-]\d+)|exp)(?: |$)")
 # Long rules run into their neighbours: "c-1024c-16".
-_RULE = re.compile(r"[cv][+-]\d+|vexp|exp|r\d+ \(\w+\)|\w+")
+_RULE = re.compile(r"[cv][+-]\d+|vexp|exp|r\d+ \([\w.]+\)|\w+")
 
 
 def _register(name: str, names: dict[str, int]) -> int:

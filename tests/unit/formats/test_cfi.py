@@ -82,8 +82,10 @@ def test_encodings_that_make_no_sense_for_code(encoding: int) -> None:
     assert fde.start >= 0
 
 
-PERSONALITIES = [b.ABSPTR, b.PCREL | b.SDATA4, b.INDIRECT | b.PCREL | b.SDATA4, b.ULEB128, b.ALIGNED,
-                 b.OMIT, b.SDATA8, b.INDIRECT | b.DATAREL | b.UDATA4]  # fmt: skip
+PERSONALITIES = [
+    b.ABSPTR, b.PCREL | b.SDATA4, b.INDIRECT | b.PCREL | b.SDATA4, b.ULEB128, b.ALIGNED, b.OMIT,
+    b.SDATA8, b.INDIRECT | b.DATAREL | b.UDATA4,
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("personality", PERSONALITIES)

@@ -22,6 +22,7 @@ LIBRARIES = [
     "/usr/aarch64-linux-gnu/lib/libgcc_s.so.1",
 ]
 
+
 def need(path: str) -> Path:
     found = Path(path)
     if not found.is_file():
@@ -79,7 +80,9 @@ def test_expressions_are_byte_for_byte_those_of_pyelftools(libpthread: Path) -> 
             _, found_cfa, found = oracles.ours(section, offset, address, whole=True)
             assert found == expected
             assert found_cfa == cfa or "exp:" not in found_cfa + cfa
-    rules = [rule for _, _, rows in oracle.values() for _, cfa, r in rows for rule in [cfa, *r.values()]]
+    rules = [
+        rule for _, _, rows in oracle.values() for _, cfa, r in rows for rule in [cfa, *r.values()]
+    ]
     assert sum("exp:" in rule for rule in rules) > 300
 
 

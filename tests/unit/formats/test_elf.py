@@ -70,7 +70,7 @@ def test_a_compressed_section_gives_no_more_than_it_claims(claim: int) -> None:
         _, start, end = found.section_data(section)
         assert end - start <= claim
     except FormatError:
-        assert claim == 1 << 40 or claim == 0
+        assert claim in (1 << 40, 0)
 
 
 @pytest.mark.parametrize("damage", [slice(24, 40), slice(0, 4), slice(10, None)])
@@ -170,7 +170,12 @@ def test_lying_headers_cost_only_what_they_describe(lies: dict[str, int]) -> Non
 
 @pytest.mark.parametrize(
     "lies",
-    [{"sh_offset": 1 << 63}, {"sh_size": 1 << 63}, {"sh_size": (1 << 64) - 1}, {"sh_name": 1 << 31}],
+    [
+        {"sh_offset": 1 << 63},
+        {"sh_size": 1 << 63},
+        {"sh_size": (1 << 64) - 1},
+        {"sh_name": 1 << 31},
+    ],
     ids=str,
 )
 def test_lying_section_headers(lies: dict[str, int]) -> None:
@@ -231,8 +236,10 @@ def test_notes_cut_anywhere_give_the_whole_ones() -> None:
     for length in range(len(raw) + 1):
         found = list(elf.iter_notes(raw[:length], 0, len(raw)))
         # The padding after the last descriptor may be missing.
-        assert sum(end <= length for end in ends) <= len(found) <= sum(
-            end - 3 <= length for end in ends
+        assert (
+            sum(end <= length for end in ends)
+            <= len(found)
+            <= sum(end - 3 <= length for end in ends)
         )
         assert all(entry.offset + entry.size <= length for entry in found)
 

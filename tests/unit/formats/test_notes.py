@@ -63,7 +63,11 @@ def test_a_cut_prstatus_keeps_its_id_as_long_as_it_can(name: str) -> None:
 def test_prpsinfo(name: str) -> None:
     core = Core(name)
     core.process(4711, "a-rather-long-name", "prog --flag ")
-    assert notes.parse_prpsinfo(arch_of(name), desc(core)) == (4711, "a-rather-long-na", "prog --flag")
+    assert notes.parse_prpsinfo(arch_of(name), desc(core)) == (
+        4711,
+        "a-rather-long-na",
+        "prog --flag",
+    )
     for length in range(len(desc(core))):
         found = notes.parse_prpsinfo(arch_of(name), desc(core)[:length])
         assert found is None or found[0] == 4711
