@@ -76,7 +76,8 @@ def _why_none(image: Image, name: str) -> str:
     _, section = image.eh_frame()
     if section is None and not image.debug_frames():
         problem = f" ({image.problems[0]})" if image.problems else ""
-        return f"no unwind data for {name}{problem}"
+        missing = "" if image.file is not None else ", whose file was not found"
+        return f"no unwind data for {name}{missing}{problem}"
     return f"{name} has unwind data, but none for this address"
 
 

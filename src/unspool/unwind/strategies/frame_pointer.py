@@ -39,12 +39,29 @@ class FramePointer(DynamicStrategy):
         address = int.from_bytes(record[word:], "little") & arch.code_address_mask
         if address == 0 and older == 0:
             return Ended("the frame record is zero, as the ABI asks of the outermost one")
-        code = self.space.memory.read_available(address - LOOK_BEHIND, LOOK_BEHIND)
-        if len(code) < LOOK_BEHIND or not arch.is_return_address(code, LOOK_BEHIND):
-            return Missed(f"no call before 0x{address:x}, which {name} leads to")
+        why = self._objection(address, older, fp + 2 * word)
+        if why:
+            return Missed(why)
         # Registers that the function may have saved are not known to the caller's frame.
         registers: list[int | None] = [None] * len(query.registers)
         registers[arch.pc] = address
         registers[arch.sp] = fp + 2 * word
         registers[arch.fp] = older
         return Found(registers, Trust.FRAME_POINTER)
+
+    def _objection(self, address: int, older: int, sp: int) -> str | None:
+        """Why a frame record cannot be one; None if it can.
+
+        Where the code before the return address is not at hand, the record must be part of
+        a chain: its saved frame pointer points further up the same stack, or is zero.
+        """
+        memory = self.space.memory
+        code = memory.read_available(address - LOOK_BEHIND, LOOK_BEHIND)
+        if len(code) == LOOK_BEHIND:
+            checked = self.space.arch.is_return_address(code, LOOK_BEHIND)
+            return None if checked else f"no call before 0x{address:x}, where the record leads"
+        if not self.space.is_code(address - 1):
+            return f"the record leads to 0x{address:x}, which is no code"
+        if older == 0 or (older >= sp and memory.region(older) is memory.region(sp)):
+            return None
+        return f"the code at 0x{address:x} is not at hand, and the record is in no chain"

@@ -24,6 +24,11 @@ class Scan(DynamicStrategy):
     """Takes the first word above the stack pointer that is a return address by evidence:
     executable memory, a call right before it, and, if the code there has unwind data, one
     further step by it that also ends in executable memory.
+
+    A word that may be a return address but whose code is not at hand ends the search. To
+    take it unchecked is wrong four times in ten, measured on stacks of known programs whose
+    files were hidden (most are pointers to functions, kept in arrays and registers); to pass
+    over it would skip frames in silence.
     """
 
     name = "scan"
@@ -44,7 +49,12 @@ class Scan(DynamicStrategy):
         words = Struct(f"<{count}{'Q' if word == 8 else 'I'}").unpack_from(data)
         for index, value in enumerate(words):
             address = value & arch.code_address_mask
-            if not self.space.is_code(address - 1) or not self._after_call(address):
+            if not self.space.is_code(address - 1):
+                continue
+            code = self.space.memory.read_available(address - LOOK_BEHIND, LOOK_BEHIND)
+            if len(code) < LOOK_BEHIND:
+                return Missed(f"0x{address:x} may be a caller, but its code is not at hand")
+            if not arch.is_return_address(code, LOOK_BEHIND):
                 continue
             registers: list[int | None] = [None] * len(query.registers)
             registers[arch.pc] = address
@@ -56,10 +66,6 @@ class Scan(DynamicStrategy):
             if self._leads_on(address, registers):
                 return Found(registers, Trust.SCAN)
         return Missed(f"no return address in the {count} words above 0x{sp:x}")
-
-    def _after_call(self, address: int) -> bool:
-        code = self.space.memory.read_available(address - LOOK_BEHIND, LOOK_BEHIND)
-        return len(code) == LOOK_BEHIND and self.space.arch.is_return_address(code, LOOK_BEHIND)
 
     def _leads_on(self, address: int, registers: list[int | None]) -> bool:
         """Whether the candidate's own unwind data, if it has any, leads to code again."""
