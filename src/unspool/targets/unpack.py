@@ -84,6 +84,8 @@ def _fill(
     except Damage as damage:
         clause = f"{'compressed data' if compression else 'the data'} {damage.what}"
         detail, hint = damage.detail, damage.hint
+        if hint:  # nothing is wrong with them, it is too much for us
+            clause, detail = "unpacking stopped", clause
     except Full as full:
         clause, detail = "unpacking stopped", str(full)
     except BaseException:
