@@ -96,7 +96,7 @@ def unwind(
 
 
 def select_threads(target: Target, wanted: str | int) -> list[Thread]:
-    """The threads that `--thread` means. A number is a thread id if there is one, else an index."""
+    """The threads that `--thread` means; a number is a thread id if there is one, else an index."""
     text = str(wanted)
     if text == "all":
         return target.threads
