@@ -1,0 +1,119 @@
+"""The command line: chooses the command, and turns whatever goes wrong into one line.
+
+The only layer that prints. Each command is a module of its own, imported when it is asked
+for; a command is a function from its arguments to an exit code.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from unspool.cli.commands import COMMANDS, DEFAULT
+from unspool.errors import FormatError, InputError, UnspoolError, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+COMPLETE, INCOMPLETE, UNREADABLE, USAGE, INTERRUPTED = 0, 1, 2, 64, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command line (`sys.argv` without the program) and gives its exit code."""
+    from unspool.cli import output
+
+    try:
+        code = dispatch(list(sys.argv[1:] if argv is None else argv))
+        output.flush()
+        return code
+    except KeyboardInterrupt:
+        output.discard()
+        return INTERRUPTED
+    except UnspoolError as error:
+        output.complain(str(error))
+        return error.exit_code
+    except FormatError as error:
+        output.complain(f"broken input: {error}")
+    except MemoryError:
+        output.complain("out of memory; --thread crashed or --max-frames need less")
+    except OSError as error:
+        output.discard()
+        output.complain(_os_words(error))
+    except Exception as error:
+        _report_bug(error)
+    return UNREADABLE
+
+
+def dispatch(argv: list[str]) -> int:
+    """Runs the command that the arguments name; without a name they are those of `stack`."""
+    first = argv[0] if argv else "--help"
+    if first in ("-h", "--help"):
+        from unspool.cli import output
+        from unspool.cli.help import overview
+
+        if not argv:
+            raise UsageError("no TARGET", "give a core, or see unspool --help")
+        output.write_lines(map(output.style().fit, overview()))
+        return COMPLETE
+    if first in ("-V", "--version"):
+        from unspool import __version__
+        from unspool.cli import output
+
+        output.write_lines([f"unspool {__version__}"])
+        return COMPLETE
+    if first in COMMANDS:
+        return _command(first)(argv[1:])
+    _refuse_unknown_command(first, len(argv) == 1)
+    return _command(DEFAULT)(argv)
+
+
+def _command(name: str) -> Command:
+    from importlib import import_module
+
+    run: Command = import_module(f"unspool.cli.{COMMANDS[name].module}").run
+    return run
+
+
+def _refuse_unknown_command(word: str, alone: bool) -> None:
+    """A bare word that is no file was meant as a command, of another version or by mistake."""
+    import os
+
+    if not (word.isascii() and word.replace("-", "").isalpha()) or word.startswith("-"):
+        return
+    if os.path.lexists(word):
+        return
+    hint = f"commands: {', '.join(COMMANDS)}; see unspool --help"
+    if alone:
+        raise InputError(f"{word} is neither a file nor a command", hint)
+    raise UsageError(f"{word} is no command of this version", hint)
+
+
+def _os_words(error: OSError) -> str:
+    what = error.strerror or str(error) or type(error).__name__
+    return f"{error.filename}: {what}" if error.filename is not None else what
+
+
+def _report_bug(error: Exception) -> None:
+    """A bug of ours: one line for the user, everything for whoever asks for it."""
+    import os
+
+    from unspool.cli import output
+
+    if os.environ.get("UNSPOOL_TRACEBACK"):
+        raise error
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = ""
+    if trace is not None:
+        where = f" in {os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}"
+    output.complain(
+        f"internal error{where}: {type(error).__name__}: {error}; please report it, with what "
+        "UNSPOOL_TRACEBACK=1 shows"
+    )
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Command = Callable[[list[str]], int]

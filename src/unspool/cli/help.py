@@ -1,0 +1,134 @@
+"""The texts of `--help`, from the tables of commands and options."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from unspool.cli.commands import COMMANDS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from unspool.cli.options import Option
+
+WIDTH = 80
+
+PURPOSE = "Every thread's whole call stack, from what is left of a process."
+
+TARGET = (
+    "A TARGET is an ELF core (plain or compressed as .zst, .lz4, .xz or .gz), the id of a "
+    "process, or - for a core on standard input. What it is, is told by its content. A number "
+    "is a process id unless there is a file of that name."
+)
+
+EXAMPLES = {
+    "stack": (
+        ("unspool core.1234", "all threads, the crashed one first"),
+        ("unspool 1234", "a process that runs"),
+        ("unspool core.zst --thread crashed", "the crashed thread alone"),
+        ("zstdcat core.zst | unspool -", "from a pipe"),
+        ("unspool core --symbols dbg/ --sysroot root/", "of another machine"),
+        ("unspool core --format json > report.json", "for programs"),
+        ("unspool core --explain", "how each frame was found"),
+    ),
+}
+
+EXIT_CODES = (
+    (0, "complete"),
+    (1, "an answer, but part of it is missing; the report says which part and why"),
+    (2, "the input could not be read: one line says what, where and what to try"),
+    (64, "usage"),
+    (130, "interrupted"),
+)
+
+ENVIRONMENT = (
+    ("NO_COLOR", "if set, no colours (see --color)"),
+    ("UNSPOOL_TRACEBACK", "if set, an internal error shows Python's traceback"),
+)
+
+
+def overview() -> Iterator[str]:
+    """`unspool --help`."""
+    yield PURPOSE
+    yield ""
+    yield "usage: unspool TARGET [options]"
+    yield "       unspool COMMAND … [options]"
+    yield ""
+    yield from wrapped(TARGET, "")
+    yield ""
+    yield "commands:"
+    rows = [(f"{name} {command.operands}", command.summary) for name, command in COMMANDS.items()]
+    yield from table(rows)
+    yield ""
+    yield "Each command explains its options: unspool stack --help"
+    yield ""
+    yield from _examples("stack")
+    yield ""
+    yield "exit codes:"
+    yield from table([(str(code), meaning) for code, meaning in EXIT_CODES])
+
+
+def command_help(name: str) -> Iterator[str]:
+    """`unspool COMMAND --help`."""
+    command = COMMANDS[name]
+    yield f"usage: unspool {name} {command.operands} [options]"
+    yield ""
+    summary = command.summary
+    yield from wrapped(f"{summary[0].upper()}{summary[1:]}.", "")
+    yield ""
+    yield from wrapped(TARGET, "")
+    yield ""
+    yield "options:"
+    yield from table([(synopsis(option), describe(option)) for option in options(name)])
+    yield ""
+    yield from _examples(name)
+    yield ""
+    yield "exit codes:"
+    yield from table([(str(code), meaning) for code, meaning in EXIT_CODES])
+
+
+def options(name: str) -> Sequence[Option]:
+    """The options of a command."""
+    found: Sequence[Option] = import_module(f"unspool.cli.{COMMANDS[name].module}").OPTIONS
+    return found
+
+
+def synopsis(option: Option) -> str:
+    """An option as it is written: `-q, --quiet`, `--format text|json`."""
+    value = "|".join(option.choices) or option.value
+    return ", ".join(filter(None, (option.short, option.name))) + (value and f" {value}")
+
+
+def describe(option: Option) -> str:
+    """What an option does, with its default."""
+    return option.help + (f" (default: {option.default})" if option.default else "")
+
+
+def _examples(name: str) -> Iterator[str]:
+    yield "examples:"
+    for example, meaning in EXAMPLES[name]:
+        yield f"  {example:<43}  {meaning}".rstrip()
+
+
+def table(rows: Sequence[tuple[str, str]]) -> Iterator[str]:
+    """Two columns; a first one that is too wide gets a line of its own."""
+    width = min(24, max(len(first) for first, _ in rows))
+    for first, second in rows:
+        lines = list(wrapped(second, " " * (width + 4)))
+        if len(first) <= width:
+            lines[0] = f"  {first:{width}}  {lines[0].lstrip()}"
+        else:
+            lines.insert(0, f"  {first}")
+        yield from lines
+
+
+def wrapped(text: str, indent: str) -> Iterator[str]:
+    """A paragraph in lines of at most `WIDTH` characters."""
+    line = indent
+    for word in text.split(" "):
+        if len(line) + len(word) + 1 > WIDTH and line.strip():
+            yield line.rstrip()
+            line = indent
+        line += word + " "
+    yield line.rstrip()

@@ -1,0 +1,161 @@
+"""`unspool stack TARGET`: every thread's call stack."""
+
+from __future__ import annotations
+
+import os
+from time import perf_counter
+
+from unspool.cli.options import Option, parse
+from unspool.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from unspool.cli.options import Arguments
+    from unspool.model import Report
+    from unspool.render.text import Facts
+
+OPTIONS = (
+    Option("--format", "what to print", value="FORMAT", choices=("text", "json"), default="text"),
+    Option(
+        "--executable",
+        "the program that crashed, if it is not where the target says or cannot be told by a "
+        "build id",
+        value="FILE",
+    ),
+    Option(
+        "--symbols",
+        "a file, or a directory with files, to take programs, libraries and their debug "
+        "information from, by build id or name; may be repeated",
+        value="PATH",
+        many=True,
+    ),
+    Option(
+        "--sysroot",
+        "a copy of the file system that the process ran on, to find its files under",
+        value="DIR",
+    ),
+    Option(
+        "--thread",
+        "only this thread: a number is a thread id or, if there is none such, an index; #3 is "
+        "always the index; `crashed` is the one that the signal hit",
+        value="TID|#INDEX|crashed|all",
+        default="all",
+    ),
+    Option(
+        "--max-frames",
+        "stop each stack after so many frames; 0 is all",
+        value="N",
+        number=True,
+        default="0",
+    ),
+    Option("--no-symbols", "addresses and modules alone: no functions, files and lines"),
+    Option(
+        "--explain",
+        "under every frame, what was tried to find its caller, what answered, and why the "
+        "others did not",
+    ),
+    Option("--offline", "use no network (the default)"),
+    Option("--online", "allow the network; nothing uses it yet"),
+    Option(
+        "--color",
+        "colours in text; `auto` is on a terminal, unless NO_COLOR is set",
+        value="WHEN",
+        choices=("auto", "always", "never"),
+        default="auto",
+    ),
+    Option("--quiet", "the stacks alone, and no progress", short="-q"),
+    Option("--verbose", "addresses, whole names and paths, and the modules as well", short="-v"),
+    Option("--help", "show this and exit", short="-h"),
+)
+
+_COMMAND = "unspool stack"
+
+
+def run(argv: list[str]) -> int:
+    """Exit code 0 if every stack is complete, 1 if a part of the answer is missing."""
+    begun = perf_counter()
+    arguments = parse(argv, OPTIONS, _COMMAND)
+    if arguments.flag("--help"):
+        from unspool.cli import output
+        from unspool.cli.help import command_help
+
+        output.write_lines(map(output.style().fit, command_help("stack")))
+        return 0
+    source = _source(arguments.operands)
+    report, facts = _unwind(source, arguments)
+    facts.seconds = perf_counter() - begun
+    _show(report, facts, arguments)
+    return 0 if report.complete else 1
+
+
+def _source(operands: list[str]) -> str | int:
+    """The TARGET: a number is a process id, unless there is a file of that name."""
+    from unspool.cli.commands import COMMANDS
+
+    if not operands:
+        hint = "a file of the name stack is given as ./stack" if os.path.lexists("stack") else (
+            "give a core, or see unspool --help"
+        )  # fmt: skip
+        raise UsageError("no TARGET", hint)
+    if len(operands) > 1:
+        if operands[0] in COMMANDS:
+            raise UsageError(f"{operands[0]}: the command comes first", "options come after it")
+        raise UsageError("more than one TARGET", f"one at a time; see {_COMMAND} --help")
+    text = operands[0]
+    if text.isascii() and text.isdecimal() and len(text) <= 10 and not os.path.lexists(text):
+        return int(text)
+    return text
+
+
+def _unwind(source: str | int, arguments: Arguments) -> tuple[Report, Facts]:
+    from unspool import api
+    from unspool.cli.progress import Progress
+    from unspool.render.text import Facts
+
+    with Progress(not arguments.flag("--quiet")) as progress, api.open(
+        source,
+        executable=arguments.text("--executable"),
+        symbols=arguments.texts("--symbols"),
+        sysroot=arguments.text("--sysroot"),
+        progress=progress,
+    ) as target:  # fmt: skip
+        report = api.unwind(
+            target,
+            threads=arguments.text("--thread") or "all",
+            max_frames=arguments.number("--max-frames", 0),
+            explain=arguments.flag("--explain"),
+            symbols=not arguments.flag("--no-symbols"),
+        )
+        return report, Facts(_size(source), threads=len(target.threads))
+
+
+def _size(source: str | int) -> int | None:
+    """The size of the file as it lies on the disk; None if it is none."""
+    if isinstance(source, int) or source == "-":
+        return None
+    try:
+        return os.stat(source).st_size
+    except OSError:
+        return None
+
+
+def _show(report: Report, facts: Facts, arguments: Arguments) -> None:
+    from unspool.cli import output
+
+    if arguments.text("--format") == "json":
+        from unspool.render.json import chunks
+
+        output.write(chunks(report))
+        return
+    from unspool.render.text import lines
+
+    output.write_lines(
+        lines(
+            report,
+            style=output.style(arguments.text("--color") or "auto"),
+            facts=facts,
+            explain=arguments.flag("--explain"),
+            quiet=arguments.flag("--quiet"),
+            verbose=arguments.flag("--verbose"),
+        )
+    )
