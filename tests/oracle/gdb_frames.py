@@ -1,0 +1,97 @@
+"""Runs inside gdb: prints every thread's frames as one line of JSON, {tid: [[pc, name], …]}.
+
+Frames that gdb makes up are left out: inlined functions, and tail calls it infers from call-site
+information. The environment says what to do:
+
+UNSPOOL_GDB_LIMIT    how many frames a thread
+UNSPOOL_GDB_SYSROOT  where the libraries of a qemu-user core are. Such a core does not hold what
+                     gdb needs to relocate files, so the dynamic linker's list is read here.
+"""
+# mypy: ignore-errors
+
+from __future__ import annotations
+
+import json
+import os
+
+import gdb
+
+LIMIT = int(os.environ["UNSPOOL_GDB_LIMIT"])
+SYSROOT = os.environ.get("UNSPOOL_GDB_SYSROOT")
+MADE_UP = (gdb.INLINE_FRAME, gdb.TAILCALL_FRAME)
+AT_BASE, AT_ENTRY = 7, 9
+
+
+def auxiliary_vector():
+    text = gdb.execute("info auxv", to_string=True)
+    return {
+        int(line.split()[0]): int(line.split()[-1], 16)
+        for line in text.splitlines()
+        if "0x" in line.split()[-1]
+    }
+
+
+def execute(command):
+    return gdb.execute(command, to_string=True)
+
+
+def address_of(name):
+    return int(gdb.parse_and_eval(f"(unsigned long) &{name}"))
+
+
+def word(address):
+    return int(gdb.parse_and_eval(f"*(unsigned long *) {address:#x}"))
+
+
+def load_files():
+    """Load the executable and every library where a qemu-user process had them."""
+    executable = gdb.current_progspace().filename
+    vector = auxiliary_vector()
+    linked = execute("info files").partition("Entry point:")[2].split()
+    slide = vector[AT_ENTRY] - int(linked[0], 16) if linked else 0
+    execute(f"symbol-file {executable} -o {slide:#x}" if slide else f"symbol-file {executable}")
+    if not vector.get(AT_BASE):
+        return
+    linker = f"{SYSROOT}/lib/ld-linux-aarch64.so.1"
+    execute(f"add-symbol-file {linker} -o {vector[AT_BASE]:#x}")
+    entry = word(address_of("_r_debug") + 8)
+    for _ in range(64):
+        if not entry:
+            break
+        base, name = word(entry), word(entry + 8)
+        path = SYSROOT + gdb.parse_and_eval(f"(char *) {name:#x}").string()
+        if os.path.isfile(path) and os.path.basename(path) != os.path.basename(linker):
+            execute(f"add-symbol-file {path} -o {base:#x}")
+        entry = word(entry + 24)
+
+
+def frames():
+    """Frames of the selected thread, innermost first."""
+    found = []
+    frame = gdb.newest_frame()
+    while frame is not None and len(found) < LIMIT:
+        if frame.type() not in MADE_UP:
+            name = None if frame.type() == gdb.SIGTRAMP_FRAME else frame.name()
+            found.append([frame.pc(), name])
+        try:
+            frame = frame.older()
+        except gdb.error:
+            break
+    return found
+
+
+def main():
+    execute("set pagination off")
+    execute("set confirm off")
+    execute("set backtrace past-main on")
+    execute("set backtrace limit unlimited")
+    if SYSROOT:
+        load_files()
+    threads = {}
+    for thread in gdb.selected_inferior().threads():
+        thread.switch()
+        threads[thread.ptid[1] or thread.ptid[0]] = frames()
+    print("FRAMES " + json.dumps(threads))
+
+
+main()

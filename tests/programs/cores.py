@@ -1,0 +1,211 @@
+"""Make a real core of a program.
+
+``kernel``            the kernel writes it when the program crashes
+``kernel-anonymous``  with a core filter that leaves out every page of files, ELF headers too
+``kernel-everything`` with a core filter that keeps all pages of files
+``gdb``               gdb runs the program and writes the core (notes last) where it crashes
+``gcore``             gcore copies the live program after it said "ready"
+``qemu``              qemu-user writes it when the program it runs crashes
+``qemu-sve``          the same with a CPU whose signal frames hold records of vector state too
+
+What qemu 7.2 writes differs from a kernel's core: there is no NT_FILE and no NT_SIGINFO note;
+the auxiliary vector is there without AT_SYSINFO_EHDR; every read-only and every executable
+mapping has a file size of 0, so that not even ELF headers are in the core and the libraries are
+known from the dynamic linker's list alone. Registers and ids of all threads are right. The
+kernel also writes a core, of qemu itself, which is of no interest here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from .build import Unavailable, build, locked, run, tool
+from .table import Program
+
+CORE_PATTERN = Path("/proc/sys/kernel/core_pattern")
+FILTERS = {"kernel": "0x33", "kernel-anonymous": "0x1", "kernel-everything": "0x7f"}
+QEMU_CPUS = {"qemu": "max,sve=off,sme=off", "qemu-sve": "max"}
+ARM_SYSROOT = "/usr/aarch64-linux-gnu"
+PATIENCE = 60  # seconds until a program that should crash counts as hanging
+
+
+@dataclass(frozen=True)
+class Core:
+    program: Program
+    kind: str
+    path: Path
+    executable: Path
+
+    @property
+    def folder(self) -> Path:
+        return self.path.parent
+
+    @property
+    def sysroot(self) -> str | None:
+        return ARM_SYSROOT if self.kind.startswith("qemu") else None
+
+
+def make_core(program: Program, kind: str, root: Path) -> Core:
+    """A core of `program` in a folder of its own below `root`, made once a session.
+
+    Raises Unavailable with the reason when this machine cannot make it.
+    """
+    original = build(program, root)
+    folder = root / f"{program.name}.{kind}"
+    core = Core(program, kind, folder / "core", original)
+    with locked(root / f"{program.name}.{kind}.lock"):
+        if not core.path.exists():
+            folder.mkdir(exist_ok=True)
+            executable = original
+            if program.name == "deleted":
+                executable = Path(shutil.copy2(original, folder / "deleted"))
+            command = [str(executable), *arguments(program, original)]
+            MAKERS[kind.partition("-")[0]](core, command)
+    return core
+
+
+def arguments(program: Program, executable: Path) -> list[str]:
+    plugin = [str(executable.parent / "plugin.so")] if program.plugin is not None else []
+    return [*plugin, *program.arguments]
+
+
+def environment(program: Program) -> dict[str, str]:
+    return {**os.environ, **dict(program.environment)}
+
+
+def crash(core: Core, command: list[str], coredump_filter: str) -> int:
+    """Run `command` in the core's folder until it dies; its process id."""
+
+    def prepare() -> None:
+        resource.setrlimit(resource.RLIMIT_CORE, (hard_core_limit(),) * 2)
+        Path("/proc/self/coredump_filter").write_text(coredump_filter)
+
+    process = subprocess.Popen(
+        command,
+        cwd=core.folder,
+        env=environment(core.program),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=prepare,  # noqa: PLW1509 - limits and filters can be set in no other way
+    )
+    try:
+        status = process.wait(PATIENCE)
+    finally:
+        process.kill()
+    expected = getattr(signal, core.program.signal)
+    assert status == -expected, f"{command[0]} ended with {status}, not by {core.program.signal}"
+    return process.pid
+
+
+def hard_core_limit() -> int:
+    return resource.getrlimit(resource.RLIMIT_CORE)[1]
+
+
+def made_by_kernel(core: Core, command: list[str]) -> None:
+    if hard_core_limit() == 0:
+        raise Unavailable("cores are forbidden here (hard RLIMIT_CORE is 0)")
+    lock = Path("/tmp/unspool-core-pattern.lock")
+    with usable_core_pattern(lock):
+        crash(core, command, FILTERS[core.kind])
+        found = [path for path in core.folder.glob("core*") if path.stat().st_size]
+        if not found:
+            raise Unavailable("the kernel wrote no core")
+        found[0].rename(core.path)
+
+
+@contextlib.contextmanager
+def usable_core_pattern(lock: Path) -> Iterator[None]:
+    """Let cores go to the working directory; put the pattern back afterwards if it is changed."""
+    with locked(lock):
+        before = CORE_PATTERN.read_text()
+        if before.startswith("core") and "/" not in before:
+            yield
+            return
+        try:
+            CORE_PATTERN.write_text("core")
+        except OSError:
+            reason = f"core_pattern is {before.strip()!r} and only root may change it"
+            raise Unavailable(reason) from None
+        try:
+            yield
+        finally:
+            CORE_PATTERN.write_text(before)
+
+
+def made_by_gdb(core: Core, command: list[str]) -> None:
+    signals = "handle all nostop noprint pass"
+    stop = f"handle {core.program.signal} stop"
+    script = [signals, stop, "run", f"generate-core-file {core.path}", "kill"]
+    steps = [part for line in script for part in ("-ex", line)]
+    options = ["-batch", "-nx", "-iex", "set debuginfod enabled off", *steps]
+    done = run([tool("gdb"), *options, "--args", *command], cwd=core.folder)
+    if not core.path.exists():
+        raise Unavailable(f"gdb wrote no core: {done.stderr.strip()[-300:]}")
+
+
+def made_by_gcore(core: Core, command: list[str]) -> None:
+    gcore = tool("gcore")
+    with waiting(core.program, command, core.folder) as pid:
+        done = run([gcore, "-o", core.folder / "live", str(pid)])
+    made = core.folder / f"live.{pid}"
+    if not made.exists():
+        raise Unavailable(f"gcore wrote no core: {done.stderr.strip()[-300:]}")
+    made.rename(core.path)
+
+
+@contextlib.contextmanager
+def waiting(program: Program, command: list[str], folder: Path) -> Iterator[int]:
+    """The process id of a program that said "ready" and waits."""
+    process = subprocess.Popen(
+        [*command, "wait"], cwd=folder, env=environment(program), stdout=subprocess.PIPE
+    )
+    assert process.stdout
+    try:
+        assert process.stdout.readline() == b"ready\n"
+        wait_until_asleep(process.pid)
+        yield process.pid
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def wait_until_asleep(pid: int) -> None:
+    """Wait until every thread sleeps in a system call."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        states = {
+            stat.read_text().rpartition(")")[2].split()[0]
+            for stat in Path(f"/proc/{pid}/task").glob("*/stat")
+        }
+        if states == {"S"}:
+            return
+        time.sleep(0.01)
+
+
+def made_by_qemu(core: Core, command: list[str]) -> None:
+    qemu = tool("qemu-aarch64")
+    emulator = [qemu, "-cpu", QEMU_CPUS[core.kind], "-L", ARM_SYSROOT]
+    pid = crash(core, [*emulator, *command], FILTERS["kernel-anonymous"])
+    found = list(core.folder.glob(f"qemu_*_{pid}.core"))
+    if not found:
+        raise Unavailable("qemu-aarch64 wrote no core")
+    found[0].rename(core.path)
+
+
+MAKERS = {
+    "kernel": made_by_kernel,
+    "gdb": made_by_gdb,
+    "gcore": made_by_gcore,
+    "qemu": made_by_qemu,
+}

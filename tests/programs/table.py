@@ -1,0 +1,358 @@
+"""The table of test programs.
+
+``ours`` is the crashed thread's list of functions, innermost first, as the source says it must
+be; functions of the C library and of language runtimes are left out of it. A name stands for
+itself whatever suffix a compiler adds (``.cold``, ``.constprop.0``), and for C++, Rust and Go it
+is the last component.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+CHAIN = ("crash", "gamma_", "beta", "alpha", "main")
+
+
+@dataclass(frozen=True)
+class Differs:
+    """From which frame on a peer cannot be the judge, and why our answer is right.
+
+    ``after`` is the innermost-to-outermost last function up to which the peer must agree;
+    ``None`` when it is wrong from the caller of frame 0 on. ``thread`` limits it to threads in
+    which a function of that name occurs, ``kind`` to one kind of core. ``hangs``: the peer never
+    answers, so it is not asked.
+    """
+
+    peer: str
+    after: str | None
+    why: str
+    thread: str | None = None
+    kind: str | None = None
+    hangs: bool = False
+
+
+@dataclass(frozen=True)
+class Program:
+    name: str
+    source: str
+    ours: tuple[str, ...] = CHAIN
+    compiler: str = "gcc"
+    flags: tuple[str, ...] = ("-O2", "-g")
+    more: tuple[str, ...] = ()
+    """further sources"""
+    plugin: tuple[str, ...] | None = None
+    """flags of a shared library built from plugin.c and given as the first argument"""
+    steps: tuple[str, ...] = ()
+    """what to do with the linked file, see build.STEPS"""
+    arguments: tuple[str, ...] = ()
+    others: Counter[tuple[str, ...]] = field(default_factory=Counter)
+    """how many other threads have which list of our functions"""
+    signal: str = "SIGSEGV"
+    address: int | None = None
+    """the address whose access failed"""
+    repeats: int = 0
+    """at least so many frames, if `ours` stands for them with repeated functions named once"""
+    language: str = "c"
+    kinds: tuple[str, ...] = ("kernel",)
+    differs: tuple[Differs, ...] = ()
+    root: bool = True
+    """whether the crashed thread's stack can be walked to its root"""
+    options: tuple[str, ...] = ()
+    """further options of unspool; {exe} and {dir} are replaced"""
+    environment: tuple[tuple[str, str], ...] = (("RUST_BACKTRACE", "0"),)
+    needs: tuple[str, ...] = ()
+    """see build.NEEDS"""
+
+    def variant(self, name: str, **changes: Any) -> Program:
+        return replace(self, name=name, **changes)
+
+
+def parked(count: int, depth: int) -> Counter[tuple[str, ...]]:
+    """The stacks of threads.c but the crashed one's: the parked workers and main."""
+    stacks: Counter[tuple[str, ...]] = Counter({("main",): 1})
+    for index in range(count):
+        stacks["park", *("descend",) * (depth + index % 4), "worker"] += 1
+    return stacks
+
+
+chain = Program("chain", "chain.c", address=8)
+threads = Program(
+    "threads",
+    "threads.c",
+    ("boom", "crasher"),
+    flags=("-O2", "-g", "-pthread"),
+    others=parked(4, 3),
+)
+altstack = Program(
+    "altstack", "altstack.c", ("give_up", "handler", "victim", "caller", "main"), signal="SIGABRT"
+)
+handmade = Program(
+    "handmade",
+    "handmade.c",
+    ("callback", "hand_inner", "hand_outer", "enter", "main"),
+    more=("handmade.S",),
+)
+M32: dict[str, Any] = {"compiler": "gcc-m32"}
+ARM: dict[str, Any] = {"compiler": "aarch64-gcc", "kinds": ("qemu",)}
+NO_TABLES = ("-fno-asynchronous-unwind-tables", "-fno-unwind-tables")
+
+PROGRAMS: tuple[Program, ...] = (
+    # Optimisation and frame layout.
+    chain.variant("chain-O0", flags=("-O0", "-g"), kinds=("kernel", "gdb", "kernel-anonymous")),
+    chain.variant("chain-O1", flags=("-O1", "-g")),
+    chain.variant("chain-O2", kinds=("kernel", "kernel-everything")),
+    chain.variant("chain-O3", flags=("-O3", "-g")),
+    chain.variant("chain-O0-nofp", flags=("-O0", "-fomit-frame-pointer")),
+    chain.variant("chain-O2-fp", flags=("-O2", "-fno-omit-frame-pointer")),
+    chain.variant("chain-lto", flags=("-O2", "-g", "-flto")),
+    chain.variant("chain-cet", flags=("-O2", "-fcf-protection=full")),
+    # Where unwind information and names are.
+    chain.variant("chain-no-hdr", flags=("-O2", "-g", "-Wl,--no-eh-frame-hdr")),
+    chain.variant("chain-debug-frame", flags=("-O2", "-g", *NO_TABLES)),
+    chain.variant("chain-debug-frame-zlib", flags=("-O2", "-g", "-gz=zlib", *NO_TABLES)),
+    chain.variant("chain-dwarf4", flags=("-O2", "-gdwarf-4", *NO_TABLES)),
+    chain.variant("chain-fp-only", flags=("-O1", "-fno-omit-frame-pointer", *NO_TABLES)),
+    chain.variant("chain-debuglink", steps=("debuglink",)),
+    chain.variant("chain-debuglink-frame", flags=("-O2", "-g", *NO_TABLES), steps=("debuglink",)),
+    chain.variant("chain-buildid", steps=("buildid",), options=("--symbols", "{dir}/symbols")),
+    chain.variant("chain-minidebug", steps=("minidebug",), needs=("xz",)),
+    # How the file is laid out.
+    chain.variant("chain-static", flags=("-O2", "-g", "-static")),
+    chain.variant("chain-static-pie", flags=("-O2", "-g", "-static-pie")),
+    chain.variant("chain-musl", compiler="musl-gcc", flags=("-O2", "-g", "-static")),
+    chain.variant("chain-one-segment", flags=("-O2", "-g", "-Wl,-z,noseparate-code")),
+    chain.variant(
+        "chain-text-moved", flags=("-O2", "-g", "-pie", "-Wl,-Ttext=0x500000,-z,separate-code")
+    ),
+    chain.variant("chain-no-pie", flags=("-O2", "-g", "-no-pie", "-Wl,-Ttext-segment=0x10000000")),
+    chain.variant("chain-big-pages", flags=("-O2", "-g", "-Wl,-z,max-page-size=0x200000")),
+    Program(
+        "tiny",
+        "tiny.c",
+        ("crash", "middle", "entry", "_start"),
+        flags=("-O2", "-nostdlib", "-static", "-fno-stack-protector"),
+        kinds=("kernel", "kernel-anonymous"),
+    ),
+    Program("deleted", "deleted.c", ("crash", "main"), options=("--executable", "{exe}")),
+    # i386.
+    chain.variant("chain-m32-O0", flags=("-O0", "-g"), **M32),
+    chain.variant("chain-m32-O2", flags=("-O2", "-g", "-fomit-frame-pointer"), **M32),
+    chain.variant("chain-m32-static", flags=("-O2", "-g", "-static"), **M32),
+    threads.variant("threads-m32", **M32),
+    altstack.variant("altstack-m32", **M32),
+    altstack.variant("signal-m32-simple", flags=("-O2", "-g", "-DSIMPLE", "-DSAME_STACK"), **M32),
+    handmade.variant("handmade-m32", **M32),
+    Program(
+        "realign-m32",
+        "realign.c",
+        ("crash", "aligned", "both", "main"),
+        flags=("-O2", "-g", "-DALIGNMENT=16", "-mstackrealign", "-msse2"),
+        **M32,
+    ),
+    # aarch64.
+    chain.variant("chain-aarch64-O0", flags=("-O0", "-g"), **ARM),
+    chain.variant("chain-aarch64-O2", **ARM),
+    chain.variant("chain-aarch64-nofp", flags=("-O2", "-g", "-fomit-frame-pointer"), **ARM),
+    chain.variant("chain-aarch64-static", flags=("-O2", "-g", "-static"), **ARM),
+    chain.variant("chain-aarch64-pac", flags=("-O2", "-g", "-mbranch-protection=pac-ret"), **ARM),
+    chain.variant(
+        "chain-aarch64-pac-leaf", flags=("-O2", "-g", "-mbranch-protection=pac-ret+leaf"), **ARM
+    ),
+    threads.variant("threads-aarch64", **ARM),
+    altstack.variant("altstack-aarch64", compiler="aarch64-gcc", kinds=("qemu", "qemu-sve")),
+    handmade.variant("handmade-aarch64", **ARM),
+    Program("leaf-aarch64", "handmade.c", ("hand_outer", "enter", "main"), more=("leaf.S",), **ARM),
+    Program("vla-aarch64", "vla.c", ("crash", "with_alloca", "with_array", "main"), **ARM),
+    Program(
+        "exceptions-aarch64",
+        "exceptions.cpp",
+        ("catcher", "main"),
+        flags=("-O2", "-g", "-DMODE=1"),
+        signal="SIGABRT",
+        compiler="aarch64-g++",
+        language="c++",
+        kinds=("qemu",),
+    ),
+    # Threads.
+    threads.variant("threads", kinds=("kernel", "gcore")),
+    threads.variant(
+        "threads-static", flags=("-O2", "-g", "-pthread", "-static"), kinds=("kernel", "gcore")
+    ),
+    threads.variant(
+        "threads-200", flags=("-O2", "-g", "-pthread", "-DCOUNT=200"), others=parked(200, 3)
+    ),
+    Program("leader", "leader.c", ("crash", "worker"), flags=("-O2", "-g", "-pthread")),
+    # Signals.
+    altstack.variant("altstack", kinds=("kernel", "gdb")),
+    altstack.variant("signal", flags=("-O2", "-g", "-DSAME_STACK")),
+    altstack.variant("altstack-musl", compiler="musl-gcc", flags=("-O2", "-g", "-static")),
+    Program("nested", "nested.c", ("crash", "second", "first", "begin", "main")),
+    Program("vdso", "vdso.c", ("on_alarm", "ask", "main"), signal="SIGABRT"),
+    Program("vdso-m32", "vdso.c", ("on_alarm", "ask", "main"), signal="SIGABRT", **M32),
+    # Frames of unknown or changing size.
+    Program("vla", "vla.c", ("crash", "with_alloca", "with_array", "main")),
+    Program(
+        "realign",
+        "realign.c",
+        ("crash", "aligned", "both", "main"),
+        flags=("-O2", "-g", "-DALIGNMENT=64"),
+    ),
+    Program(
+        "realign-avx",
+        "realign.c",
+        ("crash", "aligned", "both", "main"),
+        flags=("-O1", "-g", "-DALIGNMENT=32", "-mavx", "-mstackrealign"),
+        needs=("avx",),
+    ),
+    # Calls.
+    Program("tailcall", "tailcall.c", ("last", "first", "main")),
+    Program(
+        "noreturn",
+        "noreturn.c",
+        ("fatal", "bail", "outer", "main"),
+        flags=("-O2", "-g", "-falign-functions=1", "-fno-toplevel-reorder"),
+        signal="SIGABRT",
+    ),
+    Program("call-null", "badcall.c", ("invoke", "dispatch", "main"), address=0),
+    Program(
+        "call-wild",
+        "badcall.c",
+        ("invoke", "dispatch", "main"),
+        flags=("-O2", "-g", "-DTARGET=0x123456789000"),
+        address=0x123456789000,
+    ),
+    Program(
+        "call-data",
+        "badcall.c",
+        ("data", "invoke", "dispatch", "main"),
+        flags=("-O2", "-g", "-DTARGET=data"),
+    ),
+    Program("call-null-aarch64", "badcall.c", ("invoke", "dispatch", "main"), **ARM),
+    Program(
+        "dlopen",
+        "dlopen.c",
+        ("callback", "plugin_deeper", "plugin_enter", "main"),
+        plugin=("-O2", "-g"),
+    ),
+    Program(
+        "dlopen-moved",
+        "dlopen.c",
+        ("callback", "plugin_deeper", "plugin_enter", "main"),
+        plugin=("-O2", "-g", "-Wl,-Ttext-segment=0x3000000"),
+    ),
+    *(
+        Program(
+            f"plt-{steps}",
+            "plt.c",
+            ("on_trap", "stepped", "main"),
+            signal="SIGABRT",
+            flags=("-O1", "-g", "-fcf-protection=none", "-Wl,-z,lazy", f"-DSTEPS={steps}"),
+        )
+        for steps in (1, 2, 3, 4, 5)
+    ),
+    # Deep stacks.
+    Program(
+        "deep",
+        "overflow.c",
+        ("down",) * 100_000 + ("begin", "main"),
+        flags=("-O2", "-g", "-DLIMIT=100000"),
+    ),
+    Program("mutual", "mutual.c", ("pong", "ping") * 1000 + ("main",), flags=("-O2", "-g")),
+    Program("overflow", "overflow.c", ("down", "begin", "main"), repeats=100_000),
+    Program(
+        "overflow-altstack",
+        "overflow.c",
+        ("handler", "down", "begin", "main"),
+        flags=("-O2", "-g", "-DHANDLER"),
+        signal="SIGABRT",
+        repeats=100_000,
+    ),
+    # Hand-written code.
+    handmade.variant("handmade"),
+    Program("leaf", "handmade.c", ("hand_outer", "enter", "main"), more=("leaf.S",)),
+    Program(
+        "expression",
+        "handmade.c",
+        ("callback", "hand_inner", "hand_outer", "enter", "main"),
+        more=("expression.S",),
+    ),
+    *(
+        Program(
+            f"prologue-{step}",
+            "handmade.c",
+            ("hand_outer", "enter", "main"),
+            more=("prologue.S",),
+            flags=("-O2", "-g", f"-DSTEP={step}"),
+            signal="SIGILL",
+        )
+        for step in range(5)
+    ),
+    Program("jit", "jit.c", ("callback", "run", "main")),
+    Program("coroutine", "coroutine.c", ("crash", "coroutine")),
+    # What compilers do to names.
+    Program("cold", "cold.c", ("report", "process", "main")),
+    Program("inline", "inline.c", ("crash", "outer", "main")),
+    Program(
+        "templates",
+        "templates.cpp",
+        ("shop::Box::open", "shop::Box::operator()", "visit", "combine", "main"),
+        compiler="g++",
+        language="c++",
+        flags=("-O1", "-g", "-std=c++17"),
+    ),
+    # Exceptions.
+    *(
+        Program(
+            f"exception-{name}",
+            "exceptions.cpp",
+            ours,
+            compiler="g++",
+            language="c++",
+            flags=("-O2", "-g", f"-DMODE={mode}"),
+            signal="SIGABRT",
+        )
+        for mode, name, ours in (
+            (1, "caught", ("catcher", "main")),
+            (2, "uncaught", ("thrower", "guarded", "compare", "sorted", "main")),
+            (3, "noexcept", ("thrower", "guarded", "compare", "sorted", "main")),
+            (
+                4,
+                "cleanup",
+                ("Guard::~Guard", "guarded", "compare", "sorted", "rethrower", "catcher", "main"),
+            ),
+        )
+    ),
+    # Other languages.
+    Program(
+        "rust",
+        "panic.rs",
+        ("checked", "area", "apply", "main"),
+        compiler="rustc",
+        language="rust",
+        flags=("-g", "-O", "-C", "panic=abort"),
+        signal="SIGABRT",
+    ),
+    Program(
+        "rust-O0",
+        "panic.rs",
+        ("checked", "area", "{closure}", "apply", "main"),
+        compiler="rustc",
+        language="rust",
+        flags=("-C", "panic=abort"),
+        signal="SIGABRT",
+    ),
+    Program(
+        "go",
+        "nil.go",
+        ("follow", *("descend",) * 6),
+        compiler="go",
+        flags=(),
+        signal="SIGABRT",
+        environment=(("GOTRACEBACK", "crash"),),
+        root=False,
+    ),
+)
+
+BY_NAME = {program.name: program for program in PROGRAMS}
