@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from unspool.formats.elf import ET_CORE, ET_REL, PT_LOAD, Elf
+from unspool.formats.elf import ET_CORE, ET_REL, PF_W, PT_LOAD, Elf
 from unspool.symbols.files import SymbolPaths, open_elf, under_sysroot
 
 TYPE_CHECKING = False
@@ -32,7 +32,9 @@ class Wanted:
     section, if the link map says so. `bias` goes with both, where known.
     """
 
-    __slots__ = ("bias", "build_id", "dynamic", "entry", "is_program", "machine", "mappings", "path")
+    __slots__ = (
+        "bias", "build_id", "dynamic", "entry", "is_program", "machine", "mappings", "path",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -125,11 +127,8 @@ class ModuleFiles:
         loads = [header for header in elf.program_headers() if header.type == PT_LOAD]
         if not loads:
             return "it has nothing to load"
-        if wanted.entry is not None:
-            if (elf.entry - wanted.entry) & 0xFFF or (
-                wanted.bias is not None and elf.entry + wanted.bias != wanted.entry
-            ):
-                return "its entry point is another"
+        if wanted.entry is not None and not _same_entry(elf.entry, wanted.entry, wanted.bias):
+            return "its entry point is another"
         if wanted.dynamic is not None and wanted.bias is not None:
             expected = wanted.dynamic - wanted.bias
             if all(p.vaddr != expected for p in elf.program_headers() if p.type == 2):
@@ -143,10 +142,19 @@ class ModuleFiles:
         return None
 
     def _objection_by_bytes(self, wanted: Wanted, elf: Elf) -> str | None:
-        """Compares what the dump holds of segments that nobody can have written to."""
+        """Compares what the dump holds of segments that nobody can have written to.
+
+        The file says which these are, not the mapping: relocated data is made read-only
+        once it has been written (RELRO).
+        """
+        writable = [
+            (header.offset & ~0xFFF, header.offset + header.filesz)
+            for header in elf.program_headers()
+            if header.type == PT_LOAD and header.flags & PF_W
+        ]
         for mapping in wanted.mappings:
-            region = self.dump.region(mapping.start)
-            if region is None or region.writable:
+            end = mapping.offset + mapping.end - mapping.start
+            if any(low < end and mapping.offset < high for low, high in writable):
                 continue
             size = min(mapping.end - mapping.start, _COMPARED)
             held = self.dump.read_available(mapping.start, size)
@@ -154,3 +162,10 @@ class ModuleFiles:
             if there != held[: len(there)]:
                 return f"its bytes at offset 0x{mapping.offset:x} differ from those in the core"
         return None
+
+
+def _same_entry(stated: int, entry: int, bias: int | None) -> bool:
+    """Whether a file's entry point is the running program's; by its page if nothing more."""
+    if bias is None:
+        return not (stated - entry) & 0xFFF
+    return stated + bias == entry

@@ -40,12 +40,13 @@ class Row:
     lists (register, offset from the CFA). `other` holds every further rule. The caller's
     stack pointer is the CFA unless a rule says otherwise; its pc is `ra_column` of the
     caller's registers. `root` marks a function that has no caller; `signal` the frame that
-    a signal handler returns to, whose caller's pc is exact.
+    a signal handler returns to, whose caller's pc is exact. `function` is the address of
+    the function's first instruction, where the table says it.
     """
 
     __slots__ = (
         "_fields", "_low", "_span", "_unpack", "cfa_expression", "cfa_offset", "cfa_register",
-        "other", "ra_column", "root", "saved", "signal", "strategy", "trust",
+        "function", "other", "ra_column", "root", "saved", "signal", "strategy", "trust",
     )  # fmt: skip
 
     def __init__(
@@ -62,6 +63,7 @@ class Row:
         other: Sequence[OtherRule] = (),
         root: bool = False,
         signal: SignalFrame | None = None,
+        function: int | None = None,
     ) -> None:
         self.strategy = strategy
         self.trust = trust
@@ -73,6 +75,7 @@ class Row:
         self.other = tuple(other)
         self.root = root
         self.signal = signal
+        self.function = function
         self._compile(arch.pointer_size)
 
     def _compile(self, word: int) -> None:

@@ -23,13 +23,22 @@ if TYPE_CHECKING:
 
 
 class Query:
-    """A frame whose caller is wanted. `exact`: `pc` was executing; else a return address."""
+    """A frame whose caller is wanted. `exact`: `pc` was executing; else a return address.
 
-    __slots__ = ("exact", "pc", "registers", "stack")
+    `planted`: the pc is exact because no call left it on the stack, see `Stepper`.
+    """
+
+    __slots__ = ("exact", "pc", "planted", "registers", "stack")
 
     def __init__(
-        self, pc: int, exact: bool, registers: list[int | None], stack: Window | None
+        self,
+        pc: int,
+        exact: bool,
+        registers: list[int | None],
+        stack: Window | None,
+        planted: bool = False,
     ) -> None:
+        self.planted = planted
         self.pc = pc
         self.exact = exact
         self.registers = registers
@@ -181,16 +190,19 @@ class Stepper:
         # A null return address alone may be an overwritten stack. It ends a chain where the
         # frame pointer is null as well, as the ABI asks, or under a function that nothing
         # called (Go's goexit, whose address the runtime plants).
-        if pc == 0 and (query.exact or not answer.registers[arch.fp]):
+        if pc == 0 and (query.planted or not answer.registers[arch.fp]):
             return Ended("the return address is zero")
+        if query.planted and answer.row is not None and answer.row.function == query.pc:
+            return Ended("a context begins here: the function was never called")
         return Missed(f"the return address 0x{pc:x} is not in executable memory")
 
     def _after_call(self, pc: int) -> bool:
         """Whether a call precedes a return address; true if the code cannot be read.
 
-        An address that no call left there belongs to itself, not to the instruction before:
-        a signal trampoline, a context's first function, or the faulting instruction under
-        Go's `runtime.sigpanic`, which the runtime makes look as if it had called.
+        An address that no call left there was planted, and belongs to itself, not to the
+        instruction before: a signal trampoline, a context's first function (glibc's
+        `__start_context`, Go's `goexit`), or the faulting instruction under Go's
+        `runtime.sigpanic`, which the runtime makes look as if it had called.
         """
         code = self.space.memory.read_available(pc - LOOK_BEHIND, LOOK_BEHIND)
         return len(code) < LOOK_BEHIND or self.space.arch.is_return_address(code, LOOK_BEHIND)

@@ -114,7 +114,8 @@ class _Walk:
         """One step with every check: the caller's registers, or why there are none."""
         frame = self.frames[-1]
         trail: list[Attempt] = []
-        query = Query(frame.pc, frame.exact, registers, self.stack)
+        planted = frame.exact and frame.trust not in (Trust.CONTEXT, Trust.SIGNAL)
+        query = Query(frame.pc, frame.exact, registers, self.stack, planted)
         answer = self.stepper.step(query, trail)
         if self.explain:
             frame.trail = trail
@@ -143,6 +144,7 @@ class _Walk:
         self.frames.append(Frame(pc, sp, found.trust, found.exact, len(self.segments) - 1))
         if self.stack is None or not self.stack.low <= sp < self.stack.high:
             self.stack = self.space.memory.window(sp)
+            self.complete_bounds(sp)
         return found.registers
 
     def check_progress(self, frame: Frame, found: Found, pc: int, sp: int) -> Stop | None:
@@ -205,6 +207,13 @@ class _Walk:
         self.switches.add((pc, sp))
         self.enter_segment(kind, sp, how)
         return None
+
+    def complete_bounds(self, sp: int) -> None:
+        """Sets the bounds of a segment that began in unmapped memory: a stack overflow."""
+        segment = self.segments[-1]
+        region = self.space.memory.region(sp)
+        if segment.low is None and region is not None:
+            segment.low, segment.high = region.mapping
 
     def enter_segment(self, kind: str, sp: int | None, how: str | None = None) -> None:
         region = self.space.memory.region(sp) if sp is not None else None

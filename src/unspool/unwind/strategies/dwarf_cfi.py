@@ -49,7 +49,8 @@ class DwarfCfi(TableStrategy):
             if found is None:
                 return Missed(_why_none(image, module.name))
             section, fde = found
-            return to_row(self.space.arch, cfi_row.row_at(section, fde, address))
+            decoded = cfi_row.row_at(section, fde, address)
+            return to_row(self.space.arch, decoded, fde.start + image.bias)
         except FormatError as error:
             return Missed(f"broken unwind data in {module.name}: {error}")
 
@@ -81,8 +82,10 @@ def _why_none(image: Image, name: str) -> str:
     return f"{name} has unwind data, but none for this address"
 
 
-def to_row(arch: Arch, decoded: CfiRow) -> Row:
-    """A decoded CFI row as the unwinder's own. Raises `FormatError` if it makes no sense.
+def to_row(arch: Arch, decoded: CfiRow, function: int | None = None) -> Row:
+    """A decoded CFI row as the unwinder's own, for code of the function at that address.
+
+    Raises `FormatError` if it makes no sense.
 
     Registers that the unwinder does not keep (vector registers) are dropped. A register
     without a rule keeps its value: the ABI says so of callee-saved ones, and of the others
@@ -115,4 +118,5 @@ def to_row(arch: Arch, decoded: CfiRow) -> Row:
         cfa_expression=decoded.cfa_expression,
         other=other,
         root=decoded.rules.get(ra, (None,))[0] == cfi_row.UNDEFINED,
+        function=function,
     )
