@@ -114,3 +114,11 @@ class Arch:
         self.prpsinfo = prpsinfo
         self.signal_frames = signal_frames
         self.is_return_address = is_return_address
+
+    def with_code_mask(self, mask: int) -> Arch:
+        """The same architecture where code addresses have just the bits of `mask`."""
+        other = Arch.__new__(Arch)
+        for name in Arch.__slots__:
+            setattr(other, name, getattr(self, name))
+        other.code_address_mask = mask
+        return other

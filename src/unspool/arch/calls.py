@@ -68,3 +68,14 @@ def aarch64_call_before(code: Buffer, at: int) -> bool:
         return False
     word = int.from_bytes(bytes(code[at - 4 : at]), "little")
     return word >> 26 == 0x25 or word & 0xFFFFFC1F == 0xD63F0000 or word & 0xFEFFF800 == 0xD63F0800
+
+
+def aarch64_call_target(code: Buffer, at: int, address: int) -> int | None:
+    """Where the BL that ends at `code[at]` (address `address`) goes, or None."""
+    if at < 4:
+        return None
+    word = int.from_bytes(bytes(code[at - 4 : at]), "little")
+    if word >> 26 != 0x25:
+        return None
+    distance = (word & 0x03FFFFFF) - ((word & 0x02000000) << 1)
+    return address - 4 + 4 * distance

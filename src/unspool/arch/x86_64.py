@@ -29,16 +29,18 @@ GS_BASE_INDEX = 22
 _SIGCONTEXT = (R8, R9, R10, R11, R12, R13, R14, R15, RDI, RSI, RBP, RBX, RDX, RAX, RCX, RSP, RIP)
 _SAVED = tuple((register, 40 + 8 * i) for i, register in enumerate(_SIGCONTEXT))
 
+_NAMES = (
+    "rax", "rdx", "rcx", "rbx", "rsi", "rdi", "rbp", "rsp",
+    "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "rip",
+)  # fmt: skip
+
 X86_64 = Arch(
     name="x86-64",
     report_name="x86_64",
     machine=62,  # EM_X86_64
     elf_class=2,
     pointer_size=8,
-    register_names=(
-        "rax", "rdx", "rcx", "rbx", "rsi", "rdi", "rbp", "rsp",
-        "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "rip",
-    ),  # fmt: skip
+    register_names=_NAMES,
     pc=RIP,
     sp=RSP,
     fp=RBP,

@@ -26,9 +26,10 @@ class Query:
     """A frame whose caller is wanted. `exact`: `pc` was executing; else a return address.
 
     `planted`: the pc is exact because no call left it on the stack, see `Stepper`.
+    `above` is the stack pointer, or a lower bound where it is not known.
     """
 
-    __slots__ = ("exact", "pc", "planted", "registers", "stack")
+    __slots__ = ("above", "exact", "pc", "planted", "registers", "stack")
 
     def __init__(
         self,
@@ -37,7 +38,9 @@ class Query:
         registers: list[int | None],
         stack: Window | None,
         planted: bool = False,
+        above: int | None = None,
     ) -> None:
+        self.above = above
         self.planted = planted
         self.pc = pc
         self.exact = exact
@@ -51,13 +54,24 @@ class Query:
 
 
 class Found:
-    """The caller's registers, how surely they were found, and the row if there was one."""
+    """The caller's registers, how surely they were found, and the row if there was one.
 
-    __slots__ = ("exact", "registers", "row", "trust")
+    `above` is a lower bound of the caller's stack pointer, for answers that leave it
+    unknown: where a frame record or a saved link register lies says where the frame that
+    holds it is, but not where it ends.
+    """
+
+    __slots__ = ("above", "exact", "registers", "row", "trust")
 
     def __init__(
-        self, registers: list[int | None], trust: str, exact: bool = False, row: Row | None = None
+        self,
+        registers: list[int | None],
+        trust: str,
+        exact: bool = False,
+        row: Row | None = None,
+        above: int | None = None,
     ) -> None:
+        self.above = above
         self.registers = registers
         self.trust = trust
         self.exact = exact

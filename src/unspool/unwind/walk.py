@@ -115,7 +115,7 @@ class _Walk:
         frame = self.frames[-1]
         trail: list[Attempt] = []
         planted = frame.exact and frame.trust not in (Trust.CONTEXT, Trust.SIGNAL)
-        query = Query(frame.pc, frame.exact, registers, self.stack, planted)
+        query = Query(frame.pc, frame.exact, registers, self.stack, planted, frame.sp)
         answer = self.stepper.step(query, trail)
         if self.explain:
             frame.trail = trail
@@ -130,6 +130,8 @@ class _Walk:
         arch = self.space.arch
         pc, sp = found.registers[arch.pc], found.registers[arch.sp]
         assert pc is not None
+        if sp is None:
+            sp = found.above
         if sp is None:
             return Stop(StopReason.NO_STRATEGY, "the caller's stack pointer is not known")
         if found.row is not None and found.row.signal is not None:

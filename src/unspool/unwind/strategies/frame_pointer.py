@@ -24,7 +24,7 @@ class FramePointer(DynamicStrategy):
 
     def answer(self, query: Query) -> Found | Ended | Missed:
         arch = self.space.arch
-        fp, sp = query.registers[arch.fp], query.registers[arch.sp]
+        fp, sp = query.registers[arch.fp], query.above
         name = arch.register_names[arch.fp]
         if fp is None or sp is None:
             return Missed(f"{name} is not known")
@@ -45,9 +45,10 @@ class FramePointer(DynamicStrategy):
         # Registers that the function may have saved are not known to the caller's frame.
         registers: list[int | None] = [None] * len(query.registers)
         registers[arch.pc] = address
-        registers[arch.sp] = fp + 2 * word
+        # With a link register the record lies at the bottom of a frame of unknown size.
+        registers[arch.sp] = fp + 2 * word if arch.link is None else None
         registers[arch.fp] = older
-        return Found(registers, Trust.FRAME_POINTER)
+        return Found(registers, Trust.FRAME_POINTER, above=fp + 2 * word)
 
     def _objection(self, address: int, older: int, sp: int) -> str | None:
         """Why a frame record cannot be one; None if it can.

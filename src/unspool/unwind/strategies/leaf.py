@@ -4,7 +4,7 @@ without unwind data that were stopped before they touched the stack.
 
 from __future__ import annotations
 
-from unspool.arch.calls import LOOK_BEHIND, x86_call_target
+from unspool.arch.calls import LOOK_BEHIND, aarch64_call_target, x86_call_target
 from unspool.model import Trust
 from unspool.unwind.step import DynamicStrategy, Found, Missed, Query
 
@@ -65,12 +65,14 @@ class Leaf(DynamicStrategy):
 
     def _called_here(self, query: Query, code: bytes, address: int) -> bool:
         """Whether a direct call led here and the code since then left the stack alone."""
-        if self.space.arch.link is not None:
-            return False  # a later call may have replaced the link register
-        target = x86_call_target(code, LOOK_BEHIND, address)
+        linked = self.space.arch.link is not None
+        called = aarch64_call_target if linked else x86_call_target
+        target = called(code, LOOK_BEHIND, address)
         if target is None or not 0 <= query.pc - target < _MAX_LEAF:
             return False
         done = self.space.memory.read_available(target, query.pc - target)
+        if linked:
+            return not any(map(_moves_stack, memoryview(done[: len(done) & ~3]).cast("I")))
         # push %rbp and sub $n,%rsp are how a function starts that does use the stack. The
         # endbr64 of a protected function is none of that.
         done = done.removeprefix(b"\xf3\x0f\x1e\xfa").removeprefix(b"\xf3\x0f\x1e\xfb")
@@ -82,3 +84,17 @@ _STACK_USERS = (
     b"\x83\xec", b"\x81\xec",  # sub $n, %esp
     b"\xe8", b"\xc8",  # call, enter
 )  # fmt: skip
+
+
+def _moves_stack(word: int) -> bool:
+    """Whether an AArch64 instruction changes sp or the link register (Arm ARM, C4.1).
+
+    SUB/ADD (immediate) to sp; loads and stores with write-back on sp; BL and BLR.
+    """
+    if word & 0x1F == 31 and word & 0x1F000000 == 0x11000000:
+        return True
+    if word >> 5 & 31 == 31 and word & 0x3A000000 == 0x28000000 and word & 0x00800000:
+        return True  # LDP and STP, pre- and post-indexed
+    if word >> 5 & 31 == 31 and word & 0x3B200400 == 0x38000400:
+        return True  # LDR and STR, pre- and post-indexed
+    return word >> 26 == 0x25 or word & 0xFFFFFC1F == 0xD63F0000

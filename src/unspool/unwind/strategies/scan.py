@@ -39,7 +39,7 @@ class Scan(DynamicStrategy):
 
     def answer(self, query: Query) -> Found | Missed:
         arch = self.space.arch
-        sp = query.registers[arch.sp]
+        sp = query.above
         if sp is None:
             return Missed("the stack pointer is not known")
         word = arch.pointer_size
@@ -58,13 +58,15 @@ class Scan(DynamicStrategy):
                 continue
             registers: list[int | None] = [None] * len(query.registers)
             registers[arch.pc] = address
-            registers[arch.sp] = sp + (index + 1) * word
+            above = sp + (index + 1) * word
+            # A call pushes the return address; a link register is saved anywhere in a frame.
+            registers[arch.sp] = above if arch.link is None else None
             fp = query.registers[arch.fp]
             # A frame pointer that still points above is likely to be some older frame's.
-            if fp is not None and fp >= sp + (index + 1) * word:
+            if fp is not None and fp >= above:
                 registers[arch.fp] = fp
             if self._leads_on(address, registers):
-                return Found(registers, Trust.SCAN)
+                return Found(registers, Trust.SCAN, above=above)
         return Missed(f"no return address in the {count} words above 0x{sp:x}")
 
     def _leads_on(self, address: int, registers: list[int | None]) -> bool:
