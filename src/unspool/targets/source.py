@@ -67,7 +67,7 @@ class Source:
 def open_source(path: str, progress: Progress | None = None) -> Source:
     """Opens the file `path`, or standard input for "-", and unpacks it if it is compressed.
 
-    `progress` is called with the number of bytes unpacked so far, every 16 MiB. Raises
+    `progress` is called with the number of bytes unpacked so far, every 4 MiB. Raises
     `InputError` for anything but a regular file with content, `MissingDependency` if a
     library for its compression is not installed.
     """

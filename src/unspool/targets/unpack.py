@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     Progress = Callable[[int], None]
 
-_PROGRESS_STEP = 16 << 20
+_PROGRESS_STEP = 4 << 20
 
 _MAX_ELF = 1 << 40
 _MAX_MINIDUMP = 64 << 30

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.build import compressed
@@ -115,7 +115,6 @@ def test_a_wrong_checksum_is_told_of(kind: str, opened: Opened) -> None:
 
 @KINDS
 @given(data=st.data())
-@settings(max_examples=60)
 def test_any_damage_is_bearable(kind: str, data: st.DataObject, tmp_path: Path) -> None:
     content = compressed.mixed(60_000)
     packed = bytearray(compressed.compress(kind, content) + compressed.compress(kind, b"second"))
@@ -200,7 +199,7 @@ def test_progress_is_told(tmp_path: Path) -> None:
     path.write_bytes(compressed.zstd_frame(blocks))
     seen: list[int] = []
     open_source(str(path), seen.append).close()
-    assert len(seen) == 6
+    assert len(seen) == 25
     assert seen == sorted(seen)
     assert seen[-1] <= size
 
