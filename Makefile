@@ -1,0 +1,56 @@
+# `make help` lists what there is. All of it happens in $(VENV); nothing is installed elsewhere.
+
+VENV ?= .venv
+PYTHON ?= $(shell for python in python3 python3.11 python3.12 python3.13 python3.14; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && \
+	command -v $$python && break; done)
+
+BIN := $(VENV)/bin
+SOURCES := pyproject.toml $(shell find src -name '*.py' -o -name '*.json' -o -name py.typed)
+# Arguments for pytest: make test ARGS='tests/unit -k rows'
+ARGS ?=
+
+.PHONY: help demo test bench lint fuzz clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo    install into $(VENV), let a program crash, print its threads' stacks"
+	@echo "make test    run the tests; what this machine cannot do is skipped with its reason"
+	@echo "make bench   measure side by side with gdb and eu-stack; writes bench/README.md"
+	@echo "make lint    ruff, and mypy in its strict mode"
+	@echo "make fuzz    look for inputs that break it, for some minutes"
+	@echo "make clean   remove $(VENV) and caches"
+
+demo: $(VENV)/installed-demo
+	@sh demo/run.sh $(BIN)/unspool
+
+test: $(VENV)/installed-dev
+	$(BIN)/python -m pytest -n auto $(ARGS)
+
+bench: $(VENV)/installed-demo
+	$(BIN)/python -m bench $(ARGS)
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+fuzz: $(VENV)/installed-dev
+	UNSPOOL_HYPOTHESIS=fuzz $(BIN)/python -m pytest -n auto tests/fuzz $(ARGS)
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# One environment serves both; what was installed last is what its file says.
+$(VENV)/installed-demo: $(SOURCES) tools/install.py | python
+	$(PYTHON) tools/install.py demo $(VENV)
+	@rm -f $(VENV)/installed-dev && touch $@
+
+$(VENV)/installed-dev: pyproject.toml requirements-dev.txt tools/install.py | python
+	$(PYTHON) tools/install.py dev $(VENV)
+	@rm -f $(VENV)/installed-demo && touch $@
+
+.PHONY: python
+python:
+	@test -n "$(PYTHON)" || { \
+	echo "no Python 3.11 or newer found; name one with: make PYTHON=/path/to/python3" >&2; exit 1; }
