@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from unspool.model import Thread
 
 
+# All threads' frames together: some 800 MB of memory, and ten full 8 MB stacks of the
+# smallest frames there are.
+MAX_TOTAL_FRAMES = 5_000_000
+
+
 def open(
     source: str | int,
     *,
@@ -84,9 +89,12 @@ def unwind(
     from unspool.unwind.walk import walk
 
     stepper = default_stepper(target.space)
-    stacks: list[Stack] = [
-        walk(stepper, thread, max_frames, explain) for thread in select_threads(target, threads)
-    ]
+    stacks: list[Stack] = []
+    room = MAX_TOTAL_FRAMES
+    for thread in select_threads(target, threads):
+        limit = min(max_frames or room, room)
+        stacks.append(walk(stepper, thread, max(limit, 1), explain))
+        room -= len(stacks[-1].frames)
     report = Report(
         target.info, target.modules, stacks, crash=target.crash, findings=target.findings
     )

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 # chance grows to take a stale return address of an older, finished call.
 _MAX_WORDS = 1024
 
+# Searches in one target, at about a millisecond each at worst: a dump made of stacks that
+# need nothing else could keep us busy for hours.
+_MAX_SEARCHES = 20_000
+
 
 class Scan(DynamicStrategy):
     """Takes the first word above the stack pointer that is a return address by evidence:
@@ -36,12 +40,16 @@ class Scan(DynamicStrategy):
     def __init__(self, space: AddressSpace, tables: list[TableStrategy]) -> None:
         self.space = space
         self.tables = tables
+        self.searches = 0
 
     def answer(self, query: Query) -> Found | Missed:
         arch = self.space.arch
         sp = query.above
         if sp is None:
             return Missed("the stack pointer is not known")
+        self.searches += 1
+        if self.searches > _MAX_SEARCHES:
+            return Missed(f"more than {_MAX_SEARCHES} searches in one target")
         word = arch.pointer_size
         sp += -sp % word
         data = self.space.memory.read_available(sp, _MAX_WORDS * word)
