@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from tests.programs.build import Unavailable
 from tests.programs.cores import Core, make_core
 from tests.programs.table import BY_NAME

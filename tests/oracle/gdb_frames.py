@@ -89,8 +89,13 @@ def main():
         load_files()
     threads = {}
     for thread in gdb.selected_inferior().threads():
-        thread.switch()
-        threads[thread.ptid[1] or thread.ptid[0]] = frames()
+        try:
+            thread.switch()
+            threads[thread.ptid[1]] = frames()
+        except gdb.error as error:
+            # A first thread that ended before the crash: gdb knows of it, the core does not.
+            if "PC not available" not in str(error):
+                raise
     print("FRAMES " + json.dumps(threads))
 
 

@@ -7,6 +7,7 @@ from itertools import groupby
 from typing import Any
 
 import pytest
+
 from tests.programs.build import Unavailable
 from tests.programs.cores import Core
 from tests.programs.table import PROGRAMS, Program

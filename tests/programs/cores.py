@@ -3,6 +3,7 @@
 ``kernel``            the kernel writes it when the program crashes
 ``kernel-anonymous``  with a core filter that leaves out every page of files, ELF headers too
 ``kernel-everything`` with a core filter that keeps all pages of files
+``kernel-truncated``  with a size limit that its stack does not fit in
 ``gdb``               gdb runs the program and writes the core (notes last) where it crashes
 ``gcore``             gcore copies the live program after it said "ready"
 ``qemu``              qemu-user writes it when the program it runs crashes
@@ -18,7 +19,6 @@ kernel also writes a core, of qemu itself, which is of no interest here.
 from __future__ import annotations
 
 import contextlib
-import os
 import resource
 import shutil
 import signal
@@ -33,6 +33,7 @@ from .table import Program
 
 CORE_PATTERN = Path("/proc/sys/kernel/core_pattern")
 FILTERS = {"kernel": "0x33", "kernel-anonymous": "0x1", "kernel-everything": "0x7f"}
+TRUNCATED = 192 * 1024
 QEMU_CPUS = {"qemu": "max,sve=off,sme=off", "qemu-sve": "max"}
 ARM_SYSROOT = "/usr/aarch64-linux-gnu"
 PATIENCE = 60  # seconds until a program that should crash counts as hanging
@@ -78,21 +79,18 @@ def arguments(program: Program, executable: Path) -> list[str]:
     return [*plugin, *program.arguments]
 
 
-def environment(program: Program) -> dict[str, str]:
-    return {**os.environ, **dict(program.environment)}
-
-
 def crash(core: Core, command: list[str], coredump_filter: str) -> int:
     """Run `command` in the core's folder until it dies; its process id."""
 
     def prepare() -> None:
-        resource.setrlimit(resource.RLIMIT_CORE, (hard_core_limit(),) * 2)
+        limit = TRUNCATED if core.kind == "kernel-truncated" else hard_core_limit()
+        resource.setrlimit(resource.RLIMIT_CORE, (limit, hard_core_limit()))
         Path("/proc/self/coredump_filter").write_text(coredump_filter)
 
     process = subprocess.Popen(
         command,
         cwd=core.folder,
-        env=environment(core.program),
+        env=dict(core.program.environment),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -116,7 +114,7 @@ def made_by_kernel(core: Core, command: list[str]) -> None:
         raise Unavailable("cores are forbidden here (hard RLIMIT_CORE is 0)")
     lock = Path("/tmp/unspool-core-pattern.lock")
     with usable_core_pattern(lock):
-        crash(core, command, FILTERS[core.kind])
+        crash(core, command, FILTERS.get(core.kind, "0x33"))
         found = [path for path in core.folder.glob("core*") if path.stat().st_size]
         if not found:
             raise Unavailable("the kernel wrote no core")
@@ -167,7 +165,7 @@ def made_by_gcore(core: Core, command: list[str]) -> None:
 def waiting(program: Program, command: list[str], folder: Path) -> Iterator[int]:
     """The process id of a program that said "ready" and waits."""
     process = subprocess.Popen(
-        [*command, "wait"], cwd=folder, env=environment(program), stdout=subprocess.PIPE
+        [*command, "wait"], cwd=folder, env=dict(program.environment), stdout=subprocess.PIPE
     )
     assert process.stdout
     try:

@@ -61,7 +61,7 @@ class Program:
     """whether the crashed thread's stack can be walked to its root"""
     options: tuple[str, ...] = ()
     """further options of unspool; {exe} and {dir} are replaced"""
-    environment: tuple[tuple[str, str], ...] = (("RUST_BACKTRACE", "0"),)
+    environment: tuple[tuple[str, str], ...] = ()
     needs: tuple[str, ...] = ()
     """see build.NEEDS"""
 
@@ -98,7 +98,83 @@ M32: dict[str, Any] = {"compiler": "gcc-m32"}
 ARM: dict[str, Any] = {"compiler": "aarch64-gcc", "kinds": ("qemu",)}
 NO_TABLES = ("-fno-asynchronous-unwind-tables", "-fno-unwind-tables")
 
+TINY: dict[str, Any] = {
+    "flags": ("-O2", "-g", "-nostdlib", "-static", "-fno-stack-protector"),
+    "more": ("start.S",),
+}
+
+# Without a C library programs and cores have a few kilobytes: those bundled in tests/corpus.
+TINY_PROGRAMS: tuple[Program, ...] = (
+    Program(
+        "tiny-chain",
+        "chain.c",
+        (*CHAIN, "_start"),
+        address=8,
+        kinds=("kernel", "kernel-anonymous"),
+        **TINY,
+    ),
+    Program("tiny-minidebug", "chain.c", (*CHAIN, "_start"), steps=("minidebug",), **TINY),
+    Program("tiny-m32", "chain.c", (*CHAIN, "_start"), compiler="gcc-m32", **TINY),
+    Program(
+        "tiny-threads",
+        "tiny_threads.c",
+        ("crash", "main", "_start"),
+        kinds=("kernel", "gcore"),
+        others=Counter({("park", *("descend",) * n, "worker"): 1 for n in (1, 2, 3)}),
+        **TINY,
+    ),
+    Program(
+        "tiny-signal",
+        "tiny_signal.c",
+        ("crash", "handler", "__restore_rt", "victim", "main", "_start"),
+        address=16,
+        **TINY,
+    ),
+    Program(
+        "tiny-expression",
+        "handmade.c",
+        ("callback", "hand_inner", "hand_outer", "enter", "main", "_start"),
+        flags=TINY["flags"],
+        more=("expression.S", "start.S"),
+    ),
+    Program(
+        "tiny-deep",
+        "overflow.c",
+        ("down",) * 20_000 + ("begin", "main", "_start"),
+        flags=(*TINY["flags"], "-DLIMIT=20000"),
+        more=("start.S",),
+    ),
+    Program(
+        "tiny-truncated",
+        "overflow.c",
+        ("down",),
+        repeats=100,
+        root=False,
+        flags=(*TINY["flags"], "-DLIMIT=20000"),
+        more=("start.S",),
+        kinds=("kernel-truncated",),
+    ),
+    Program(
+        "tiny-aarch64-pac",
+        "chain.c",
+        (*CHAIN, "_start"),
+        compiler="aarch64-gcc",
+        kinds=("qemu",),
+        flags=(*TINY["flags"], "-mbranch-protection=pac-ret+leaf"),
+        more=("start.S",),
+    ),
+    Program(
+        "tiny-signal-aarch64",
+        "tiny_signal.c",
+        ("crash", "handler", "victim", "main", "_start"),
+        compiler="aarch64-gcc",
+        kinds=("qemu",),
+        **TINY,
+    ),
+)
+
 PROGRAMS: tuple[Program, ...] = (
+    *TINY_PROGRAMS,
     # Optimisation and frame layout.
     chain.variant("chain-O0", flags=("-O0", "-g"), kinds=("kernel", "gdb", "kernel-anonymous")),
     chain.variant("chain-O1", flags=("-O1", "-g")),
@@ -128,13 +204,6 @@ PROGRAMS: tuple[Program, ...] = (
     ),
     chain.variant("chain-no-pie", flags=("-O2", "-g", "-no-pie", "-Wl,-Ttext-segment=0x10000000")),
     chain.variant("chain-big-pages", flags=("-O2", "-g", "-Wl,-z,max-page-size=0x200000")),
-    Program(
-        "tiny",
-        "tiny.c",
-        ("crash", "middle", "entry", "_start"),
-        flags=("-O2", "-nostdlib", "-static", "-fno-stack-protector"),
-        kinds=("kernel", "kernel-anonymous"),
-    ),
     Program("deleted", "deleted.c", ("crash", "main"), options=("--executable", "{exe}")),
     # i386.
     chain.variant("chain-m32-O0", flags=("-O0", "-g"), **M32),
