@@ -11,7 +11,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-_MAX_STEPS = 10_000
+# Expressions of real unwind data take a dozen steps, and every frame can ask for one.
+_MAX_STEPS = 500
 _MAX_STACK = 256
 
 

@@ -103,8 +103,8 @@ class Elf:
     """
 
     __slots__ = (
-        "_headers", "_sections", "buffer", "elf_class", "entry", "flags", "machine", "phentsize", "phnum",
-        "phoff", "shentsize", "shnum", "shoff", "shstrndx", "size", "type",
+        "_headers", "_sections", "buffer", "elf_class", "entry", "flags", "machine", "phentsize",
+        "phnum", "phoff", "shentsize", "shnum", "shoff", "shstrndx", "size", "type",
     )  # fmt: skip
 
     type: int
@@ -232,7 +232,12 @@ class Elf:
         ranges = [(p.offset, p.filesz, p.align) for p in headers if p.type == PT_NOTE]
         if not ranges:
             ranges = [(s.offset, s.size, 4) for s in self.sections() if s.type == SHT_NOTE]
+        # Honest notes do not overlap. Thousands of segments that all show the same ones
+        # would make millions of threads out of a small file.
+        room = self.size
         for offset, size, align in ranges:
+            size = min(size, room)
+            room -= size
             yield from iter_notes(self.buffer, offset, offset + size, align)
 
     def build_id(self) -> str | None:

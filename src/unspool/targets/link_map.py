@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from unspool.memory import Memory
 
 DT_NULL, DT_DEBUG = 0, 21
+_MAX_HEADERS = 1000
 _MAX_DYNAMIC = 4096
 _MAX_LIBRARIES = 10_000
 _MAX_PATH = 4096
@@ -68,7 +69,8 @@ def _headers_in_memory(
     """(type, vaddr) of the program's headers, from its memory or else its file."""
     if executable is not None:
         return [(header.type, header.vaddr) for header in executable.program_headers()]
-    return _parse_headers(memory.read_available(phdr, min(count, 1000) * 56), count)
+    count = min(count, _MAX_HEADERS)  # AT_PHNUM can claim anything
+    return _parse_headers(memory.read_available(phdr, count * 56), count)
 
 
 def _parse_headers(data: bytes, count: int) -> list[tuple[int, int]]:

@@ -27,6 +27,10 @@ _OTHER_KINDS = {
     cfi_row.VAL_EXPRESSION: rows.VALUE_EXPRESSION,
 }
 
+# Bytes of instructions executed for one target. The distinct pcs of half a million frames
+# take less than that; a hostile FDE of a megabyte would be run anew for each pc in it.
+_MAX_WORK = 16 << 20
+
 
 class DwarfCfi(TableStrategy):
     """Finds the FDE of a pc's module and decodes its row."""
@@ -35,6 +39,7 @@ class DwarfCfi(TableStrategy):
 
     def __init__(self, space: AddressSpace) -> None:
         self.space = space
+        self.room = _MAX_WORK
 
     def row(self, pc: int, lookup_pc: int) -> Row | Missed:
         module = self.space.module_at(lookup_pc)
@@ -49,6 +54,9 @@ class DwarfCfi(TableStrategy):
             if found is None:
                 return Missed(_why_none(image, module.name))
             section, fde = found
+            self.room -= fde.instructions_end - fde.instructions
+            if self.room < 0:
+                return Missed("absurdly much unwind data; no more of it is read")
             decoded = cfi_row.row_at(section, fde, address)
             return to_row(self.space.arch, decoded, fde.start + image.bias)
         except FormatError as error:
