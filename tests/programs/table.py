@@ -49,6 +49,8 @@ class Program:
     arguments: tuple[str, ...] = ()
     others: Counter[tuple[str, ...]] = field(default_factory=Counter)
     """how many other threads have which list of our functions"""
+    waiting: tuple[str, ...] = ()
+    """the first thread's list when the program waits, where that thread is the one that crashes"""
     signal: str = "SIGSEGV"
     address: int | None = None
     """the address whose access failed"""
@@ -120,7 +122,8 @@ TINY_PROGRAMS: tuple[Program, ...] = (
         "tiny_threads.c",
         ("crash", "main", "_start"),
         kinds=("kernel", "gcore"),
-        others=Counter({("park", *("descend",) * n, "worker"): 1 for n in (1, 2, 3)}),
+        others=Counter({("park", *("descend",) * n, "worker", "spawn"): 1 for n in (1, 2, 3)}),
+        waiting=("park", "main", "_start"),
         **TINY,
     ),
     Program(
