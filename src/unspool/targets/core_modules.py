@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from unspool.targets.base import Options
     from unspool.targets.core import CoreNotes
 
+# The largest programs load a few thousand.
+_MAX_MODULES = 10_000
+
 
 class CoreModules:
     """Finds a core's modules; opens their files when they are first needed."""
@@ -144,7 +147,7 @@ class CoreModules:
         if entry is None:
             return None
         elf = self.elf(entry)
-        if elf is None and entry.headers is None or module.bias is None:
+        if (elf is None and entry.headers is None) or module.bias is None:
             return None
         return Image(
             self.memory, module.bias, file=elf, mapped=entry.headers,
@@ -233,15 +236,24 @@ class CoreModules:
         raw = self.held.read_available(address, 4096).split(b"\0")[0]
         return raw.decode("utf-8", "surrogateescape") or self.name
 
-    def _add_unmapped(self, wanted: Wanted, bias: int, found: tuple[str, Elf] | None) -> None:
-        """A module known by its bias alone; its mappings are its file's segments."""
-        headers = headers_at(self.held, bias)
+    def _add_unmapped(
+        self,
+        wanted: Wanted,
+        bias: int,
+        found: tuple[str, Elf] | None,
+        headers: Elf | None = None,
+    ) -> bool:
+        """A module known by its bias alone; its mappings are its file's segments.
+
+        False if there are none: then no module has been added.
+        """
+        headers = headers or headers_at(self.held, bias)
         elf = found[1] if found else headers
         if elf is None:
-            return
+            return False
         loads = [header for header in elf.program_headers() if header.type == PT_LOAD]
         if not loads:
-            return
+            return False
         low = min(header.vaddr for header in loads) & ~0xFFF
         mappings = [
             FileMapping(
@@ -263,6 +275,7 @@ class CoreModules:
         self.mapped.append(entry)
         if found:
             module.file, self._opened[module.index] = found
+        return True
 
     def _from_headers(self) -> None:
         """Images that nothing names, by their headers in memory.
@@ -270,12 +283,18 @@ class CoreModules:
         What is left of a process whose linker list is unreadable, or an image that a
         runtime mapped by itself.
         """
-        known = [(entry.module.base, entry.module.end) for entry in self.mapped]
+        known = sorted((entry.module.base, entry.module.end) for entry in self.mapped)
+        known.reverse()
+        reach = 0
         vdso = self.auxv.get(notes.AT_SYSINFO_EHDR)
         for region in self.held.regions:
             base = region.start
-            if region.writable or base == vdso or any(low <= base < high for low, high in known):
+            while known and known[-1][0] <= base:
+                reach = max(reach, known.pop()[1])
+            if region.writable or base == vdso or base < reach:
                 continue
+            if len(self.mapped) >= _MAX_MODULES:
+                return
             headers = headers_at(self.held, base)
             if headers is None or headers.machine != self.machine:
                 continue
@@ -288,8 +307,8 @@ class CoreModules:
                 path, self.machine, build_id=headers.build_id(), is_program=is_program,
                 bias=bias, entry=entry_point if is_program else None,
             )  # fmt: skip
-            self._add_unmapped(wanted, bias, None)
-            self.mapped[-1].module.name = os.path.basename(path) or f"image at 0x{base:x}"
+            if self._add_unmapped(wanted, bias, None, headers):
+                self.mapped[-1].module.name = os.path.basename(path) or f"image at 0x{base:x}"
 
     def _add_vdso(self) -> None:
         base = self.auxv.get(notes.AT_SYSINFO_EHDR)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 # Program headers and build id lie in the first page or two of an image.
 _HEADERS = 1 << 16
+# Images have a dozen segments. A hostile core shows one with a thousand in many places.
+_MAX_SEGMENTS = 64
 
 
 class MappedModule:
@@ -49,9 +51,10 @@ def headers_at(memory: Memory, address: int) -> Elf | None:
     if window.buffer[start : start + 4] != b"\x7fELF":
         return None
     try:
-        return Elf(memoryview(window.buffer)[start:stop])
+        elf = Elf(memoryview(window.buffer)[start:stop])
     except FormatError:
         return None
+    return elf if elf.phnum <= _MAX_SEGMENTS else None
 
 
 def modules_from_mappings(
