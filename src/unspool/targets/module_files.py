@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from unspool.formats.elf import ET_CORE, ET_REL, PF_W, PT_LOAD, Elf
+from unspool.formats.elf import ET_CORE, ET_REL, PF_W, PT_LOAD, SHT_NOBITS, Elf
 from unspool.symbols.files import SymbolPaths, open_elf, under_sysroot
 
 TYPE_CHECKING = False
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 # Bytes compared in each mapping; enough to notice any rebuild, cheap on every core.
 _COMPARED = 1 << 20
 _DELETED = " (deleted)"
+_CODE = 4  # SHF_EXECINSTR
 
 
 class Wanted:
@@ -116,6 +117,8 @@ class ModuleFiles:
         """Why `elf` cannot be the module's file, in words; None if nothing speaks against it."""
         if elf.type in (ET_CORE, ET_REL) or elf.machine != wanted.machine:
             return "it is for another CPU or no program or library"
+        if self.options.symbols and _is_debug_file(elf):
+            return "it has debug information alone"
         build_id = elf.build_id()
         if wanted.build_id:
             if build_id == wanted.build_id:
@@ -162,6 +165,15 @@ class ModuleFiles:
             if there != held[: len(there)]:
                 return f"its bytes at offset 0x{mapping.offset:x} differ from those in the core"
         return None
+
+
+def _is_debug_file(elf: Elf) -> bool:
+    """Whether the code was left out.
+
+    `objcopy --only-keep-debug` and `eu-strip -f` keep the build id, and the latter program
+    headers that still claim the code's bytes; only its sections tell.
+    """
+    return any(section.type == SHT_NOBITS and section.flags & _CODE for section in elf.sections())
 
 
 def _same_entry(stated: int, entry: int, bias: int | None) -> bool:
