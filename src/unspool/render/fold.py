@@ -159,23 +159,28 @@ def _stretches(
     One pass of a window: it grows at its end and, as soon as one function too many is in
     it, gives up frames at its start until one function is gone.
     """
+    numbers: dict[Hashable, int] = {}
+    table = {
+        pc: numbers.setdefault(function_of(pc), len(numbers))
+        for pc in dict.fromkeys(pcs[start:end])
+    }
+    functions = [table[pc] for pc in pcs[start:end]]
     result: list[tuple[int, int]] = []
-    counts: dict[Hashable, int] = {}
-    low = start
-    for index in range(start, end):
-        function = function_of(pcs[index])
+    counts: dict[int, int] = {}
+    low = 0
+    for index, function in enumerate(functions):
         counts[function] = counts.get(function, 0) + 1
         if len(counts) <= MAX_PERIOD:
             continue
         if index - low > _IRREGULAR_FEWEST:
-            result.append((low, index))
+            result.append((start + low, start + index))
             low, counts = index, {function: 1}
         while len(counts) > MAX_PERIOD:
-            leaving = function_of(pcs[low])
+            leaving = functions[low]
             counts[leaving] -= 1
             if not counts[leaving]:
                 del counts[leaving]
             low += 1
-    if end - low > _IRREGULAR_FEWEST:
-        result.append((low, end))
+    if len(functions) - low > _IRREGULAR_FEWEST:
+        result.append((start + low, end))
     return result

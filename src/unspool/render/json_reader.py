@@ -75,18 +75,27 @@ def from_json(document: object) -> Report:
 
 
 class _Object:
-    """A JSON object with its place in the document, for errors that say where."""
+    """A JSON object with its place in the document, for errors that say where.
 
-    __slots__ = ("values", "where")
+    Elements of lists know their list's place and their index: a place is put into words
+    only for an error, not for each of half a million frames.
+    """
 
-    def __init__(self, values: object, where: str) -> None:
-        if not isinstance(values, dict):
-            raise _wrong(where, "an object")
-        self.values = values
+    __slots__ = ("index", "values", "where")
+
+    def __init__(self, values: object, where: str, index: int | None = None) -> None:
         self.where = where
+        self.index = index
+        if not isinstance(values, dict):
+            raise _wrong(self.here(), "an object")
+        self.values = values
+
+    def here(self) -> str:
+        return self.where if self.index is None else f"{self.where}[{self.index}]"
 
     def place(self, key: str) -> str:
-        return f"{self.where}.{key}" if self.where else key
+        here = self.here()
+        return f"{here}.{key}" if here else key
 
     def child(self, key: str) -> _Object:
         return _Object(self.values.get(key), self.place(key))
@@ -94,7 +103,7 @@ class _Object:
     def children(self, key: str, *, required: bool = False) -> Iterator[_Object]:
         place = self.place(key)
         for index, value in enumerate(self.items(key, required=required)):
-            yield _Object(value, f"{place}[{index}]")
+            yield _Object(value, place, index)
 
     def items(self, key: str, *, required: bool = False) -> list[object]:
         value = self.values.get(key)
@@ -148,7 +157,7 @@ class _Object:
         value = self.values.get(key)
         if value is None:
             return None
-        if isinstance(value, str) and value[:2] == "0x" and 3 <= len(value) <= 18:
+        if type(value) is str and value[:2] == "0x" and 3 <= len(value) <= 18:
             digits = value[2:]
             # int() would take underscores, blanks, signs and other alphabets' digits.
             if digits.isascii() and digits.isalnum():
@@ -160,19 +169,25 @@ class _Object:
 
 
 class _Frames:
-    """Reads frames, and gathers what they say of addresses."""
+    """Reads frames, and gathers what they say of addresses.
+
+    The first frame that names an address's function is believed; what others say of the
+    same address is not looked at.
+    """
 
     def __init__(self, modules: set[int]) -> None:
         self.modules = modules
         self.locations: dict[int, Location] = {}
+        self._named: set[int] = set()
 
     def frame(self, values: _Object, index: int, segments: int) -> Frame:
-        if values.integer("index") != index:
+        get = values.values.get
+        if get("index") != index or get("index") is True:
             raise _wrong(values.place("index"), str(index))
         segment = values.integer("segment")
         if segment >= segments:
             raise _wrong(values.place("segment"), "the index of a segment")
-        exact = values.flag("exact")
+        exact = values.flag("exact") if "exact" in values.values else None
         frame = Frame(
             values.address("pc"),
             values.maybe_address("sp"),
@@ -180,30 +195,29 @@ class _Frames:
             index == 0 if exact is None else exact,
             segment,
         )
-        if values.values.get("trail") is not None:
+        if get("trail") is not None:
             frame.trail = [
                 Attempt(each.text("strategy"), each.text("answer"))
                 for each in values.children("trail")
             ]
-        self._locate(values, frame)
+        if frame.lookup_pc not in self._named:
+            self._locate(values, frame)
         return frame
 
     def _locate(self, values: _Object, frame: Frame) -> None:
         module = values.maybe_integer("module")
         function = values.maybe_text("function")
-        if module is None and function is None:
-            return
         if module is not None and module not in self.modules:
             raise _wrong(values.place("module"), "the index of a module")
-        lookup = frame.lookup_pc
-        known = self.locations.get(lookup)
-        if known is not None and (known.function is not None or function is None):
+        if function is not None:
+            self._named.add(frame.lookup_pc)
+        elif module is None or frame.lookup_pc in self.locations:
             return
         offset = values.maybe_integer("function_offset")
-        self.locations[lookup] = Location(
+        self.locations[frame.lookup_pc] = Location(
             module,
             function,
-            None if offset is None else max(0, offset - (frame.pc - lookup)),
+            None if offset is None else max(0, offset - (frame.pc - frame.lookup_pc)),
             values.maybe_text("file"),
             values.maybe_integer("line"),
             tuple(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 # A name is shortened when it is longer than this; most C++ and Rust names are not.
 _LONG = 72
+# No more of a name is looked at; the longest of honest programs have a few thousand letters.
+_LONGEST = 4000
 
-_OPEN, _CLOSE = "<([{", ">)]}"
+_PAIRS = {"<": ">", "(": ")", "[": "]", "{": "}"}
 _OPERATORS = (
     "operator<<=", "operator>>=", "operator<=>", "operator->*",
     "operator<<", "operator>>", "operator<=", "operator>=", "operator->", "operator()",
@@ -21,7 +23,7 @@ def short_function(name: str, limit: int = _LONG) -> str:
     """
     if len(name) <= limit:
         return name
-    short = _without_arguments(name)
+    short = _without_arguments(name[:_LONGEST])
     if len(short) <= limit:
         return short
     head = limit * 2 // 3
@@ -30,33 +32,47 @@ def short_function(name: str, limit: int = _LONG) -> str:
 
 def _without_arguments(name: str) -> str:
     result: list[str] = []
-    depth = index = 0
+    opened: list[str] = []  # the closing brackets that are awaited, outermost first
+    index = 0
     while index < len(name):
         char = name[index]
-        if char == "o" and name.startswith("operator", index):
-            operator = next((sign for sign in _OPERATORS if name.startswith(sign, index)), "")
-            if operator:
-                if not depth:
-                    result.append(operator)
-                index += len(operator)
-                continue
-        # `<impl Trait for Type>::method` and `<Type as Trait>::method` of Rust, `(anonymous
-        # namespace)` of C++: what opens a path is the path.
-        if char in _OPEN and (depth or not _opens_path(name, index)):
-            if not depth:
-                result.append(char + "…")
-            depth += 1
-        elif char in _CLOSE and depth and name[index - 1] != "-":
-            depth -= 1
-            if not depth:
-                result.append(char)
-        elif not depth:
-            result.append(char)
+        operator = _operator_at(name, index)
+        if operator:
+            if not opened:
+                result.append(operator)
+            index += len(operator)
+            continue
         index += 1
+        if char in _PAIRS and (opened or not _opens_path(name, index - 1)):
+            if not opened:
+                result.append(char if name[index : index + 1] == _PAIRS[char] else char + "…")
+            opened.append(_PAIRS[char])
+        elif _closes(char, opened):
+            while opened.pop() != char:
+                pass  # a comparison within an argument: it only looked like a bracket
+            if not opened:
+                result.append(char)
+        elif not opened:
+            result.append(char)
     return "".join(result).replace("(…) const", "(…)")
 
 
+def _operator_at(name: str, index: int) -> str:
+    if name[index] != "o" or not name.startswith("operator", index):
+        return ""
+    return next((sign for sign in _OPERATORS if name.startswith(sign, index)), "")
+
+
+def _closes(char: str, opened: list[str]) -> bool:
+    if char == ">":
+        return bool(opened) and opened[-1] == char
+    return char in opened
+
+
 def _opens_path(name: str, index: int) -> bool:
+    """Whether a bracket is part of the path: `<impl Trait for Type>::method` and `{closure}`
+    of Rust, `(anonymous namespace)` of C++.
+    """
     if name.startswith("(anonymous namespace)", index):
         return True
     return name[index] in "<{" and (index == 0 or name[index - 1] == ":")
@@ -70,9 +86,14 @@ def short_file(path: str, limit: int = 36) -> str:
         both = f"{parts[-2]}/{name}"
         if len(both) <= limit:
             return both
-    return name
+    return clip(name)
+
+
+def clip(text: str, limit: int = _LONG) -> str:
+    """`text`, or its start if it is longer than any honest name."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def base_name(path: str) -> str:
     """The last part of a path of either system."""
-    return path.replace("\\", "/").rsplit("/", 1)[-1] or path
+    return clip(path.replace("\\", "/").rsplit("/", 1)[-1] or path)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from unspool.model import Frame, Inline, Location, Module, Report
     from unspool.render.style import Style
 
-    Row = tuple[tuple[str, ...], str]
+    Row = list[str]
 
 _FUNCTION_WIDTH = 44
 _FILE_WIDTH = 32
@@ -40,7 +40,7 @@ class Rows:
         self._rows: dict[int, Row] = {}
 
     def row(self, frame: Frame) -> Row:
-        """The lines of the calls expanded in place, innermost first, and the frame's own."""
+        """A frame's lines: calls that were expanded in place, innermost first, then its own."""
         key = frame.pc << 1 | frame.exact
         if self.verbose:
             return self._make(frame)
@@ -77,19 +77,20 @@ class Rows:
             addresses = f"0x{frame.pc:0{self.digits}x}  {sp:{self.digits + 5}}  "
         module = self._module(lookup)
         if location is None or location.function is None:
-            return (), addresses + self._unnamed(frame, module)
+            return [addresses + self._unnamed(frame, module)]
         name = printable(base_name(module.name)) if module else ""
-        inlined = tuple(
-            " " * len(addresses) + self._columns(call.function, self._file(call), name)
-            + self.style.paint("dim", "  (inlined)")
-            for call in location.inlines
-        )  # fmt: skip
+        lines = []
+        for call in location.inlines:
+            columns = self._columns(call.function, self._file(call), name)
+            lines.append(addresses + columns + self.style.paint("dim", "  (inlined)"))
+            addresses = " " * len(addresses)
         file = self._file(location)
-        function = location.function
         offset = ""
         if not file and location.function_offset is not None:
-            offset = f"+0x{location.function_offset + frame.pc - lookup:x}"
-        return inlined, addresses + self._columns(function, file, name, offset)
+            start = lookup - location.function_offset
+            offset = f"+0x{frame.pc - start:x}" if frame.pc != start else ""
+        lines.append(addresses + self._columns(location.function, file, name, offset))
+        return lines
 
     def _columns(self, function: str, file: str, module: str, offset: str = "") -> str:
         paint = self.style.paint
@@ -117,9 +118,7 @@ class Rows:
     def _file(self, place: Location | Inline) -> str:
         if not place.file:
             return ""
-        file = printable(place.file)
-        if not self.verbose:
-            file = short_file(file)
+        file = printable(place.file if self.verbose else short_file(place.file))
         return f"{file}:{place.line}" if place.line else file
 
     def _module(self, address: int) -> Module | None:

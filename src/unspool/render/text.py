@@ -17,14 +17,14 @@ from unspool.model import StopReason, Trust
 from unspool.render import words
 from unspool.render.escape import printable
 from unspool.render.fold import fold_frames, group_stacks, lookup_pcs
-from unspool.render.names import base_name
+from unspool.render.names import base_name, clip
 from unspool.render.rows import Rows
 from unspool.render.signals import crash_words
 from unspool.render.style import Style
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from unspool.model import Finding, Frame, Report, Segment, Stack
 
@@ -150,7 +150,7 @@ class _Text:
             title = f"Threads {numbers} ({len(group):,} alike)"
         parts = [self.style.paint("title", title)]
         if names:
-            parts.append(words.listing([printable(name) for name in names], 4))
+            parts.append(words.listing([printable(clip(name)) for name in names], 4))
         parts.append(tids)
         if first.crashed:
             parts.append(self.style.paint("bad", "crashed"))
@@ -179,13 +179,17 @@ class _Text:
         row_of, notes = self.rows.row, self.notes
         for index in range(start, end):
             frame = frames[index]
-            inlined, row = row_of(frame)
-            for call in inlined:
-                yield f"{'':{width}}  {call}"
+            rows = row_of(frame)
             note = notes.get(frame.trust)
             if note is None:
                 note = f"  ({printable(frame.trust)})"
-            yield f"{index:{width}}  {row}{note}"
+            if len(rows) == 1:
+                yield f"{index:{width}}  {rows[0]}{note}"
+            else:
+                yield f"{index:{width}}  {rows[0]}"
+                for row in rows[1:-1]:
+                    yield f"{'':{width}}  {row}"
+                yield f"{'':{width}}  {rows[-1]}{note}"
             if self.explain:
                 yield from self.trail(frame, width)
 
@@ -195,7 +199,7 @@ class _Text:
             yield f"{'':{width}}    " + self.style.paint("dim", text)
 
     def fold_line(self, pcs: Sequence[int], start: int, end: int, width: int) -> str:
-        functions = _distinct(self.rows.call_name(pc) for pc in pcs[start:end])
+        functions = _distinct(map(self.rows.call_name, dict.fromkeys(pcs[start:end])))
         number = f"{end - start:,}"
         text = f"… {number} more frames of {words.listing(functions)}"
         return f"{'':{width}}  " + self.style.paint("dim", text)
@@ -204,11 +208,10 @@ class _Text:
         segment = stack.segments[number]
         if len(stack.segments) == 1 and segment.kind == "unix" and not self.verbose:
             return
-        if segment.switch:
-            text = f"{self.segment_words(segment)}{_bounds(segment, alone)}"
-            text += f", by {printable(segment.switch)}" if alone else ""
-        else:
-            text = self.segment_words(segment) + _bounds(segment, alone)
+        text = self.segment_words(segment) + _bounds(segment, alone)
+        # How the walk came here is full of addresses, each thread's own.
+        if segment.switch and alone:
+            text += f" ({printable(segment.switch)})"
         yield self.style.paint("dim", f"  ── {text}")
 
     def segment_words(self, segment: Segment) -> str:
@@ -231,7 +234,8 @@ class _Text:
         if reason == StopReason.NO_STRATEGY and stack.frames:
             module = self.rows.module_of(stack.frames[-1])
             if module is not None and module.file is None and module.kind == "elf":
-                return f"give the file of {printable(module.name)} with --symbols or --sysroot"
+                its = "its" if module.name in stack.stop.detail else f"{printable(module.name)}'s"
+                return f"give {its} file with --symbols or --sysroot"
         if reason == StopReason.FAULT and self.report.target.kind == "live":
             return ""
         return "" if self.explain and "--explain" in words.STOP_HINTS.get(reason, "") else (
@@ -286,5 +290,5 @@ def _bounds(segment: Segment, shown: bool) -> str:
     return f" 0x{segment.low:x}–0x{segment.high:x}"
 
 
-def _distinct(names: Iterator[str]) -> list[str]:
+def _distinct(names: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(names))
