@@ -66,8 +66,9 @@ class CoreNotes:
             elif note.type == notes.NT_FILE:
                 self.files = notes.parse_file_note(arch, data)
             elif note.type == notes.NT_ARM_PAC_MASK and len(data) >= 16:
-                # data mask, instruction mask: bits of an address that hold the code
-                self.code_mask = ~int.from_bytes(data[8:16], "little") & arch.mask
+                # struct user_pac_mask: the bits of data and of code addresses that hold an
+                # authentication code. The top byte is a tag, and no part of the address.
+                self.code_mask = ~int.from_bytes(data[8:16], "little") & (1 << 56) - 1
 
 
 class CoreTarget(Target):
@@ -80,18 +81,18 @@ class CoreTarget(Target):
         elf = _core_elf(source)
         arch = architectures.by_machine(elf.machine, elf.elf_class)
         assert arch is not None
-        self.arch = arch
         loads = [header for header in elf.program_headers() if header.type == PT_LOAD]
         self.notes = CoreNotes(elf, arch)
+        if self.notes.code_mask is not None:
+            arch = arch.with_code_mask(self.notes.code_mask)
+        self.arch = arch
         held_regions = [_held_region(source.buffer, header) for header in loads]
         held = Memory(held_regions)
         modules = CoreModules(self.notes, held, elf.machine, arch.pointer_size, options)
         self.core_modules = modules
-        memory = Memory(
-            [*held_regions, *(part for region in held_regions for part in _rest(region, modules))]
-        )
+        memory = Memory([*held_regions, *_rests(held_regions, modules)])
         memory.add_missing(modules.unlisted_regions(memory))
-        self.threads = _threads(self.notes)
+        self.threads = _threads(self.notes, arch)
         self.crash = _crash(self.notes)
         if self.crash is not None and self.threads:
             self.threads[0].crashed = True
@@ -150,7 +151,9 @@ def _core_elf(source: Source) -> Elf:
     try:
         elf = Elf(source.buffer)
     except FormatError as error:
-        raise InputError(f"{source.path}: broken ELF file ({error})", "is it a whole core?") from None
+        raise InputError(
+            f"{source.path}: broken ELF file ({error})", "is it a whole core?"
+        ) from None
     if elf.type != ET_CORE:
         what = "an executable or library" if elf.type in (ET_EXEC, ET_DYN) else "an object file"
         raise InputError(
@@ -179,10 +182,28 @@ def _held_region(buffer: Buffer, header: ProgramHeader) -> Region:
     )
 
 
-def _rest(held: Region, modules: CoreModules) -> list[Region]:
-    """The part of a segment that the core does not hold: bytes of mapped files, or none."""
+def _rests(held: list[Region], modules: CoreModules) -> list[Region]:
+    """The parts of segments that the core does not hold.
+
+    A segment ends where the next one starts: thousands that all cover each other and as
+    many mapped files would make millions of regions.
+    """
+    regions: list[Region] = []
+    limit = 1 << 64
+    for region in sorted(held, key=_start, reverse=True):
+        regions += _rest(region, min(region.mapping[1], limit), modules)
+        limit = region.start
+    return regions
+
+
+def _start(region: Region) -> int:
+    return region.start
+
+
+def _rest(held: Region, end: int, modules: CoreModules) -> list[Region]:
+    """A segment from where the core's bytes end: bytes of mapped files, or none."""
     regions = []
-    start, (_, end) = held.end, held.mapping
+    start = held.end
     while start < end:
         mapping = modules.mapping_at(start)
         stop = min(end, mapping.end) if mapping else end
@@ -200,14 +221,13 @@ def _rest(held: Region, modules: CoreModules) -> list[Region]:
     return regions
 
 
-def _threads(core: CoreNotes) -> list[Thread]:
+def _threads(core: CoreNotes, arch: Arch) -> list[Thread]:
     """Threads in the order of their notes; ids may repeat, the position is the identity."""
-    mask = core.code_mask
     threads = []
     for index, status in enumerate(core.statuses):
         registers = status.registers
-        if registers is not None and mask is not None and len(registers) > 32:
-            registers = [*registers[:32], (registers[32] or 0) & mask, *registers[33:]]
+        if registers is not None:
+            registers[arch.pc] = (registers[arch.pc] or 0) & arch.code_address_mask
         threads.append(Thread(index, status.tid, registers))
     return threads
 
