@@ -1,0 +1,377 @@
+"""Holds all threads of a process for as long as it takes to copy registers and stacks.
+
+1. Seize every thread (PTRACE_SEIZE does not stop it) and prepare whatever can be prepared.
+2. Interrupt all of them, then collect their registers as they stop.
+3. Copy the used parts of their stacks.
+4. End the thread of ours that did this. The kernel then lets all of them go.
+
+Letting go by ending is what makes it safe. It is what happens anyway when unspool is
+killed at any moment, so there is no other way that could be wrong. No stop is ever
+collected with wait, which leaves to each thread what it stopped with: a thread that stopped
+for a signal instead of our interruption goes on and takes that signal, one of a stopped
+process stays stopped (ptrace(2); kernel/signal.c, `ptrace_stop`: a stop's `exit_code` is what
+the thread goes on with, and waiting for it clears it). And a thread that does not stop at all,
+since it waits for its vfork child or for a disk, is let go like the others.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+import time
+
+from unspool.targets.procfs import parse_maps
+from unspool.targets.ptrace import Calls
+from unspool.targets.stacks import Copied, Held, Planner
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from unspool.targets.procfs import Process
+
+# How long to wait for a thread that does not stop, in seconds: on the whole, and if all
+# that is left are in uninterruptible waits, most of which last longer than this.
+_PATIENCE = 1.0
+_PATIENCE_DISK = 0.1
+_FIRST_PAUSE, _LONGEST_PAUSE = 30e-6, 2e-3
+# After this many seconds it is worth asking why a thread has not stopped.
+_ASK_AFTER = 5e-3
+
+# New threads appear while others are seized, by threads not yet seized: each round leaves
+# fewer of these.
+_ROUNDS = 100
+_UNFROZEN_ROUNDS = 3
+
+# What is used of most threads' stacks, in bytes.
+_USUAL_STACK = 4 << 10
+
+# Foreign stacks that signals interrupted, which signals interrupted …
+_NESTED = 4
+
+# For how long a thread of ours that hangs in the kernel is waited for.
+_GIVE_UP = 10.0
+_LOOK_AGAIN = 0.05
+
+_WALL = 0x40000000  # __WALL: wait for any kind of child
+
+
+class Changed(Exception):
+    """The process has become another program (execve) while it was being seized."""
+
+
+class Snapshot:
+    """What was copied: threads as (id, register words or None) and the bytes of stacks.
+
+    `refused` maps threads that could not be seized to errnos; `unstopped` those that did not
+    stop in time to their states; `exited` are those that ended meanwhile. `late` is set if
+    there may be more threads than were seen. `held` is for how many seconds threads were
+    stopped, up to the moment in which letting them go began.
+    """
+
+    def __init__(self) -> None:
+        self.threads: list[tuple[int, Sequence[int] | None]] = []
+        self.stacks: list[Copied] = []
+        self.refused: dict[int, int] = {}
+        self.unstopped: dict[int, str] = {}
+        self.exited: list[int] = []
+        self.late = False
+        self.held = 0.0
+
+
+def take_snapshot(process: Process, calls: Calls, planner: Planner, memory: int) -> Snapshot:
+    """Stops the process, copies, and lets it go. `memory` is a descriptor of its memory.
+
+    Raises `Changed`, or whatever went wrong in between; in any case nothing stays stopped.
+    """
+    work = _Work(process, calls, planner, memory)
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        thread = threading.Thread(target=work.run, name="unspool-freeze", daemon=True)
+        thread.start()
+        _await(thread, work)
+    finally:
+        if collecting:
+            gc.enable()
+    if work.error is not None:
+        raise work.error
+    return work.results()
+
+
+def _await(thread: threading.Thread, work: _Work) -> None:
+    """Waits until the freezing thread is gone, and its tracees with it free.
+
+    An interrupt from the keyboard does not reach that thread: it ends by itself.
+    """
+    patience = time.monotonic() + _GIVE_UP
+    thread.join(_LOOK_AGAIN)
+    while thread.is_alive():
+        reap(work.seized, work.process.pid)
+        thread.join(_LOOK_AGAIN)
+        if time.monotonic() > patience:
+            work.cancelled = True
+            raise TimeoutError(f"process {work.process.pid} did not answer for {_GIVE_UP:.0f} s")
+    # Python takes a thread for dead a little before the kernel does.
+    while time.monotonic() < patience and os.path.exists(f"/proc/self/task/{work.tid}"):
+        time.sleep(_FIRST_PAUSE)
+
+
+def reap(tids: Sequence[int], pid: int) -> None:
+    """Lets dead threads that we trace go away.
+
+    Situation: one thread of the process calls execve while we seize them. The kernel ends
+    the others and waits until they are gone; those that we trace are gone when we have waited
+    for them. But we may just be seizing the next one, which in turn waits for the execve.
+    Anybody of our process can wait in its place.
+    """
+    for tid in list(tids):
+        _is_dead(tid, pid)
+
+
+def _is_dead(tid: int, pid: int) -> bool:
+    """Whether a seized thread has ended; a zombie that nobody else waits for is removed."""
+    options = os.WEXITED | os.WNOHANG | _WALL
+    try:
+        ended = os.waitid(os.P_PID, tid, options | os.WNOWAIT)
+        if ended is None or ended.si_code not in (os.CLD_EXITED, os.CLD_KILLED, os.CLD_DUMPED):
+            return False
+        # The first thread's end is the process's, which belongs to its parent (maybe us).
+        if tid != pid:
+            os.waitid(os.P_PID, tid, options)
+    except ChildProcessError:
+        pass
+    return True
+
+
+class _Work:
+    """What the freezing thread does and what it finds."""
+
+    def __init__(self, process: Process, calls: Calls, planner: Planner, memory: int) -> None:
+        self.process = process
+        self.calls = calls
+        self.planner = planner
+        self.memory = memory
+        self.snapshot = Snapshot()
+        self.error: BaseException | None = None
+        self.cancelled = False
+        self.tid = 0
+        # An ordered set: threads in the order in which they were found.
+        self.known: dict[int, None] = {}
+        self.seized: list[int] = []
+        self.slots: dict[int, int] = {}
+        # Written to once, so that copying meets few page faults.
+        self.buffer = bytearray(b"\xff") * (min(process.task_count(), 1024) * _USUAL_STACK)
+
+    def run(self) -> None:
+        self.tid = threading.get_native_id()
+        try:
+            self.seize_all()
+            if self.seized:
+                self.hold()
+        except BaseException as error:
+            self.error = error
+
+    # --- before anything stops ---------------------------------------------------------
+
+    def seize_all(self) -> None:
+        """Seizes all threads; does not stop any."""
+        new = self.process.tasks()
+        for _ in range(_UNFROZEN_ROUNDS):
+            for tid in new:
+                self.seize(tid)
+            listed = self.process.tasks()
+            new = [tid for tid in listed if tid not in self.known]
+            if not new:
+                break
+        # A thread that ended may have left its id to one of another process.
+        for tid in set(self.seized).difference(listed):
+            self.seized.remove(tid)
+            self.known.pop(tid, None)
+
+    def seize(self, tid: int) -> None:
+        if self.cancelled or len(self.known) >= self.calls.capacity:
+            return
+        error = self.calls.seize(tid)
+        if error == 0:
+            self.seized.append(tid)
+        elif error == 3:  # ESRCH: it is gone
+            return
+        else:
+            self.snapshot.refused[tid] = error
+        self.known[tid] = None
+
+    # --- while threads are stopped -----------------------------------------------------
+
+    def hold(self) -> None:
+        _take_precedence(self.calls)
+        if self.cancelled:
+            return
+        started = time.perf_counter()
+        self.stop_all()
+        held = self.held_threads()
+        self.check_program(held)
+        self.copy_stacks(held)
+        self.snapshot.held = time.perf_counter() - started
+
+    def stop_all(self) -> None:
+        """Stops the seized threads, and those that appeared meanwhile."""
+        batch = self.seized
+        for _ in range(_ROUNDS):
+            # The kernel lets go of tracees in the reverse of the order in which they were
+            # seized. With the same order here, all are stopped for an equally long time.
+            interrupt = self.calls.interrupt
+            for tid in reversed(batch):
+                interrupt(tid)
+            self.collect(batch)
+            if self.process.task_count() == len(self.known):
+                return
+            new = [tid for tid in self.process.tasks() if tid not in self.known]
+            if not new:
+                return
+            before = len(self.seized)
+            for tid in new:
+                self.seize(tid)
+            batch = [tid for tid in self.seized[before:] if self.process.has_task(tid)]
+        self.snapshot.late = True
+
+    def collect(self, tids: Sequence[int]) -> None:
+        """Waits until all have stopped, ended, or run out of time; takes their registers."""
+        read = self.calls.read_registers
+        slots = self.slots
+        waiting = []
+        slot = len(slots)
+        for tid in reversed(tids):
+            slots[tid] = slot
+            if not read(tid, slot):
+                waiting.append(tid)
+            slot += 1
+        started = time.monotonic()
+        pause = _FIRST_PAUSE
+        while waiting:
+            time.sleep(pause)
+            pause = min(pause * 1.5, _LONGEST_PAUSE)
+            waiting = [tid for tid in waiting if not read(tid, slots[tid])]
+            elapsed = time.monotonic() - started
+            if waiting and elapsed > _ASK_AFTER:
+                waiting = self.ask(waiting, elapsed)
+
+    def ask(self, waiting: list[int], elapsed: float) -> list[int]:
+        """Which of the threads that have not stopped are still worth waiting for."""
+        states = {}
+        for tid in waiting:
+            state = None if _is_dead(tid, self.process.pid) else self.process.state(tid)
+            if state is None or state in "ZX":
+                self.forget(tid, state is not None)
+            else:
+                states[tid] = state
+        if elapsed < _PATIENCE_DISK or (elapsed < _PATIENCE and set(states.values()) != {"D"}):
+            return list(states)
+        self.snapshot.unstopped.update(states)
+        for tid in states:
+            del self.slots[tid]
+        return []
+
+    def forget(self, tid: int, still_listed: bool) -> None:
+        """A seized thread has ended. As long as it is listed, it counts as one of the tasks."""
+        del self.slots[tid]
+        self.snapshot.exited.append(tid)
+        if not still_listed:
+            self.known.pop(tid, None)
+
+    def held_threads(self) -> list[Held]:
+        layout = self.calls.layout
+        words = memoryview(self.calls.registers).cast("Q")
+        narrow = self.planner.word == 4
+        size, sp, tls = layout.words, layout.sp, layout.tls_32 if narrow else layout.tls
+        result = []
+        for tid, slot in self.slots.items():
+            mine = words[slot * size : slot * size + size]
+            result.append(Held(tid, mine[sp], mine[tls], mine))
+        return result
+
+    def check_program(self, held: Sequence[Held]) -> None:
+        """Makes sure that the process still is the program that it was. Raises `Changed`.
+
+        Our descriptor of its memory stays with that of the old program.
+        """
+        if held and memory_ended(self.memory):
+            raise Changed
+
+    def results(self) -> Snapshot:
+        """The snapshot with its threads, in the order in which they were found."""
+        words = memoryview(self.calls.registers).cast("Q")
+        size = self.calls.layout.words
+        ended = set(self.snapshot.exited)
+        for tid in self.known:
+            if tid in ended:
+                continue
+            slot = self.slots.get(tid)
+            taken = None if slot is None else words[slot * size : slot * size + size].tolist()
+            self.snapshot.threads.append((tid, taken))
+        return self.snapshot
+
+    def copy_stacks(self, held: Sequence[Held]) -> None:
+        planner = self.planner
+        ranges = planner.first(held)
+        if planner.homeless:
+            # Threads that were made, or a stack that grew, after the mappings were read.
+            planner.maps = parse_maps(self.process.read("maps") or b"")
+            ranges = planner.first(held)
+        places = [(thread, thread.sp) for thread in held]
+        for _ in range(_NESTED):
+            if not ranges:
+                return
+            copied = self.copy(ranges)
+            self.snapshot.stacks.append(copied)
+            ranges, places = planner.more(places, copied)
+
+    def copy(self, ranges: list[tuple[int, int]]) -> Copied:
+        size = sum([high - low for low, high in ranges])
+        buffer = self.buffer if size <= len(self.buffer) else bytearray(size)
+        self.buffer = bytearray()
+        done = self.calls.read_memory(self.process.pid, ranges, buffer, 0)
+        if done < size:
+            ranges = self.copy_one_by_one(ranges, buffer)
+        return Copied(ranges, buffer)
+
+    def copy_one_by_one(
+        self, ranges: Sequence[tuple[int, int]], buffer: bytearray
+    ) -> list[tuple[int, int]]:
+        """The slower way, through /proc/PID/mem; gives the ranges that could be read."""
+        view = memoryview(buffer)
+        result = []
+        offset = 0
+        for low, high in ranges:
+            try:
+                done = os.preadv(self.memory, [view[offset : offset + high - low]], low)
+            except OSError:
+                continue
+            if done > 0:
+                result.append((low, low + done))
+                offset += done
+        return result
+
+
+def memory_ended(memory: int) -> bool:
+    """Whether a descriptor of a process's memory belongs to a program that is no more.
+
+    Reads are at an end then; of memory that there is, reading what is not mapped fails.
+    """
+    try:
+        return not os.pread(memory, 1, 0)
+    except OSError:
+        return False
+
+
+def _take_precedence(calls: Calls) -> None:
+    """Keeps other programs from running in our place while the target waits for us.
+
+    Allowed to root only; the others have to hope. It ends with the thread.
+    """
+    calls.be_punctual()
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+    except OSError:
+        return

@@ -1,0 +1,277 @@
+"""A running process as a target.
+
+It is stopped only while registers and the used parts of stacks are copied (`freeze`). What
+never changes is read before or afterwards: mapped files, the vdso, code. All other
+memory of the process is not read at all: it would be of another moment than the stacks.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from unspool.errors import InputError
+from unspool.formats.notes import parse_auxv
+from unspool.memory import Memory, Region
+from unspool.model import Finding, TargetInfo, Thread
+from unspool.space import AddressSpace
+from unspool.targets.access import architecture, no_access, open_process, tracer_of
+from unspool.targets.base import Options, Target
+from unspool.targets.freeze import Changed, Snapshot, take_snapshot
+from unspool.targets.live_modules import LiveModules, read_headers
+from unspool.targets.procfs import Maps, Process, parse_maps
+from unspool.targets.ptrace import Calls
+from unspool.targets.stacks import Copied, Planner, without
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from unspool.arch.base import Arch
+    from unspool.cursor import Buffer
+    from unspool.memory import Loader
+    from unspool.targets.procfs import Mapping
+
+_ATTEMPTS = 5
+# Code that was made at run time is read in pieces: a JVM reserves 240 MB for it.
+_CODE_PIECE = 1 << 20
+_MOST_AT_ONCE = 64 << 20
+
+# i386 registers by DWARF number, as words of what a 64-bit tracer gets (asm/user_64.h):
+# ax, cx, dx, bx, sp, bp, si, di, ip.
+_I386_WORDS = (10, 11, 12, 5, 19, 4, 13, 14, 16)
+
+
+def open_live(pid: int, options: Options) -> LiveTarget:
+    """Takes the stacks of a running process. `pid` may also be one of its threads.
+
+    Raises `InputError` if there is no such process, or it cannot be read.
+    """
+    process = open_process(pid)
+    try:
+        return LiveTarget(process, options, pid)
+    except BaseException:
+        process.close()
+        raise
+
+
+class LiveTarget(Target):
+    """A process as it was at one moment. `held` is how many seconds its threads were stopped."""
+
+    def __init__(self, process: Process, options: Options, pid: int) -> None:
+        self.options = options
+        self.crash = None
+        self.findings = []
+        self.process = process
+        self._memory = -1
+        for _ in range(_ATTEMPTS):
+            try:
+                self._capture()
+                break
+            except Changed:
+                continue
+        else:
+            raise InputError(f"process {process.pid} keeps becoming another program (execve)")
+        if pid != process.pid:
+            title = f"{pid} is a thread; these are all threads of its process {process.pid}"
+            self.findings.append(Finding("thread_id", title))
+
+    def _capture(self) -> None:
+        process = self.process
+        self.arch = arch = architecture(process)
+        self._open_memory()
+        before = self._read_maps()
+        maps = parse_maps(before)
+        auxv = parse_auxv(arch, process.read("auxv") or b"")
+        heads = read_headers(maps, self._memory)
+        self.info = self._info()
+        calls = Calls(capacity=2 * len(process.tasks()) + 256)
+        planner = Planner(process.pid, maps, arch)
+        try:
+            snapshot = take_snapshot(process, calls, planner, self._memory)
+        except TimeoutError as error:
+            raise InputError(str(error), "is it on a file system that hangs?") from None
+        self.held = snapshot.held
+        after = self._read_maps() or before
+        if after != before:
+            maps = both(maps, parse_maps(after))
+            heads = read_headers(maps, self._memory)
+        self.threads = self._threads(snapshot)
+        self._report(snapshot, planner)
+        modules = LiveModules(process, maps, heads, auxv, arch.machine, self.options)
+        memory = Memory(self._regions(maps, snapshot.stacks, modules))
+        modules.memory = memory
+        modules.findings = self.findings
+        self.space = AddressSpace(
+            arch, memory, modules.modules, modules.image, modules.entry_points()
+        )
+
+    def _open_memory(self) -> None:
+        if self._memory >= 0:
+            os.close(self._memory)
+            self._memory = -1
+        try:
+            self._memory = self.process.open("mem")
+        except OSError as error:
+            raise no_access(self.process, error.errno or 0) from None
+
+    def _read_maps(self) -> bytes:
+        return self.process.read("maps") or b""
+
+    def _info(self) -> TargetInfo:
+        arguments = (self.process.read("cmdline") or b"").rstrip(b"\0").split(b"\0")
+        return TargetInfo(
+            "live",
+            self.arch.report_name,
+            pid=self.process.pid,
+            executable=self.process.link("exe"),
+            command_line=[part.decode("utf-8", "replace") for part in arguments] or None,
+            captured_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        )
+
+    def _threads(self, snapshot: Snapshot) -> list[Thread]:
+        threads: list[Thread] = []
+        for tid, words in snapshot.threads:
+            if words is None and self.process.state(tid) in (None, "Z", "X"):
+                # The main thread of a process can end before the others; it stays listed.
+                continue
+            registers = None if words is None else to_registers(self.arch, words)
+            threads.append(
+                Thread(len(threads), tid, registers, name=self.process.name(tid))
+            )
+        if not any(thread.registers for thread in threads):
+            error = next(iter(snapshot.refused.values()), 0)
+            if error or not threads:
+                raise no_access(self.process, error)
+        return threads
+
+    def _report(self, snapshot: Snapshot, planner: Planner) -> None:
+        """Says what is missing."""
+        index = {thread.tid: thread.index for thread in self.threads}
+        self.findings.clear()
+        cut = [index[tid] for tid in planner.cut if tid in index]
+        if cut:
+            self._lack("stack_cut", "stacks are too big to copy while the process waits", None, cut)
+        for tid, state in snapshot.unstopped.items():
+            if tid in index:
+                why = _WAITS.get(state, f"its state is {state}")
+                title = f"thread {tid} did not stop: {why}"
+                self._lack("thread_not_stopped", title, None, [index[tid]])
+        for tid, error in snapshot.refused.items():
+            if tid in index:
+                tracer = tracer_of(self.process.status(tid))
+                why = f"{tracer} traces it" if tracer else os.strerror(error)
+                title = f"thread {tid} could not be stopped: {why}"
+                self._lack("thread_not_stopped", title, None, [index[tid]])
+        if snapshot.late:
+            self._lack("threads_missing", "the process made threads faster than they stopped")
+
+    def _lack(
+        self, kind: str, title: str, detail: str | None = None, threads: Sequence[int] = ()
+    ) -> None:
+        finding = Finding(kind, title, detail=detail, threads=threads, incomplete=True)
+        self.findings.append(finding)
+
+    # --- memory ------------------------------------------------------------------------
+
+    def _regions(
+        self, maps: Maps, stacks: Sequence[Copied], modules: LiveModules
+    ) -> list[Region]:
+        regions = []
+        taken = []
+        for copied in stacks:
+            for (low, high), offset in zip(copied.ranges, copied.offsets, strict=True):
+                regions.append(_copied_region(maps, low, high, copied.buffer, offset))
+                taken.append((low, high))
+        taken.sort()
+        for mapping in maps.mappings:
+            whole = (mapping.start, mapping.end)
+            around = taken if mapping.writable else ()
+            for low, high in without(whole, around):
+                regions += self._uncopied(mapping, low, high, modules)
+        return regions
+
+    def _uncopied(
+        self, mapping: Mapping, low: int, high: int, modules: LiveModules
+    ) -> list[Region]:
+        """What is not stack: constant bytes, which are read when they are asked for, or none."""
+        step = high - low
+        load = None
+        if mapping.executable and not mapping.is_file:
+            step = _CODE_PIECE
+        parts = []
+        for start in range(low, high, step):
+            end = min(high, start + step)
+            if mapping.executable or (mapping.readable and not mapping.writable):
+                load = self._loader(mapping, start, end, modules)
+            region = Region(
+                start, end, load,
+                writable=mapping.writable, executable=mapping.executable,
+                path=mapping.path, file_offset=mapping.offset + start - mapping.start,
+                mapping=(mapping.start, mapping.end),
+            )  # fmt: skip
+            parts.append(region)
+        return parts
+
+    def _loader(self, mapping: Mapping, start: int, end: int, modules: LiveModules) -> Loader:
+        def load() -> tuple[Buffer, int, int] | None:
+            if mapping.is_file and not mapping.writable:
+                elf = modules.file_bytes(mapping)
+                if elf is not None:
+                    return elf.buffer, mapping.offset + start - mapping.start, end - start
+            return self._read(start, end)
+
+        return load
+
+    def _read(self, start: int, end: int) -> tuple[Buffer, int, int] | None:
+        """Bytes of the process's memory as they are now; None if that is gone."""
+        if self._memory < 0 or end - start > _MOST_AT_ONCE:
+            return None
+        try:
+            data = os.pread(self._memory, end - start, start)
+        except OSError:
+            return None
+        return data, 0, len(data)
+
+    def close(self) -> None:
+        self.process.close()
+        if self._memory >= 0:
+            os.close(self._memory)
+            self._memory = -1
+
+
+_WAITS = {
+    "D": "it is in a wait that nothing interrupts, for a disk, a file server or its vfork child",
+    "R": "it was given no CPU in time",
+}
+
+
+def to_registers(arch: Arch, words: Sequence[int]) -> list[int | None]:
+    """A thread's registers by DWARF number, from the host's words of them."""
+    if arch.pointer_size == 4:
+        return [words[index] & 0xFFFFFFFF for index in _I386_WORDS]
+    registers: list[int | None] = [None] * len(arch.register_names)
+    for number, value in zip(arch.prstatus.order, words, strict=False):
+        if number is not None:
+            registers[number] = value
+    return registers
+
+
+def both(maps: Maps, later: Maps) -> Maps:
+    """The mappings of two moments: the first one's, and of the second what was not there."""
+    mappings = list(maps.mappings)
+    for mapping in later.mappings:
+        if maps.at(mapping.start) is None and maps.at(mapping.end - 1) is None:
+            mappings.append(mapping)
+    return Maps(sorted(mappings, key=lambda each: each.start))
+
+
+def _copied_region(maps: Maps, low: int, high: int, buffer: Buffer, offset: int) -> Region:
+    mapping = maps.at(low)
+    return Region(
+        low, high, lambda: (buffer, offset, high - low),
+        writable=True,
+        executable=mapping is not None and mapping.executable,
+        path=mapping.path if mapping else "",
+        mapping=(mapping.start, mapping.end) if mapping else None,
+    )  # fmt: skip
