@@ -5,7 +5,7 @@ from __future__ import annotations
 from unspool import arch as architectures
 from unspool.errors import FormatError, InputError
 from unspool.formats import notes
-from unspool.formats.elf import ET_CORE, ET_DYN, ET_EXEC, PT_LOAD, Elf
+from unspool.formats.elf import ET_CORE, ET_DYN, ET_EXEC, PT_LOAD, PT_NOTE, Elf
 from unspool.memory import Memory, Region
 from unspool.model import Crash, Finding, TargetInfo, Thread
 from unspool.space import AddressSpace
@@ -136,6 +136,8 @@ class CoreTarget(Target):
                 "the core holds no threads: its notes are missing or cut off",
                 "gcore writes them last, so that a truncated file loses them first",
             )
+        elif any(h.type == PT_NOTE and h.offset + h.filesz > size for h in elf.program_headers()):
+            self._lose("the core is truncated inside its notes: threads are missing", None)
 
     def _lose(self, title: str, detail: str | None) -> None:
         self.findings.append(Finding("truncated", title, detail=detail, incomplete=True))
