@@ -63,7 +63,7 @@ def dispatch(argv: list[str]) -> int:
         return COMPLETE
     if first in COMMANDS:
         return _command(first)(argv[1:])
-    _refuse_unknown_command(first, len(argv) == 1)
+    _refuse_unknown_command(argv)
     return _command(DEFAULT)(argv)
 
 
@@ -74,18 +74,20 @@ def _command(name: str) -> Command:
     return run
 
 
-def _refuse_unknown_command(word: str, alone: bool) -> None:
+def _refuse_unknown_command(argv: list[str]) -> None:
     """A bare word that is no file was meant as a command, of another version or by mistake."""
     import os
 
+    word = argv[0]
     if not (word.isascii() and word.replace("-", "").isalpha()) or word.startswith("-"):
         return
     if os.path.lexists(word):
         return
+    message = f"{word} is neither a file nor a command"
     hint = f"commands: {', '.join(COMMANDS)}; see unspool --help"
-    if alone:
-        raise InputError(f"{word} is neither a file nor a command", hint)
-    raise UsageError(f"{word} is no command of this version", hint)
+    if len(argv) > 1 and not argv[1].startswith("-"):
+        raise UsageError(message, hint)
+    raise InputError(message, hint)
 
 
 def _os_words(error: OSError) -> str:

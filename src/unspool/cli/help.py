@@ -24,11 +24,11 @@ TARGET = (
 
 EXAMPLES = {
     "stack": (
-        ("unspool core.1234", "all threads, the crashed one first"),
+        ("unspool core.1234", "every thread, the crashed one first"),
         ("unspool 1234", "a process that runs"),
         ("unspool core.zst --thread crashed", "the crashed thread alone"),
         ("zstdcat core.zst | unspool -", "from a pipe"),
-        ("unspool core --symbols dbg/ --sysroot root/", "of another machine"),
+        ("unspool core --symbols dbg/ --sysroot fs/", "of another machine"),
         ("unspool core --format json > report.json", "for programs"),
         ("unspool core --explain", "how each frame was found"),
     ),
@@ -108,7 +108,7 @@ def describe(option: Option) -> str:
 def _examples(name: str) -> Iterator[str]:
     yield "examples:"
     for example, meaning in EXAMPLES[name]:
-        yield f"  {example:<43}  {meaning}".rstrip()
+        yield f"  {example:<42} {meaning}".rstrip()
 
 
 def table(rows: Sequence[tuple[str, str]]) -> Iterator[str]:
