@@ -49,8 +49,8 @@ _MAX_ZSTD_BLOCK = 128 << 10
 _MAX_EMPTY_MEMBERS = 1000
 
 
-_CUT = "end early"
-_DAMAGED = "are damaged"
+_CUT = "compressed data end early"
+_DAMAGED = "compressed data are damaged"
 
 
 class Unpacker:
@@ -145,11 +145,11 @@ def _drain(feed: Feed, decoder: Decoder, errors: Errors) -> Iterator[bytes]:
 
 def _damage(error: Exception) -> Damage:
     if isinstance(error, MemoryError):
-        return Damage("need more memory than there is")
+        return Damage("compressed data need more memory than there is")
     detail = " ".join(str(error).split())[:100]
     if "emory usage limit" in detail:
         return Damage(
-            f"need more than {_MAX_XZ_MEMORY >> 20} MiB of memory to unpack",
+            f"compressed data need more than {_MAX_XZ_MEMORY >> 20} MiB of memory to unpack",
             hint="decompress the file first: xz -d",
         )
     return Damage(_DAMAGED, detail)
@@ -271,7 +271,8 @@ def _zstd_header(feed: Feed) -> tuple[bytes, bool]:
         window = base + (base >> 3) * (rest[0] & 7)
     if window > MAX_WINDOW:
         raise Damage(
-            f"need a window of {window >> 20:,} MiB, more than {MAX_WINDOW >> 20} MiB",
+            f"compressed data need a window of {window >> 20:,} MiB,"
+            f" more than {MAX_WINDOW >> 20} MiB",
             hint="decompress the file first: zstd -d --long=31",
         )
     return start + rest, bool(descriptor & 4)

@@ -16,7 +16,8 @@ _CHUNK = 64 << 10
 class Damage(Exception):
     """Compressed data that cannot be followed further; all pieces before it are good.
 
-    `what` continues the sentence "compressed data …"; `detail` are the library's words.
+    `what` is a clause to which a place can be added; `detail` are the library's words.
+    A `hint` says that the data may be good but are too much.
     """
 
     def __init__(self, what: str, detail: str = "", hint: str = "") -> None:
@@ -100,7 +101,7 @@ class Feed:
 
                 select.select([self._fd], [], [])
             except OSError as error:
-                raise Damage(f"cannot be read ({error.strerror})") from None
+                raise Damage("the data cannot be read", error.strerror or "") from None
             else:
                 self._read += len(data)
                 return data

@@ -29,16 +29,17 @@ if TYPE_CHECKING:
 
 
 class Source:
-    """A target's bytes: `buffer`, of `size` bytes.
+    """A target's bytes: `buffer`, of `size` bytes. `name` is its path for messages.
 
     `compression` is "", "zstd", "lz4", "xz" or "gzip". `truncated` says in words what of
     compressed data is lost, "" if nothing; `notes` are oddities that lose nothing.
     """
 
-    __slots__ = ("buffer", "compression", "notes", "path", "size", "truncated")
+    __slots__ = ("buffer", "compression", "name", "notes", "path", "size", "truncated")
 
     def __init__(self, path: str, buffer: mmap, compression: str = "") -> None:
         self.path = path
+        self.name = "standard input" if path == "-" else _shown(path)
         self.buffer = buffer
         self.size = len(buffer)
         self.compression = compression
@@ -144,7 +145,8 @@ def _from_regular(fd: int, name: str, path: str, progress: Progress | None) -> S
         return Source(path, mmap(fd, 0, access=ACCESS_READ))
     except (OSError, ValueError, OverflowError) as error:
         # Some files of /proc say that they are regular and cannot be mapped.
-        raise InputError(f"{name} cannot be mapped: {error}") from None
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise InputError(f"{name} cannot be mapped: {reason}", "check `ulimit -v`") from None
 
 
 def _unpacked(

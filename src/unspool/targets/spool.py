@@ -48,10 +48,10 @@ class Spool:
         chosen = _chosen_limit()
         if chosen <= room:
             self._limit = chosen
-            self._why = f"{chosen:,} bytes are stored, the limit ({LIMIT_VARIABLE})"
+            self._why = f"{chosen:,} bytes are stored, as many as {LIMIT_VARIABLE} allows"
         else:
             self._limit = room
-            self._why = f"no more room in {self.directory} (TMPDIR names another directory)"
+            self._why = f"no more room in {self.directory}; TMPDIR can name another directory"
         self.size = 0
         self.stored = 0
 
@@ -98,7 +98,7 @@ class Spool:
         except OSError as error:
             raise InputError(
                 f"cannot map {self.size:,} unpacked bytes in {self.directory}: {error.strerror}",
-                "set TMPDIR to a directory on another file system",
+                "check `ulimit -f` and `ulimit -v`, or set TMPDIR to a larger file system",
             ) from None
         finally:
             self.close()

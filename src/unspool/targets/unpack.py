@@ -56,7 +56,7 @@ def unpack(
         compression = recognise(feed)
         head = feed.peek(HEAD)
     except Damage as damage:
-        raise InputError(f"{name} {damage.what}") from None
+        raise InputError(f"{name}: {damage.what} ({damage.detail})") from None
     if compression:
         unpacker = Unpacker(compression, feed, name)
         result = _fill(unpacker, compression, name, progress)
@@ -72,37 +72,64 @@ def _fill(
     pieces: Iterable[bytes], compression: str, name: str, progress: Progress | None
 ) -> Unpacked:
     spool = Spool()
-    extent = _Extent()
-    notes = []
-    clause = detail = hint = ""
+    notes: list[str] = []
     try:
-        if not _pump(pieces, spool, extent, progress):
-            if extent.is_told:
-                notes.append("data after the end that the ELF headers tell are ignored")
-            else:
-                clause, detail = "unpacking stopped", "nothing of its kind is longer"
-    except Damage as damage:
-        clause = f"{'compressed data' if compression else 'the data'} {damage.what}"
-        detail, hint = damage.detail, damage.hint
-        if hint:  # nothing is wrong with them, it is too much for us
-            clause, detail = "unpacking stopped", clause
-    except Full as full:
-        clause, detail = "unpacking stopped", str(full)
+        ending = _pump_all(pieces, spool, notes, progress)
     except BaseException:
         spool.close()
         raise
     size = spool.size
-    reason = f" ({detail})" if detail else ""
     if not size:
         spool.close()
-        raise InputError(
-            f"{name}: {clause} before the first byte{reason}" if clause else f"{name} is empty",
-            hint or "is it complete? copy it again",
-        )
-    truncated = f"{clause} after {size:,} bytes{reason}" if clause else ""
-    if truncated and hint:
-        truncated += f"; {hint}"
-    return Unpacked(spool.map(), compression, truncated, notes)
+        raise _nothing(name, ending)
+    return Unpacked(spool.map(), compression, ending.sentence(f"after {size:,} bytes"), notes)
+
+
+class _Ending:
+    """Why the data end early, in words; empty if they do not."""
+
+    __slots__ = ("clause", "detail", "hint")
+
+    def __init__(self, clause: str = "", detail: str = "", hint: str = "") -> None:
+        self.clause = clause
+        self.detail = detail
+        self.hint = hint
+
+    def sentence(self, where: str) -> str:
+        if not self.clause:
+            return ""
+        detail = f" ({self.detail})" if self.detail else ""
+        hint = f"; {self.hint}" if self.hint else ""
+        return f"{self.clause} {where}{detail}{hint}"
+
+
+def _nothing(name: str, ending: _Ending) -> InputError:
+    if not ending.clause:
+        return InputError(f"{name} is empty", "did the program that wrote it fail?")
+    hint = ending.hint or "is it complete? copy it again"
+    ending.hint = ""
+    return InputError(f"{name}: {ending.sentence('before the first byte')}", hint)
+
+
+def _pump_all(
+    pieces: Iterable[bytes], spool: Spool, notes: list[str], progress: Progress | None
+) -> _Ending:
+    """Writes the pieces into the spool as far as that goes."""
+    extent = _Extent()
+    try:
+        is_all = _pump(pieces, spool, extent, progress)
+    except Damage as damage:
+        if damage.hint:  # nothing is wrong with them, it is too much for us
+            return _Ending("unpacking stopped", damage.what, damage.hint)
+        return _Ending(damage.what, damage.detail)
+    except Full as full:
+        return _Ending("unpacking stopped", str(full))
+    if is_all:
+        return _Ending()
+    if not extent.is_told:
+        return _Ending("unpacking stopped", "nothing of its kind is longer")
+    notes.append("data after the end that the ELF headers tell are ignored")
+    return _Ending()
 
 
 def _pump(

@@ -52,6 +52,7 @@ def test_a_plain_file_is_mapped(tmp_path: Path) -> None:
     source = open_source(str(path))
     assert (source.size, source.compression, source.truncated) == (len(ELF), "", "")
     assert (bytes(source.buffer), source.kind, source.notes) == (ELF, "elf", [])
+    assert (source.path, source.name) == (str(path), str(path))
     source.close()
 
 
@@ -286,3 +287,21 @@ def test_standard_input_that_does_not_block() -> None:
     thread.join()
     os.close(reader)
     assert out.startswith(f"{len(ELF)} plain elf")
+
+
+def test_an_address_space_too_small(tmp_path: Path) -> None:
+    path = tmp_path / "core"
+    with path.open("wb") as stream:
+        stream.write(ELF)
+        stream.truncate(8 << 30)
+    code = "import resource; resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))\n" + SHOW
+    out = run(sys.executable, "-c", code.replace("'-'", repr(str(path))))
+    assert out.startswith(f"refused: {path} cannot be mapped: Cannot allocate memory; check")
+
+
+def test_standard_input_that_only_writes(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    out = from_standard_input(writer)
+    os.close(reader)
+    os.close(writer)
+    assert "refused: standard input: the data cannot be read (Bad file descriptor)" in out

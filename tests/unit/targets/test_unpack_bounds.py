@@ -134,7 +134,7 @@ def test_pages_that_are_not_zero_are_bounded(
     assert source.size == 1 << 20
     assert source.truncated == (
         "unpacking stopped after 1,048,576 bytes "
-        "(1,048,576 bytes are stored, the limit (UNSPOOL_SPOOL_LIMIT))"
+        "(1,048,576 bytes are stored, as many as UNSPOOL_SPOOL_LIMIT allows)"
     )
 
 
