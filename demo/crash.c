@@ -7,12 +7,16 @@
 #include <stdio.h>
 #include <unistd.h>
 
+struct price {
+    const char *currency;
+    long whole, cents;
+};
+
 struct item {
     const char *name;
-    struct price *price;
-    struct item *first, *second;
+    const struct price *price;
+    const struct item *first, *second;
 };
-struct price { long whole, cents; };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t work_arrived = PTHREAD_COND_INITIALIZER;
@@ -39,7 +43,7 @@ __attribute__((noinline)) static void print_bill(const struct item *order)
 
 static void *handle_order(void *unused)
 {
-    struct price ten = {10, 0};
+    struct price ten = {"EUR", 10, 0};
     struct item gift = {"gift", NULL, NULL, NULL};
     struct item box = {"box", &ten, &gift, NULL};
     struct item shipment = {"shipment", &ten, NULL, &box};

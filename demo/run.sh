@@ -11,8 +11,9 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/unspool-demo.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM
 
-say() { printf '%s\n' "$*" >&2; }
-shown() { say "\$ $*"; "$@"; }
+# Functions below give their answer on standard output; what people read goes to 3.
+exec 3>&1
+say() { printf '%s\n' "$*" >&3; }
 
 # Prints the stacks of a core. Code 1 means that part of an answer is missing, not failure.
 stack() {
@@ -25,19 +26,31 @@ stack() {
 
 find_compiler() {
     for compiler in cc gcc clang tcc; do
-        command -v "$compiler" && return
+        command -v "$compiler" >/dev/null && printf '%s\n' "$compiler" && return
     done
+    say "demo: no C compiler here"
     return 1
 }
 
-# Where the kernel puts a core: a name in the working directory, unless root chose otherwise.
+# Makes the program in a directory of its own: compilers record where a source was.
+compile() {
+    compiler=$(find_compiler) || return 1
+    mkdir "$work/demo" && cd "$work/demo" && cp "$here/crash.c" .
+    say "\$ $compiler -g -O2 -pthread crash.c -o crash"
+    "$compiler" -g -O2 -pthread crash.c -o crash >&3 2>&3 || {
+        say "demo: the compiler makes no programs"
+        return 1
+    }
+}
+
+# A core as the kernel writes it, into the working directory unless root chose otherwise.
 kernel_core() {
     say '$ ./crash'
-    (ulimit -c unlimited && ./crash) 2>/dev/null >&2 || true
+    (ulimit -c unlimited && ./crash) >/dev/null 2>&1 || true
     for core in core*; do
         [ -s "$core" ] && printf '%s\n' "$core" && return
     done
-    say "demo: the kernel wrote no core here (core_pattern is '$(cat /proc/sys/kernel/core_pattern)')"
+    say "demo: the kernel wrote no core here (core_pattern: $(cat /proc/sys/kernel/core_pattern))"
     return 1
 }
 
@@ -49,18 +62,10 @@ gdb_core() {
     [ -s core ] && echo core
 }
 
-own_core() {
-    compiler=$(find_compiler) || { say "demo: no C compiler here"; return 1; }
-    compiler=${compiler##*/}
-    (cd "$work" && cp "$here/crash.c" . && shown "$compiler" -g -O2 -pthread crash.c -o crash) ||
-        { say "demo: the compiler makes no programs"; return 1; }
-    core=$(cd "$work" && { kernel_core || gdb_core; }) || return 1
-    cd "$work"
-}
-
-if own_core; then
+if compile && core=$(kernel_core || gdb_core); then
     stack "$core"
 else
-    say "demo: showing a core that comes with the tests"
-    stack "$here/../tests/corpus/demo.core.xz" --symbols "$here/../tests/corpus"
+    say "demo: showing a core that was made before"
+    cd "$here/.."
+    stack demo/bundled/crash.core.xz --symbols demo/bundled
 fi

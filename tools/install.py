@@ -29,9 +29,6 @@ sys.exit(main())
 
 def main() -> int:
     mode, folder = sys.argv[1], Path(sys.argv[2]).absolute()
-    if sys.version_info < (3, 11):
-        say(f"{sys.executable} is Python {sys.version.split()[0]}; 3.11 or newer is needed")
-        return 1
     has_pip = make_venv(folder)
     if mode == "demo":
         install_for_demo(folder, has_pip)
