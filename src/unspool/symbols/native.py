@@ -1,0 +1,226 @@
+"""Functions, files, lines and inlined calls out of DWARF, by way of the library `symbolic`.
+
+This is the one module that imports it. A module's DWARF is converted once into a symcache,
+a file that answers look-ups without being read as a whole, and kept (`symcache_store`).
+
+What `symbolic` 13 does not do: it reads no split DWARF (.dwo, .dwp) and no file that dwz
+moved shared parts to (.gnu_debugaltlink); names and lines that lie there are missing.
+"""
+
+from __future__ import annotations
+
+import os
+
+from unspool.formats.elf import PT_LOAD, SHF_COMPRESSED, Elf
+from unspool.symbols.symcache_store import SymcacheStore, default_store
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+# A symcache's addresses are 32-bit offsets; this one stands for "no address".
+_NO_ADDRESS = 0xFFFF_FFFF
+# Larger than this takes long enough to convert that somebody wonders.
+_LARGE = 32 << 20
+# zlib compresses 1000:1 at best, zstd without bound: what claims more is an attack.
+_MAX_RATIO = 1100
+_MAX_SECTION = 8 << 30
+
+
+class SourcePlace:
+    """A function as DWARF names it (mangled, if its language does that), a file, a line."""
+
+    __slots__ = ("file", "function", "line")
+
+    def __init__(self, function: str, file: str | None, line: int | None) -> None:
+        self.function = function
+        self.file = file
+        self.line = line
+
+
+class NativeLines:
+    """Look-ups in one module's symcache."""
+
+    def __init__(self, cache: Any, load_address: int) -> None:
+        self._cache = cache
+        self._load_address = load_address
+
+    def lookup(self, address: int) -> tuple[list[SourcePlace], int | None]:
+        """What is at a file address: places, innermost first, and the function's start.
+
+        The last place is in the function whose code it is; those before it are calls that
+        the compiler expanded there, each place being in the next one's callee. The list is
+        empty where DWARF knows nothing.
+        """
+        offset = address - self._load_address
+        if not 0 <= offset < _NO_ADDRESS:
+            return [], None
+        try:
+            found = self._cache.lookup(offset)
+        except _library("symbolic.exceptions").SymbolicError:
+            return [], None
+        if not found or (not found[-1].line and not found[-1].full_path):
+            return [], None  # a symbol table's name: `elf_symbols` knows better
+        places = [SourcePlace(each.symbol, each.full_path, each.line or None) for each in found]
+        start = found[-1].sym_addr
+        return places, None if start == _NO_ADDRESS else start + self._load_address
+
+
+def available() -> bool:
+    """Whether the library is installed. Does not import it."""
+    import sys
+
+    if "symbolic" in sys.modules:
+        return True
+    from importlib.machinery import PathFinder
+
+    return PathFinder.find_spec("symbolic") is not None
+
+
+def open_lines(
+    elf: Elf,
+    path: str,
+    *,
+    store: SymcacheStore | None = None,
+    progress: Callable[[str], None] | None = None,
+    problems: list[str] | None = None,
+) -> NativeLines | None:
+    """The lines of the file `path` that `elf` is over, or None if they cannot be had.
+
+    `store` is the user's own if not given. `progress` is called with a sentence before
+    something that takes seconds. Why there is nothing is appended to `problems`.
+    """
+    problems = problems if problems is not None else []
+    objection = _compression_bomb(elf)
+    if objection:
+        problems.append(f"{path}: {objection}")
+        return None
+    try:
+        symcache = _library("symbolic.symcache")
+        key = _key(elf, path, symcache)
+    except (ImportError, OSError) as error:
+        problems.append(f"{path}: no lines: {error}")
+        return None
+    store = store or default_store()
+    failure = _library("symbolic.exceptions").SymbolicError
+
+    kept = store.get(key) if store else None
+    cache = None
+    try:
+        if kept:
+            cache = symcache.SymCache.open(kept)
+    except failure:
+        cache = None  # of a version that calls itself the same; it will be replaced
+    try:
+        cache = cache or _convert(elf, path, key, store, progress)
+    except failure as error:
+        problems.append(f"{path}: its DWARF cannot be read: {str(error).splitlines()[0]}")
+    return NativeLines(cache, _load_address(elf)) if cache is not None else None
+
+
+def _convert(
+    elf: Elf,
+    path: str,
+    key: str,
+    store: SymcacheStore | None,
+    progress: Callable[[str], None] | None,
+) -> Any:
+    if progress and elf.size >= _LARGE:
+        name = os.path.basename(path)
+        progress(f"reading the debug information of {name} ({elf.size >> 20} MB)")
+    archive = _library("symbolic.debuginfo").Archive.open(path)
+    for thing in archive.iter_objects():
+        cache = thing.make_symcache()
+        if store:
+            store.put(key, cache.dump_into)
+        return cache
+    return None
+
+
+def _key(elf: Elf, path: str, symcache: Any) -> str:
+    """Names a file's symcache: another file, or another version of the library, another name.
+
+    The size of its shared library stands for the version: reading the installed package's
+    metadata takes longer than all look-ups of a crash.
+    """
+    status = os.stat(path)
+    identity = elf.build_id()
+    if identity is None:
+        from zlib import crc32
+
+        identity = f"path{crc32(os.fsencode(os.path.realpath(path))):08x}"
+    library = os.path.join(os.path.dirname(symcache.__file__), "_lowlevel__lib.so")
+    try:
+        build = os.stat(library).st_size
+    except OSError:
+        build = 0
+    version = f"{symcache.SYMCACHE_LATEST_VERSION}.{build:x}"
+    return f"{identity}-{status.st_size:x}-{status.st_mtime_ns:x}-{version}"
+
+
+def _load_address(elf: Elf) -> int:
+    """The address that a symcache counts from: that of the first segment in the table."""
+    return next((header.vaddr for header in elf.program_headers() if header.type == PT_LOAD), 0)
+
+
+def _compression_bomb(elf: Elf) -> str | None:
+    """Why the sections are not to be decompressed, in words; None if they may be."""
+    word = elf.address_size
+    for section in elf.sections():
+        if not section.flags & SHF_COMPRESSED or not section.name.startswith(".debug"):
+            continue
+        at = section.offset + word  # behind ch_type (Elf64_Chdr has four bytes of padding)
+        claimed = int.from_bytes(elf.buffer[at : at + word], "little")
+        if claimed > min(_MAX_SECTION, max(section.size, 64) * _MAX_RATIO):
+            return f"section {section.name} of {section.size} bytes claims to unpack to {claimed}"
+    return None
+
+
+def _library(name: str) -> Any:
+    """A module of the library, without the rest of it.
+
+    Importing the package imports all its modules and `inspect` and more with them, which
+    takes as long again as what we need of it. So its place is taken by a module that
+    executes the package when somebody asks it for anything: for the rest of the program it
+    is as if we had not been there.
+    """
+    import sys
+
+    loaded = sys.modules.get(name)
+    if loaded is not None:
+        return loaded
+    from importlib import import_module
+
+    if "symbolic" not in sys.modules:
+        _stand_in(sys.modules)
+    traces = os.environ.get("RUST_BACKTRACE")
+    try:
+        return import_module(name)
+    finally:
+        # The library turns on Rust's backtraces for this process and all its children.
+        if traces is None:
+            os.environ.pop("RUST_BACKTRACE", None)
+        else:
+            os.environ["RUST_BACKTRACE"] = traces
+
+
+def _stand_in(modules: dict[str, Any]) -> None:
+    from importlib.util import find_spec, module_from_spec
+
+    spec = find_spec("symbolic")
+    if spec is None or spec.loader is None:
+        return  # the import that follows says so
+    package: Any = module_from_spec(spec)
+    plain, execute = type(package), spec.loader.exec_module
+
+    class Lazy(plain):  # type: ignore[valid-type, misc]
+        def __getattr__(self, name: str) -> object:
+            if name.startswith("__"):
+                raise AttributeError(name)
+            package.__class__ = plain
+            execute(package)
+            return getattr(package, name)
+
+    package.__class__ = Lazy
+    modules["symbolic"] = package

@@ -1,0 +1,168 @@
+"""Names the frames of a report: functions, files, lines, inlined calls.
+
+It needs the report and the modules' files, never the process: a report that was made on
+the machine of the crash can be named on another one.
+
+A frame is a real function's. `Location.function` is that function, and `file` and `line`
+are where in *it* the frame is: for a call that was expanded in place, the line that made
+the outermost such call. `Location.inlines` are the expanded calls, innermost first, each
+with the place inside of it. Read from the first inlined call to the frame itself, that is
+the stack as the source code has it.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+
+from unspool.model import Finding, Inline, Location, Module, Report
+from unspool.symbols.demangle import function_name, is_mangled
+from unspool.symbols.module_symbols import ModuleSymbols
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from unspool.formats.elf import Elf
+    from unspool.symbols.finders import SearchOptions
+
+_NATIVE = ("elf", "vdso")
+
+
+def symbolicate(
+    report: Report,
+    elf_of: Callable[[Module], Elf | None],
+    options: SearchOptions,
+    *,
+    lines: bool = True,
+    progress: Callable[[str], None] | None = None,
+) -> Report:
+    """A copy of the report whose locations have names; it shares the report's stacks.
+
+    `elf_of` gives a module's own file or image if it is at hand; only modules that a frame
+    is in are asked for. `options` says where debug files may be. Without `lines` names come
+    from symbol tables alone, which is faster. A location that has a function already stays
+    as it is. `progress` is called with a sentence before something that takes seconds.
+
+    `Location.function_offset` is that of the look-up pc; what is shown for a frame is it
+    plus `frame.pc - frame.lookup_pc`. Whatever the files hold, nothing is raised: files
+    that are no good are findings.
+    """
+    named = dict(report.locations)
+    unnamed = [pc for pc in lookup_pcs(report) if pc not in named or named[pc].function is None]
+    modules = {module.index: module for module in report.modules}
+    findings = _Findings()
+    shared: DebugFiles | None = None
+    for module, pcs in _by_module(report.modules, sorted(unnamed)):
+        if module.kind not in _NATIVE:
+            named.update((pc, Location(module.index)) for pc in pcs)
+            continue
+        if shared is None:
+            from unspool.symbols.finders import DebugFiles
+
+            shared = DebugFiles(options.symbols, options.sysroot)
+        symbols = ModuleSymbols(module, elf_of(module), shared, lines=lines, progress=progress)
+        for pc in pcs:
+            named[pc] = _locate(symbols, module, pc)
+        modules[module.index] = symbols.module
+        findings.add(symbols, (named[pc] for pc in pcs))
+    return Report(
+        report.target,
+        [modules[module.index] for module in report.modules],
+        report.stacks,
+        crash=report.crash,
+        locations=named,
+        findings=[*report.findings, *findings.found],
+    )
+
+
+def locate(report: Report) -> Report:
+    """A copy of the report whose locations say which module an address is in, nothing more."""
+    locations = dict(report.locations)
+    unknown = sorted(pc for pc in lookup_pcs(report) if pc not in locations)
+    for module, pcs in _by_module(report.modules, unknown):
+        locations.update((pc, Location(module.index)) for pc in pcs)
+    return Report(
+        report.target, report.modules, report.stacks,
+        crash=report.crash, locations=locations, findings=report.findings,
+    )  # fmt: skip
+
+
+def lookup_pcs(report: Report) -> set[int]:
+    """The look-up pc of every frame, once. This is `Frame.lookup_pc`, without half a million
+    calls of a property."""
+    return {
+        frame.pc if frame.exact else frame.pc - 1
+        for stack in report.stacks
+        for frame in stack.frames
+    }
+
+
+def _by_module(modules: Iterable[Module], pcs: list[int]) -> Iterator[tuple[Module, list[int]]]:
+    """Sorted addresses by the module they are in; those in none are left out."""
+    ordered = sorted(modules, key=_base)
+    bases = [module.base for module in ordered]
+    grouped: dict[int, list[int]] = {}
+    for pc in pcs:
+        at = bisect_right(bases, pc) - 1
+        if at >= 0 and pc < ordered[at].end:
+            grouped.setdefault(at, []).append(pc)
+    for at, inside in grouped.items():
+        yield ordered[at], inside
+
+
+def _base(module: Module) -> int:
+    return module.base
+
+
+def _locate(symbols: ModuleSymbols, module: Module, pc: int) -> Location:
+    found = symbols.lookup(pc)
+    if found is None:
+        return Location(module.index)
+    name, start, places = found
+    # A name that lies in a file that dwz made is missing, with its place known.
+    inlines = [Inline(function_name(p.function) or "?", p.file, p.line) for p in places[:-1]]
+    return Location(
+        module.index,
+        function_name(name) or None,
+        None if start is None else pc - start,
+        places[-1].file if places else None,
+        places[-1].line if places else None,
+        tuple(inlines),
+    )
+
+
+class _Findings:
+    """What a person should know of files that were no good, each thing once."""
+
+    def __init__(self) -> None:
+        self.found: list[Finding] = []
+        self._kinds: set[str] = set()
+
+    def add(self, symbols: ModuleSymbols, locations: Iterable[Location]) -> None:
+        for path, why in symbols.refused:
+            self.found.append(
+                Finding(
+                    "debug_file_refused",
+                    f"{path} is not the debug file of {symbols.module.name}: {why}",
+                )
+            )
+        for problem in symbols.problems:
+            self.found.append(Finding("debug_info", f"{symbols.module.name}: {problem}"))
+        if symbols.library_missing:
+            self._add_once("no_lines", "no files and lines: the library symbolic is not installed")
+        if "mangled" not in self._kinds:
+            from unspool.symbols.demangle import available
+
+            if any(is_mangled(place.function or "") for place in locations) and not available():
+                self._add_once(
+                    "mangled", "names stay mangled: the library pydemumble is not installed"
+                )
+
+    def _add_once(self, kind: str, title: str) -> None:
+        if kind not in self._kinds:
+            self._kinds.add(kind)
+            self.found.append(Finding(kind, title, detail="pip install 'unspool[symbols]'"))
+
+
+if TYPE_CHECKING:
+    from unspool.symbols.finders import DebugFiles
