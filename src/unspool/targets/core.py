@@ -88,9 +88,10 @@ class CoreTarget(Target):
         self.arch = arch
         held_regions = [_held_region(source.buffer, header) for header in loads]
         held = Memory(held_regions)
-        modules = CoreModules(self.notes, held, elf.machine, arch.pointer_size, options)
+        listed = {region.start: region.executable for region in held_regions}
+        modules = CoreModules(self.notes, held, listed, elf.machine, arch.pointer_size, options)
         self.core_modules = modules
-        memory = Memory([*held_regions, *_rests(held_regions, modules)])
+        memory = Memory([*held_regions, *_rests(held_regions, loads, modules)])
         memory.add_missing(modules.unlisted_regions(memory))
         self.threads = _threads(self.notes, arch)
         self.crash = _crash(self.notes)
@@ -121,16 +122,17 @@ class CoreTarget(Target):
         size = len(self.source.buffer)
         cut = [header for header in loads if header.offset + header.filesz > size]
         lost_headers = elf.segment_count() - len(elf.program_headers())
-        if self.source.truncated:
-            self._lose(self.source.truncated, None)
         if cut or lost_headers > 0:
             wanted = max((header.offset + header.filesz for header in loads), default=0)
+            lost = f"the core is truncated: it has {size:,} of at least {wanted:,} bytes"
             self._lose(
-                f"the core is truncated: it has {size:,} of at least {wanted:,} bytes",
+                self.source.truncated or lost,
                 f"{len(cut) + max(lost_headers, 0)} of {len(loads) + max(lost_headers, 0)} memory "
                 "segments are missing or cut; get the whole file (ulimit -c unlimited, space on "
                 "the disk, systemd's ProcessSizeMax and ExternalSizeMax)",
             )
+        elif self.source.truncated:
+            self._lose(self.source.truncated, None)
         if not self.threads:
             self._lose(
                 "the core holds no threads: its notes are missing or cut off",
@@ -154,18 +156,18 @@ def _core_elf(source: Source) -> Elf:
         elf = Elf(source.buffer)
     except FormatError as error:
         raise InputError(
-            f"{source.path}: broken ELF file ({error})", "is it a whole core?"
+            f"{source.name}: broken ELF file ({error})", "is it a whole core?"
         ) from None
     if elf.type != ET_CORE:
         what = "an executable or library" if elf.type in (ET_EXEC, ET_DYN) else "an object file"
         raise InputError(
-            f"{source.path}: {what}, not a core",
+            f"{source.name}: {what}, not a core",
             "give the core, and the program with --executable if it has moved",
         )
     if architectures.by_machine(elf.machine, elf.elf_class) is None:
         name = architectures.machine_name(elf.machine, elf.elf_class)
         raise InputError(
-            f"{source.path}: core of a {name} process, which is not supported",
+            f"{source.name}: core of a {name} process, which is not supported",
             f"supported are {architectures.SUPPORTED}",
         )
     return elf
@@ -184,7 +186,9 @@ def _held_region(buffer: Buffer, header: ProgramHeader) -> Region:
     )
 
 
-def _rests(held: list[Region], modules: CoreModules) -> list[Region]:
+def _rests(
+    held: list[Region], loads: list[ProgramHeader], modules: CoreModules
+) -> list[Region]:
     """The parts of segments that the core does not hold.
 
     A segment ends where the next one starts: thousands that all cover each other and as
@@ -192,14 +196,18 @@ def _rests(held: list[Region], modules: CoreModules) -> list[Region]:
     """
     regions: list[Region] = []
     limit = 1 << 64
-    for region in sorted(held, key=_start, reverse=True):
-        regions += _rest(region, min(region.mapping[1], limit), modules)
+    for region, header in sorted(zip(held, loads, strict=True), key=_start, reverse=True):
+        # Data that the process had written and a truncated core has lost: the file has
+        # them as they were at the start, which would be a lie.
+        lost = region.writable and region.end - region.start < min(header.filesz, header.memsz)
+        if not lost:
+            regions += _rest(region, min(region.mapping[1], limit), modules)
         limit = region.start
     return regions
 
 
-def _start(region: Region) -> int:
-    return region.start
+def _start(pair: tuple[Region, ProgramHeader]) -> int:
+    return pair[0].start
 
 
 def _rest(held: Region, end: int, modules: CoreModules) -> list[Region]:

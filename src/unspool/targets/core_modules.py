@@ -24,7 +24,7 @@ from unspool.targets.modules import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from unspool.cursor import Buffer
     from unspool.memory import Loader
@@ -39,10 +39,18 @@ class CoreModules:
     """Finds a core's modules; opens their files when they are first needed."""
 
     def __init__(
-        self, core: CoreNotes, held: Memory, machine: int, word: int, options: Options
+        self,
+        core: CoreNotes,
+        held: Memory,
+        listed: Mapping[int, bool],
+        machine: int,
+        word: int,
+        options: Options,
     ) -> None:
+        """`listed` says of each segment's start whether it may be executed, bytes or none."""
         self.auxv = core.auxv
         self.held = held
+        self.listed = listed
         self.machine = machine
         self.word = word
         self.name = core.info[1] if core.info else ""
@@ -191,10 +199,10 @@ class CoreModules:
         The kernel lists every mapping with its protection, so an image has an executable
         one. gcore leaves out what it does not dump: then the file itself must be looked at.
         """
-        regions = [self.held.region(mapping.start) for mapping in group]
-        if any(region is not None and region.executable for region in regions):
+        executable = [self.listed.get(mapping.start) for mapping in group]
+        if any(executable):
             return True
-        if all(region is not None for region in regions):
+        if None not in executable:
             return False
         buffer = map_file(group[0].path)
         return buffer is not None and is_elf(buffer)
@@ -252,7 +260,8 @@ class CoreModules:
         if elf is None:
             return False
         loads = [header for header in elf.program_headers() if header.type == PT_LOAD]
-        if not loads:
+        size = image_size(elf)
+        if not size:
             return False
         low = min(header.vaddr for header in loads) & ~0xFFF
         mappings = [
@@ -267,7 +276,7 @@ class CoreModules:
         ]
         module = Module(
             len(self.mapped), os.path.basename(wanted.path) or wanted.path, bias + low,
-            bias + low + image_size(elf), path=wanted.path, bias=bias,
+            bias + low + size, path=wanted.path, bias=bias,
             code_id=wanted.build_id or elf.build_id(),
         )  # fmt: skip
         wanted.mappings = mappings
