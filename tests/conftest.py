@@ -18,7 +18,14 @@ _COMMON = {
 # A test run is the same every time; `make fuzz` looks for what is new.
 settings.register_profile("test", derandomize=True, database=None, max_examples=100, **_COMMON)  # type: ignore[arg-type]
 settings.register_profile("fuzz", max_examples=20_000, **_COMMON)  # type: ignore[arg-type]
-settings.load_profile(os.environ.get("UNSPOOL_HYPOTHESIS", "test"))
+PROFILE = os.environ.get("UNSPOOL_HYPOTHESIS", "test")
+settings.load_profile(PROFILE)
+
+
+def examples(count: int) -> int:
+    """A number of examples for one property: that many in a test run, far more in `make fuzz`."""
+    return count if PROFILE == "test" else 100 * count
+
 
 ROOT = Path(__file__).parents[1]
 # Real dumps of public test suites, kept beside the repository; nothing depends on them alone.

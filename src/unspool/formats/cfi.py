@@ -26,6 +26,7 @@ PE_PCREL, PE_TEXTREL, PE_DATAREL, PE_FUNCREL, PE_ALIGNED = 0x10, 0x20, 0x30, 0x4
 PE_INDIRECT, PE_OMIT = 0x80, 0xFF
 
 _MAX_RECORDS = 4_000_000
+_MAX_TERMINATORS = 10_000
 # Pairs of a search table (start, FDE), by the format of its encoding.
 _PAIRS = {
     PE_SDATA4: Struct("<ii"), PE_UDATA4: Struct("<II"),
@@ -159,13 +160,16 @@ class CfiSection:
         self._fdes = [offset for _, offset in pairs]
 
     def _fde_offsets(self) -> Iterator[int]:
-        offset = self.start
+        offset, terminators = self.start, 0
         for _ in range(_MAX_RECORDS):
             try:
                 record = self._record(offset)
             except FormatError:
                 return
             if record is None:
+                terminators += 1
+                if terminators > _MAX_TERMINATORS:
+                    return
                 # .eh_frame ends with a zero length (crtend.o); after that may follow
                 # another file's part, so go on if there is room.
                 offset += 4

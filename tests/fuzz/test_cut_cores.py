@@ -1,0 +1,69 @@
+"""A core cut at every length: an answer from what is there, or one line that says why not."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.fuzz.harness import examine_file, within
+from tests.fuzz.seeds import ARCHES, seed
+from unspool.errors import UnspoolError
+from unspool.model import StopReason
+
+PARTS = 4
+
+
+def answers(data: bytes, lengths: list[int], directory: Path) -> dict[int, tuple[int, bool]]:
+    """(frames found, whether the report says that something is missing) by length."""
+    path = directory / "core"
+    path.write_bytes(data)
+    found = {}
+    for length in sorted(lengths, reverse=True):
+        os.truncate(path, length)
+        outcome = examine_file(str(path))
+        if isinstance(outcome, UnspoolError):
+            found[length] = 0, True
+        else:
+            frames = sum(len(stack.frames) for stack in outcome.stacks)
+            lost = any(finding.incomplete for finding in outcome.findings)
+            roots = all(stack.stop.reason == StopReason.ROOT for stack in outcome.stacks)
+            found[length] = frames, lost or not roots
+    return found
+
+
+def check(data: bytes, lengths: list[int], directory: Path) -> None:
+    with within(60):
+        found = answers(data, [*lengths, len(data)], directory)
+    frames, incomplete = found.pop(len(data))
+    assert (frames, incomplete) == (11, False)
+    padding = len(data) - len(data.rstrip(b"\0"))
+    for length, (some, incomplete) in found.items():
+        assert some <= frames
+        assert incomplete, f"cut to {length} of {len(data)} bytes, and nothing is said"
+    assert padding < 200
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_a_core_cut_at_every_length(tmp_path: Path, part: int) -> None:
+    data = seed("x86_64")
+    check(data, list(range(part, len(data), PARTS)), tmp_path)
+
+
+@pytest.mark.parametrize("notes", ["first", "last"])
+@pytest.mark.parametrize("arch", ARCHES)
+def test_a_core_cut_at_many_lengths(tmp_path: Path, arch: str, notes: str) -> None:
+    data = seed(arch, notes)
+    near_notes = range(2500) if notes == "first" else range(len(data) - 2500, len(data))
+    check(data, [*range(0, len(data), 61), *list(near_notes)[::5]], tmp_path)
+
+
+def test_the_notes_of_a_gcore_are_lost_first_and_the_report_says_so(tmp_path: Path) -> None:
+    data = seed("x86_64", "last")
+    (tmp_path / "core").write_bytes(data[: len(data) - 3000])
+    outcome = examine_file(str(tmp_path / "core"))
+    assert not isinstance(outcome, UnspoolError)
+    assert outcome.stacks == []
+    assert any("no threads" in finding.title for finding in outcome.findings)
+    assert not outcome.complete
