@@ -58,7 +58,7 @@ def open(
             opened.close()
             raise
     opened.close()
-    raise InputError(f"{source}: {_KINDS.get(kind, 'neither a core nor anything else known')}", _TRY)
+    raise InputError(f"{opened.name}: {_KINDS.get(kind, 'neither a core nor anything else known')}", _TRY)
 
 
 _TRY = "give an ELF core, plain or compressed, or the id of a process"
