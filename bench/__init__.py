@@ -1,0 +1,1 @@
+"""Measures unspool beside its peers. See README.md in this directory."""

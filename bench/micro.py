@@ -1,0 +1,137 @@
+"""Inside one process: microseconds for a frame of a known pc and of a new one.
+
+usage: micro.py CORE, with the Python that unspool is installed for. Prints JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import unspool
+from unspool.arch import by_machine
+from unspool.formats.elf import PF_X, PT_LOAD, Elf
+from unspool.image import Image
+from unspool.memory import Memory, Region
+from unspool.model import Module
+from unspool.space import AddressSpace
+from unspool.symbols.files import open_elf
+from unspool.unwind.step import Query, Stepper
+from unspool.unwind.strategies.order import default_stepper
+from unspool.unwind.walk import walk
+
+RUNS, SAMPLES = 30, 2000
+BASE = 0x7F00_0000_0000
+
+
+def main(core: str) -> None:
+    known = {"129 threads walked again": known_pcs(core)}
+    new = {
+        name: new_pcs(path)
+        for name in ("libc.so.6", "libstdc++.so.6")
+        if (path := library(name)) is not None
+    }
+    print(json.dumps({"known": known, "new": new}))
+
+
+def known_pcs(core: str) -> dict[str, float]:
+    """A walk of all threads with every row cached, a frame of it."""
+    with unspool.open(core) as target:
+        stepper = default_stepper(target.space)
+
+        def walk_all() -> int:
+            return sum(len(walk(stepper, thread).frames) for thread in target.threads)
+
+        frames = walk_all()
+        return timed(lambda: None, lambda _: walk_all(), frames)
+
+
+def new_pcs(path: str) -> dict[str, float]:
+    """A row of an address that was never looked up, at random places of a library's code.
+
+    The library's headers and search table are found before, as the first frame in it does.
+    """
+    elf = open_elf(path)
+    assert elf is not None
+    addresses = random_code(elf, path)
+    queries = [Query(address + 1, False, [], None) for address in addresses]
+
+    def look_up(stepper: Stepper) -> None:
+        for query in queries:
+            assert stepper.find_row(query, [])
+
+    return timed(lambda: warm(fresh_stepper(elf)), look_up, len(queries))
+
+
+def random_code(elf: Elf, path: str) -> list[int]:
+    """Addresses of code that has a row, each once."""
+    random.seed(path)
+    stepper = fresh_stepper(elf)
+    header = next(
+        header for header in elf.program_headers() if header.type == PT_LOAD and header.flags & PF_X
+    )
+    found: set[int] = set()
+    while len(found) < SAMPLES:
+        address = BASE + header.vaddr + random.randrange(header.memsz - 1)
+        if stepper.find_row(Query(address + 1, False, [], None), []):
+            found.add(address)
+    return list(found)
+
+
+def fresh_stepper(elf: Elf) -> Stepper:
+    """A stepper that knows nothing yet of a process with this one library."""
+    arch = by_machine(elf.machine, elf.elf_class)
+    assert arch is not None
+    memory = Memory(
+        Region(
+            BASE + header.vaddr,
+            BASE + header.vaddr + header.filesz,
+            lambda header=header: (elf.buffer, header.offset, header.filesz),  # type: ignore[misc]
+            executable=bool(header.flags & PF_X),
+        )
+        for header in elf.program_headers()
+        if header.type == PT_LOAD
+    )
+    image = Image(memory, BASE, file=elf)
+    module = Module(0, "library", BASE, BASE + (1 << 32), bias=BASE)
+    return default_stepper(AddressSpace(arch, memory, [module], lambda _: image))
+
+
+def warm(stepper: Stepper) -> Stepper:
+    module = stepper.space.modules[0]
+    image = stepper.space.image(module)
+    assert image is not None
+    image.eh_frame()
+    return stepper
+
+
+def timed(
+    prepare: Callable[[], Any], work: Callable[[Any], object], count: int
+) -> dict[str, float]:
+    """Microseconds for one of `count` pieces of work."""
+    times = []
+    for _ in range(RUNS):
+        prepared = prepare()
+        start = perf_counter()
+        work(prepared)
+        times.append((perf_counter() - start) / count * 1e6)
+    return {"median": median(times), "best": min(times), "runs": RUNS}
+
+
+def library(name: str) -> str | None:
+    """Where the C compiler finds a shared library."""
+    done = subprocess.run(
+        ["gcc", f"-print-file-name={name}"], capture_output=True, text=True, check=False
+    )
+    path = done.stdout.strip()
+    return path if path.startswith("/") else None
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
