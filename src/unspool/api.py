@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from unspool.errors import InputError, UsageError
-from unspool.model import Report, Stack
+from unspool.model import Finding, Report, Stack
 from unspool.targets.base import Options, Target
 
 TYPE_CHECKING = False
@@ -16,7 +16,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from unspool.model import Thread
+    from unspool.targets.source import Source
 
+
+# A report of that many frames takes as much.
+MAX_REPORT = 1 << 30
 
 # All threads' frames together: some 800 MB of memory, and ten full 8 MB stacks of the
 # smallest frames there are.
@@ -31,7 +35,7 @@ def open(
     sysroot: str | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Target:
-    """Opens a core (a path, or "-" for standard input) or a process (its id).
+    """Opens a core or a report (a path, or "-" for standard input), or a process (its id).
 
     What the source is, is told by its content. `executable` is the crashed program where it
     is not where the core says; `symbols` are directories or files with programs, libraries
@@ -57,15 +61,30 @@ def open(
         except BaseException:
             opened.close()
             raise
+    if kind == "json":
+        with opened:
+            return _open_report(opened)
     opened.close()
     raise InputError(f"{opened.name}: {_KINDS.get(kind, 'neither a core nor anything else known')}", _TRY)
 
 
-_TRY = "give an ELF core, plain or compressed, or the id of a process"
+def _open_report(source: Source) -> Target:
+    """A report that was made before: `unspool stack --format json`, here or elsewhere."""
+    from unspool.render.json_reader import loads
+    from unspool.targets.report import ReportTarget
+
+    if source.size > MAX_REPORT:
+        raise InputError(f"{source.name}: a report of {source.size:,} bytes is too large")
+    report = loads(source.buffer[:])
+    if source.truncated:
+        report.findings.append(Finding("truncated", source.truncated, incomplete=True))
+    return ReportTarget(report)
+
+
+_TRY = "give an ELF core, plain or compressed, a report, or the id of a process"
 _KINDS = {
     "minidump": "a minidump, which this version does not read",
     "text": "a text file, not a core",
-    "json": "a JSON file, not a core",
 }
 
 
@@ -85,6 +104,11 @@ def unwind(
 
     Raises `UsageError` if there is no such thread; never for what the target holds.
     """
+    from unspool.targets.report import ReportTarget
+
+    if isinstance(target, ReportTarget):
+        wanted = {thread.index for thread in select_threads(target, threads)}
+        return target.report.with_stacks(wanted)
     from unspool.unwind.strategies.order import default_stepper
     from unspool.unwind.walk import walk
 

@@ -367,6 +367,14 @@ class Report(Record):
         self.locations = locations if locations is not None else {}
         self.findings = findings if findings is not None else []
 
+    def with_stacks(self, indexes: set[int]) -> Report:
+        """The same report with the stacks of these threads alone."""
+        stacks = [stack for stack in self.stacks if stack.index in indexes]
+        return Report(
+            self.target, self.modules, stacks,
+            crash=self.crash, locations=self.locations, findings=self.findings,
+        )  # fmt: skip
+
     @property
     def complete(self) -> bool:
         """Whether every stack reaches its root and nothing of the target is missing."""
