@@ -27,8 +27,8 @@ demo: $(VENV)/installed-demo
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -n auto $(ARGS)
 
-bench: $(VENV)/installed-demo
-	$(BIN)/python -m bench $(ARGS)
+bench: | python
+	$(PYTHON) -m bench $(ARGS)
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
