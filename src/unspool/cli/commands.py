@@ -1,20 +1,41 @@
-"""The commands there are."""
+"""The commands there are. Their modules are imported when they are asked for."""
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Protocol
+
+    from unspool.cli.options import Option
+
+    class Module(Protocol):
+        """What a command's module has: its options, and a function that gives an exit code."""
+
+        @property
+        def OPTIONS(self) -> Sequence[Option]: ...  # noqa: N802
+
+        def run(self, argv: list[str]) -> int: ...
+
 
 class Command:
-    """A command's module in this package, its operands, and what it does in a line."""
+    """A command's operands, what it does in a line, and what imports its module."""
 
-    __slots__ = ("module", "operands", "summary")
+    __slots__ = ("load", "operands", "summary")
 
-    def __init__(self, module: str, operands: str, summary: str) -> None:
-        self.module = module
+    def __init__(self, operands: str, summary: str, load: Callable[[], Module]) -> None:
         self.operands = operands
         self.summary = summary
+        self.load = load
+
+
+def _stack() -> Module:
+    from unspool.cli import stack
+
+    return stack
 
 
 COMMANDS = {
-    "stack": Command("stack", "TARGET", "every thread's call stack; `unspool TARGET` is the same"),
+    "stack": Command("TARGET", "every thread's call stack; `unspool TARGET` is the same", _stack),
 }
 DEFAULT = "stack"

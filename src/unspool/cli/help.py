@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-
 from unspool.cli.commands import COMMANDS
 
 TYPE_CHECKING = False
@@ -90,8 +88,7 @@ def command_help(name: str) -> Iterator[str]:
 
 def options(name: str) -> Sequence[Option]:
     """The options of a command."""
-    found: Sequence[Option] = import_module(f"unspool.cli.{COMMANDS[name].module}").OPTIONS
-    return found
+    return COMMANDS[name].load().OPTIONS
 
 
 def synopsis(option: Option) -> str:

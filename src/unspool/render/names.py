@@ -7,6 +7,9 @@ _LONG = 72
 # No more of a name is looked at; the longest of honest programs have a few thousand letters.
 _LONGEST = 4000
 
+# Folders that tell nothing of whose file it is.
+_COMMON = ("src", "lib", "include", "source")
+
 _PAIRS = {"<": ">", "(": ")", "[": "]", "{": "}"}
 _OPERATORS = (
     "operator<<=", "operator>>=", "operator<=>", "operator->*",
@@ -79,14 +82,18 @@ def _opens_path(name: str, index: int) -> bool:
 
 
 def short_file(path: str, limit: int = 36) -> str:
-    """The last two parts of a path, or its last one if that is too long for a column."""
-    parts = path.replace("\\", "/").rsplit("/", 2)
-    name = parts[-1]
-    if len(parts) > 1 and parts[-2] not in ("", ".", "..") and not parts[-2].endswith(":"):
-        both = f"{parts[-2]}/{name}"
-        if len(both) <= limit:
-            return both
-    return clip(name)
+    """A path's last two parts, or as many of them as fit into a column and say something.
+
+    `src/lib.rs` is the same in every Rust library: there it takes a third part to tell.
+    """
+    parts = path.replace("\\", "/").rsplit("/", 3)
+    short = parts[-1]
+    wanted = 3 if len(parts) > 2 and parts[-2] in _COMMON else 2
+    for part in parts[-2 : -wanted - 1 : -1]:
+        if part in ("", ".", "..") or part.endswith(":") or len(part) + len(short) >= limit:
+            break
+        short = f"{part}/{short}"
+    return clip(short)
 
 
 def clip(text: str, limit: int = _LONG) -> str:

@@ -9,20 +9,21 @@ from __future__ import annotations
 
 from bisect import bisect_right
 
+from unspool.model import Trust
 from unspool.render.escape import printable
 from unspool.render.names import base_name, short_file, short_function
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Hashable, Iterator
 
     from unspool.model import Frame, Inline, Location, Module, Report
     from unspool.render.style import Style
 
     Row = list[str]
 
-_FUNCTION_WIDTH = 44
-_FILE_WIDTH = 32
+_FUNCTION_WIDTH = 56
+_FILE_WIDTH = 36
 
 
 class Rows:
@@ -37,6 +38,8 @@ class Rows:
         self._bases = [module.base for module in self._by_base]
         self.digits = 8 if report.target.arch in ("x86", "arm") else 16
         self.function_width, self.file_width = self._widths()
+        # Where handlers return to: a frame there is the kernel's, and it may have no name.
+        self.trampolines = {pc for stack in report.stacks for pc in _trampolines(stack.frames)}
         self._rows: dict[int, Row] = {}
 
     def row(self, frame: Frame) -> Row:
@@ -102,14 +105,16 @@ class Rows:
         return (text + "  " + paint("dim", module)).rstrip()
 
     def _unnamed(self, frame: Frame, module: Module | None) -> str:
-        text = f"0x{frame.pc:0{self.digits}x}".ljust(self.function_width)
+        is_trampoline = frame.pc in self.trampolines
+        text = "(signal trampoline)" if is_trampoline else f"0x{frame.pc:0{self.digits}x}"
+        text = text.ljust(self.function_width)
         if module is None:
-            where = "in no module"
+            where = "" if is_trampoline else "in no module"
         else:
             where = f"{printable(base_name(module.name))}+0x{frame.pc - module.base:x}"
         if self.file_width:
             text += f"  {'':{self.file_width}}"
-        return text + "  " + self.style.paint("dim", where)
+        return (text + "  " + self.style.paint("dim", where)).rstrip()
 
     def _function(self, name: str) -> str:
         name = printable(name)
@@ -143,6 +148,15 @@ class Rows:
                 files.append(len(self._file(call)))
                 functions.append(len(self._function(call.function)))
         return _width(functions, _FUNCTION_WIDTH), _width(files, _FILE_WIDTH)
+
+
+def _trampolines(frames: list[Frame]) -> Iterator[int]:
+    """The pcs of frames whose caller was interrupted by a signal."""
+    trusts = [frame.trust for frame in frames]
+    at = 0
+    for _ in range(trusts[1:].count(Trust.SIGNAL)):
+        at = trusts.index(Trust.SIGNAL, at + 1)
+        yield frames[at - 1].pc
 
 
 def _width(lengths: list[int], limit: int) -> int:

@@ -90,13 +90,13 @@ _NEAR_STACK = 0x10000
 
 
 def crash_words(report: Report) -> str:
-    """One line for `report.crash`: "SIGSEGV: invalid access at 0x8, inside the null page"."""
+    """One line for `report.crash`: "SIGSEGV, invalid access at 0x8, inside the null page"."""
     crash = report.crash
     if crash is None:
         return ""
     signal = printable(crash.signal) or f"signal {crash.number}"
     words = _fault_words(report, crash) or _sender_words(report, crash)
-    return f"{signal}: {words}" if words else signal
+    return f"{signal}, {words}" if words else signal
 
 
 def _fault_words(report: Report, crash: Crash) -> str:

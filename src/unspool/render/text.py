@@ -142,15 +142,17 @@ class _Text:
     def title(self, group: Sequence[Stack]) -> str:
         first = group[0]
         names = _distinct(stack.name for stack in group if stack.name)
-        tids = "tid " + words.ranges(sorted({stack.tid for stack in group}))
+        most = len(group) if self.verbose else 8
+        tids = "tid " + words.ranges(sorted({stack.tid for stack in group}), most)
         if len(group) == 1:
             title = f"Thread {first.index}"
         else:
-            numbers = words.ranges(sorted(stack.index for stack in group))
+            numbers = words.ranges(sorted(stack.index for stack in group), most)
             title = f"Threads {numbers} ({len(group):,} alike)"
         parts = [self.style.paint("title", title)]
         if names:
-            parts.append(words.listing([printable(clip(name)) for name in names], 4))
+            shown = [printable(clip(name)) for name in names]
+            parts.append(words.listing(shown, len(names) if self.verbose else 4))
         parts.append(tids)
         if first.crashed:
             parts.append(self.style.paint("bad", "crashed"))

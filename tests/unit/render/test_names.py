@@ -59,6 +59,10 @@ def test_no_name_is_longer_than_the_limit(name: str, limit: int) -> None:
         ("C:\\src\\app\\main.cpp", "app/main.cpp"),
         ("C:\\main.cpp", "main.cpp"),
         ("/a_directory_with_a_name_of_some_length/main.c", "main.c"),
+        ("/rustc/4b91a6/library/core/src/panicking.rs", "core/src/panicking.rs"),
+        ("src/main.rs", "src/main.rs"),
+        ("/src/main.c", "src/main.c"),
+        ("/a_library_whose_name_takes_room/src/lib.rs", "src/lib.rs"),
         ("/x/" + "n" * 90, "n" * 71 + "…"),
     ],
 )

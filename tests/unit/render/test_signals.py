@@ -44,11 +44,11 @@ def test_numbers_are_those_of_this_system() -> None:
     ],
 )
 def test_where_an_address_lies(address: int, where: str) -> None:
-    assert segv(address) == f"SIGSEGV: invalid access at 0x{address:x}, {where}"
+    assert segv(address) == f"SIGSEGV, invalid access at 0x{address:x}, {where}"
 
 
 def test_an_address_that_nothing_is_known_of_is_not_mapped() -> None:
-    assert segv(0x12345678) == "SIGSEGV: invalid access at 0x12345678: nothing is mapped there"
+    assert segv(0x12345678) == "SIGSEGV, invalid access at 0x12345678: nothing is mapped there"
 
 
 def test_32_bit_addresses_end_earlier() -> None:
@@ -67,14 +67,14 @@ def test_aarch64_knows_no_canonical_form_but_a_kernel_half() -> None:
 
 def test_memory_that_is_there_but_protected() -> None:
     assert segv(BOOM + 0x10, signals.SEGV_ACCERR) == (
-        "SIGSEGV: invalid access at 0x400010, in boom+0x10: its protection forbids that"
+        "SIGSEGV, invalid access at 0x400010, in boom+0x10: its protection forbids that"
     )
 
 
 def test_a_jump_is_told_from_an_access() -> None:
     wild = frames(0x10, BOOM + 0x160)
     found = report(stack(0, wild, crashed=True), crash=Crash("SIGSEGV", 11, 1, 0x10, 0))
-    assert crash_words(found) == "SIGSEGV: jump to 0x10, inside the null page"
+    assert crash_words(found) == "SIGSEGV, jump to 0x10, inside the null page"
 
 
 def test_a_stack_overflow_is_told_by_the_stack_pointer() -> None:
@@ -98,27 +98,27 @@ def test_the_guard_page_of_another_thread() -> None:
 
 def test_a_general_protection_fault_has_no_address() -> None:
     words = crash_words(crashed(11, signals.SI_KERNEL, None))
-    assert words.startswith("SIGSEGV: general protection fault")
+    assert words.startswith("SIGSEGV, general protection fault")
     assert "0x" not in words
 
 
 @pytest.mark.parametrize(
     ("number", "code", "address", "words"),
     [
-        (8, 1, BOOM, "SIGFPE: integer division by zero, or its result does not fit, at 0x400000"),
-        (4, 2, BOOM, "SIGILL: illegal operand, or an instruction meant to trap (ud2), at 0x400000"),
-        (5, 128, None, "SIGTRAP: a breakpoint instruction"),
-        (7, 2, BOOM + 8, "SIGBUS: invalid access at 0x400008, in boom+0x8: no memory behind the "
+        (8, 1, BOOM, "SIGFPE, integer division by zero, or its result does not fit, at 0x400000"),
+        (4, 2, BOOM, "SIGILL, illegal operand, or an instruction meant to trap (ud2), at 0x400000"),
+        (5, 128, None, "SIGTRAP, a breakpoint instruction"),
+        (7, 2, BOOM + 8, "SIGBUS, invalid access at 0x400008, in boom+0x8: no memory behind the "
          "mapping, such as past the end of a mapped file"),
-        (31, 1, BOOM, "SIGSYS: a system call that seccomp forbids"),
-        (6, 0, None, "SIGABRT: sent with kill()"),
-        (15, -2, None, "SIGTERM: sent by a timer"),
-        (11, 0, None, "SIGSEGV: sent with kill()"),
-        (9, 128, None, "SIGKILL: sent by the kernel"),
+        (31, 1, BOOM, "SIGSYS, a system call that seccomp forbids"),
+        (6, 0, None, "SIGABRT, sent with kill()"),
+        (15, -2, None, "SIGTERM, sent by a timer"),
+        (11, 0, None, "SIGSEGV, sent with kill()"),
+        (9, 128, None, "SIGKILL, sent by the kernel"),
         (6, None, None, "SIGABRT"),
-        (11, 77, None, "SIGSEGV: code 77"),
-        (3, -77, None, "SIGQUIT: code -77"),
-        (11, 1, None, "SIGSEGV: nothing is mapped there"),
+        (11, 77, None, "SIGSEGV, code 77"),
+        (3, -77, None, "SIGQUIT, code -77"),
+        (11, 1, None, "SIGSEGV, nothing is mapped there"),
     ],
 )  # fmt: skip
 def test_other_signals(number: int, code: int | None, address: int | None, words: str) -> None:
@@ -128,11 +128,11 @@ def test_other_signals(number: int, code: int | None, address: int | None, words
 @pytest.mark.parametrize(
     ("number", "code", "sender", "words"),
     [
-        (6, -6, 4000, "SIGABRT: abort() or raise() in the process itself"),
-        (10, -6, 4000, "SIGUSR1: sent by the process to itself"),
-        (3, 0, 77, "SIGQUIT: sent with kill() by process 77"),
-        (3, 0, 0, "SIGQUIT: sent with kill() by an unseen process"),
-        (3, -2, 5, "SIGQUIT: sent by a timer"),
+        (6, -6, 4000, "SIGABRT, abort() or raise() in the process itself"),
+        (10, -6, 4000, "SIGUSR1, sent by the process to itself"),
+        (3, 0, 77, "SIGQUIT, sent with kill() by process 77"),
+        (3, 0, 0, "SIGQUIT, sent with kill() by an unseen process"),
+        (3, -2, 5, "SIGQUIT, sent by a timer"),
     ],
 )
 def test_who_sent_it(number: int, code: int, sender: int, words: str) -> None:
@@ -153,7 +153,7 @@ def test_a_signal_without_a_name_has_a_number() -> None:
 def test_the_crashed_thread_may_be_missing_from_the_report() -> None:
     found = report(crash=Crash("SIGSEGV", 11, 1, 8, 0))
     assert crashed_stack(found) is None
-    assert crash_words(found) == "SIGSEGV: invalid access at 0x8, inside the null page"
+    assert crash_words(found) == "SIGSEGV, invalid access at 0x8, inside the null page"
 
 
 def test_a_module_name_cannot_drive_the_terminal() -> None:

@@ -190,6 +190,14 @@ def test_an_address_without_a_name_is_shown_with_its_module() -> None:
     assert "  0x00404001  " in text(found)
 
 
+def test_a_trampoline_without_a_name_is_still_known_for_one() -> None:
+    found = reports.signal_stack()
+    del found.locations[LIBC + 0x3C000]
+    assert line_of(text(found), "trampoline").endswith("libc.so.6+0x3c000")
+    found.modules = []
+    assert line_of(text(found), "trampoline").endswith("(signal trampoline)")
+
+
 def test_a_module_known_only_from_a_location_is_used() -> None:
     found = report(stack(0, frames(0x99, 0x77)))
     found.locations = {0x99: Location(1), 0x76: Location(55)}
