@@ -15,6 +15,9 @@ from tests.programs.build import build_id, run
 
 COMPILER_SUFFIX = re.compile(r"(\.(cold|part|constprop|isra|lto_priv|llvm)(\.\d+)*)+$")
 RUST_HASH = re.compile(r"::h[0-9a-f]{16}$")
+GO_ABI = re.compile(r"\.abi(0|internal)$")
+# The function with #[panic_handler] is linked as rust_begin_unwind; gdb shows its own name.
+RUST_LINK_NAMES = {"rust_begin_unwind": "panic_handler"}
 CLOSURE = re.compile(r"\{\{?closure(_env)?(#\d+)?\}?\}")
 DEBUG_FOLDER = Path("/usr/lib/debug/.build-id")
 
@@ -27,9 +30,18 @@ def plain(name: str, language: str = "c") -> str:
     if language == "c++":
         return undecorated(name)
     if language == "rust":
-        name = CLOSURE.sub("{closure}", RUST_HASH.sub("", name))
-        return undecorated(name).rpartition("::")[2]
-    return name
+        return last_component(undecorated(CLOSURE.sub("{closure}", RUST_HASH.sub("", name))))
+    if language == "go":
+        return GO_ABI.sub("", name)
+    return name.removeprefix("__vdso_")
+
+
+def last_component(name: str) -> str:
+    """The last part of a Rust path; of a closure, the function it is in too."""
+    *parents, last = name.split("::")
+    if last == "{closure}" and parents:
+        last = f"{parents[-1]}::{last}"
+    return RUST_LINK_NAMES.get(last, last)
 
 
 @cache
@@ -43,7 +55,7 @@ def undecorated(name: str) -> str:
     name = name.replace("operator()", "operator{}").replace("->", "").replace(" const", "")
     for opening, closing in ("<>", "()"):
         name = without_nested(name, opening, closing)
-    return re.sub(r"\{lambda#?\d*\}", "{lambda}", name).split(" ")[-1].strip()
+    return name.split(" ")[-1].strip().replace("operator{}", "operator()")
 
 
 def without_nested(text: str, opening: str, closing: str) -> str:

@@ -41,8 +41,19 @@ def ask_gdb(core: Core) -> Threads:
         raise Unavailable("this gdb has no Python")
     assert answer, f"gdb gave no answer: {done.stderr[-2000:]}"
     return {
-        int(tid): [(pc, name) for pc, name in frames] for tid, frames in json.loads(answer).items()
+        int(tid): [(pc, real_name(name)) for pc, name in without_end(frames)]
+        for tid, frames in json.loads(answer).items()
     }
+
+
+def without_end(frames: Frames) -> Frames:
+    """gdb shows a return address of 0 as one more frame, where we say that the stack ends."""
+    return frames[:-1] if len(frames) > 1 and frames[-1][0] == 0 else frames
+
+
+def real_name(name: str | None) -> str | None:
+    """The name, unless gdb made it up: "f@plt" is no symbol of the file."""
+    return None if name and name.endswith("@plt") else name
 
 
 def ask_eu_stack(core: Core) -> Threads:

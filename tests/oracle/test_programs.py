@@ -12,6 +12,7 @@ from tests.programs.build import Unavailable
 from tests.programs.cores import Core
 from tests.programs.table import PROGRAMS, Program
 
+from .differences import differences
 from .names import plain, same
 from .peers import LIMIT, PEERS, Frames
 from .unspool_command import Answer
@@ -72,9 +73,9 @@ def test_crash_is_as_the_source_says(core: Core, answer: Answer) -> None:
 @every_core
 @pytest.mark.parametrize("peer", PEERS)
 def test_frames_agree(core: Core, answer: Answer, peer: str) -> None:
-    reasons = [d for d in core.program.differs if d.peer == peer and d.kind in (None, core.kind)]
-    if any(d.hangs for d in reasons):
-        pytest.skip(reasons[0].why)
+    known = differences(core, peer)
+    if any(difference.hangs for difference in known):
+        pytest.skip(known[0].why)
     try:
         theirs = PEERS[peer](core)
     except Unavailable as reason:
@@ -83,11 +84,10 @@ def test_frames_agree(core: Core, answer: Answer, peer: str) -> None:
     problems = []
     for thread in answer.threads:
         frames, other = thread["frames"][:LIMIT], theirs[thread["tid"]]
-        for differs in reasons:
-            names = [plain(f.get("function") or "", core.program.language) for f in frames]
-            if differs.thread in (None, *names):
-                keep = names.index(differs.after) + 1 if differs.after in names else 1
-                frames, other = frames[:keep], other[:keep]
+        names = [plain(f.get("function") or "", core.program.language) for f in frames]
+        for difference in known:
+            keep = difference.trusted(names)
+            frames, other = frames[:keep], other[:keep]
         if not agree(answer, core.program, frames, other):
             problems.append(side_by_side(thread["tid"], answer, frames, other))
     assert not problems, "\n".join(problems[:3])

@@ -2,8 +2,8 @@
 
 ``ours`` is the crashed thread's list of functions, innermost first, as the source says it must
 be; functions of the C library and of language runtimes are left out of it. A name stands for
-itself whatever suffix a compiler adds (``.cold``, ``.constprop.0``), and for C++, Rust and Go it
-is the last component.
+itself whatever suffix a compiler adds (``.cold``, ``.constprop.0``); C++ names are without
+arguments, and of Rust names there is the last component only.
 """
 
 from __future__ import annotations
@@ -13,24 +13,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 CHAIN = ("crash", "gamma_", "beta", "alpha", "main")
-
-
-@dataclass(frozen=True)
-class Differs:
-    """From which frame on a peer cannot be the judge, and why our answer is right.
-
-    ``after`` is the innermost-to-outermost last function up to which the peer must agree;
-    ``None`` when it is wrong from the caller of frame 0 on. ``thread`` limits it to threads in
-    which a function of that name occurs, ``kind`` to one kind of core. ``hangs``: the peer never
-    answers, so it is not asked.
-    """
-
-    peer: str
-    after: str | None
-    why: str
-    thread: str | None = None
-    kind: str | None = None
-    hangs: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,7 +40,6 @@ class Program:
     """at least so many frames, if `ours` stands for them with repeated functions named once"""
     language: str = "c"
     kinds: tuple[str, ...] = ("kernel",)
-    differs: tuple[Differs, ...] = ()
     root: bool = True
     """whether the crashed thread's stack can be walked to its root"""
     options: tuple[str, ...] = ()
@@ -388,7 +369,8 @@ PROGRAMS: tuple[Program, ...] = (
         for mode, name, ours in (
             (1, "caught", ("catcher", "main")),
             (2, "uncaught", ("thrower", "guarded", "compare", "sorted", "main")),
-            (3, "noexcept", ("thrower", "guarded", "compare", "sorted", "main")),
+            # Cleaning up has left thrower() when the search for a handler ends at sorted().
+            (3, "noexcept", ("guarded", "compare", "sorted", "main")),
             (
                 4,
                 "cleanup",
@@ -400,7 +382,7 @@ PROGRAMS: tuple[Program, ...] = (
     Program(
         "rust",
         "panic.rs",
-        ("checked", "area", "apply", "main"),
+        ("checked", "area", "apply", "main", "main"),
         compiler="rustc",
         language="rust",
         flags=("-g", "-O", "-C", "panic=abort"),
@@ -409,7 +391,7 @@ PROGRAMS: tuple[Program, ...] = (
     Program(
         "rust-O0",
         "panic.rs",
-        ("checked", "area", "{closure}", "apply", "main"),
+        ("checked", "area", "main::{closure}", "apply", "main", "main"),
         compiler="rustc",
         language="rust",
         flags=("-C", "panic=abort"),
@@ -418,12 +400,12 @@ PROGRAMS: tuple[Program, ...] = (
     Program(
         "go",
         "nil.go",
-        ("follow", *("descend",) * 6),
+        ("main.follow", *("main.descend",) * 6, "main.main.func2"),
         compiler="go",
+        language="go",
         flags=(),
         signal="SIGABRT",
         environment=(("GOTRACEBACK", "crash"),),
-        root=False,
     ),
 )
 

@@ -1,0 +1,214 @@
+"""Where a peer cannot be the judge, from which frame on, and why we are right there.
+
+Up to that frame the peer must agree; the functions beyond it are held against the source by the
+other tests of the same core. A peer that is better than said here passes as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatch
+
+from tests.programs.cores import Core
+
+
+@dataclass(frozen=True)
+class Difference:
+    """`cores` are patterns of PROGRAM/KIND; `after` is the last function where the peer is right.
+
+    Without it the peer is right about frame 0 alone. `among` limits it to threads that have a
+    function of that name. `hangs`: the peer never answers and is not asked.
+    """
+
+    peer: str
+    cores: tuple[str, ...]
+    after: str | None
+    why: str
+    among: str | None = None
+    hangs: bool = False
+
+    def trusted(self, functions: list[str]) -> int:
+        """How many frames of a thread with these functions the peer can judge."""
+        if self.among is not None and self.among not in functions:
+            return len(functions)
+        if self.after is None:
+            return 1
+        return functions.index(self.after) + 1 if self.after in functions else len(functions)
+
+
+def differences(core: Core, peer: str) -> list[Difference]:
+    name = f"{core.program.name}/{core.kind}"
+    return [d for d in DIFFERENCES if d.peer == peer and matches(name, d.cores)]
+
+
+def matches(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatch(name, pattern) for pattern in patterns)
+
+
+NO_LIBRARIES = (
+    "eu-stack knows libraries from NT_FILE, or from the linker's list without a sysroot, and a "
+    "qemu-user core has neither; where it has no unwind data it follows frame records, which shows "
+    "the frame of the link register twice and misses functions without a record"
+)
+NO_MASK = (
+    "a qemu-user core has no NT_ARM_PAC_MASK note, and without it the peer takes the "
+    "authentication code for a part of the return address: no code is there"
+)
+NO_CALL = (
+    "where nothing was executed there is no unwind data: the return address that the call has "
+    "just pushed lies at the stack pointer (in the link register on aarch64), after a call"
+)
+
+DIFFERENCES = (
+    # eu-stack and aarch64.
+    Difference(
+        "eu-stack", ("chain-aarch64-O?/qemu", "chain-aarch64-nofp/qemu"), "main", NO_LIBRARIES
+    ),
+    Difference("eu-stack", ("vla-aarch64/qemu",), "main", NO_LIBRARIES),
+    Difference("eu-stack", ("threads-aarch64/qemu",), None, NO_LIBRARIES, among="park"),
+    Difference("eu-stack", ("threads-aarch64/qemu",), None, NO_LIBRARIES, among="main"),
+    Difference("eu-stack", ("threads-aarch64/qemu",), "crasher", NO_LIBRARIES, among="crasher"),
+    Difference("eu-stack", ("altstack-aarch64/*", "exceptions-aarch64/qemu"), None, NO_LIBRARIES),
+    Difference(
+        "eu-stack",
+        ("handmade-aarch64/qemu",),
+        "hand_inner",
+        "the frame record of hand_inner() is taken twice: the link register still holds "
+        "the return address that was stored in it",
+    ),
+    Difference("eu-stack", ("leaf-aarch64/qemu",), "enter", NO_LIBRARIES),
+    Difference("eu-stack", ("call-null-aarch64/qemu",), None, NO_CALL),
+    Difference(
+        "eu-stack",
+        ("tiny-signal-aarch64/qemu",),
+        "handler",
+        "qemu's trampoline is in no file: eu-stack follows the frame record there and "
+        "misses victim(), which the signal interrupted before it had made one",
+    ),
+    Difference("eu-stack", ("chain-aarch64-pac*/qemu",), "gamma_", NO_MASK),
+    Difference("eu-stack", ("tiny-aarch64-pac/qemu",), "gamma_", NO_MASK),
+    # gdb and aarch64.
+    Difference("gdb", ("chain-aarch64-pac*/qemu", "tiny-aarch64-pac/qemu"), None, NO_MASK),
+    Difference(
+        "gdb",
+        ("altstack-aarch64/qemu-sve",),
+        None,
+        "gdb 13 loops for ever over a signal frame with a TPIDR2 record, which it does not "
+        "know: it never steps to the next one",
+        hangs=True,
+    ),
+    # Calls to where no code is, and leaves without unwind data.
+    Difference("eu-stack", ("call-null/*", "call-wild/*", "call-data/*"), None, NO_CALL),
+    Difference(
+        "eu-stack",
+        ("leaf/*",),
+        None,
+        "hand_outer() has no unwind data and no frame: eu-stack takes the caller's frame "
+        "pointer for its own, which leads nowhere; the return address is at the top",
+    ),
+    Difference(
+        "eu-stack",
+        ("chain-fp-only/*",),
+        None,
+        "crash() stores through the null pointer before it saves rbp: eu-stack follows the "
+        "frame pointer of gamma_() and so misses gamma_() itself",
+    ),
+    # Code without any unwind data.
+    Difference(
+        "gdb",
+        ("jit/*",),
+        None,
+        "gdb gives up where no symbol says in which function the made code is; its frame "
+        "record is sound, and leads to run(), which the source says is the caller",
+        among="run",
+    ),
+    Difference(
+        "gdb",
+        ("chain-musl/*",),
+        "libc_start_main_stage2",
+        "musl's start code has no unwind data: gdb reads a return address of 0",
+    ),
+    Difference(
+        "eu-stack",
+        ("chain-musl/*",),
+        "libc_start_main_stage2",
+        "musl's start code has no unwind data: eu-stack stops",
+    ),
+    Difference(
+        "gdb",
+        ("altstack-musl/*",),
+        "raise",
+        "musl's raise() and abort() have no unwind data: gdb analyses the prologue of "
+        "raise() wrongly and reads a return address of 0",
+    ),
+    Difference(
+        "eu-stack",
+        ("altstack-musl/*",),
+        None,
+        "musl's raise() and abort() have no unwind data, nor frame pointers to follow",
+    ),
+    Difference(
+        "gdb",
+        ("vdso-m32/*",),
+        "clock_gettime64",
+        "the i386 vdso has no unwind data for its C functions: gdb reads a return address "
+        "of 0, though the frame pointer leads to the libc's clock_gettime64()",
+    ),
+    Difference(
+        "eu-stack",
+        ("vdso-m32/*",),
+        "clock_gettime64",
+        "the i386 vdso has no unwind data for its C functions: eu-stack stops",
+    ),
+    Difference(
+        "gdb",
+        ("coroutine/*",),
+        "__start_context",
+        "makecontext() plants the address of __start_context() as a return address, so "
+        "pc - 1 is in no function; gdb goes on with what is on the stack. Its unwind data "
+        "say that it has no caller",
+    ),
+    # Go.
+    Difference(
+        "gdb",
+        ("go/*",),
+        "runtime.sigreturn",
+        "Go's own signal trampoline has no unwind data and a name of its own: gdb does not "
+        "see the signal frame. The instructions are those of a trampoline, and beyond it "
+        "the source's functions follow",
+        among="runtime.sigreturn",
+    ),
+    Difference(
+        "eu-stack",
+        ("go/*",),
+        "runtime.sigreturn",
+        "as gdb: eu-stack stops at the trampoline",
+        among="runtime.sigreturn",
+    ),
+    *(
+        Difference(
+            peer,
+            ("go/*",),
+            "runtime.mcall",
+            "runtime.mcall() has changed to the thread's first stack without a trace in its "
+            "unwind data; the return address of mstart() still lies there",
+            among="runtime.mcall",
+        )
+        for peer in ("gdb", "eu-stack")
+    ),
+    # Cores and files with parts missing.
+    Difference(
+        "eu-stack",
+        ("tiny-chain/kernel-anonymous",),
+        None,
+        "eu-stack finds no file for a program whose ELF header is not in the core",
+    ),
+    Difference(
+        "eu-stack",
+        ("tiny-signal/*",),
+        "__restore_rt",
+        "the trampoline has no unwind data; its instructions say what it is, and the "
+        "kernel's frame beyond it has the registers of victim()",
+    ),
+)
