@@ -75,7 +75,10 @@ def _open_report(source: Source) -> Target:
 
     if source.size > MAX_REPORT:
         raise InputError(f"{source.name}: a report of {source.size:,} bytes is too large")
-    report = loads(source.buffer[:])
+    try:
+        report = loads(source.buffer[:])
+    except InputError as error:
+        raise InputError(f"{source.name}: {error.message}", error.hint) from None
     if source.truncated:
         report.findings.append(Finding("truncated", source.truncated, incomplete=True))
     return ReportTarget(report)
