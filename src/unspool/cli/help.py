@@ -15,9 +15,9 @@ WIDTH = 80
 PURPOSE = "Every thread's whole call stack, from what is left of a process."
 
 TARGET = (
-    "A TARGET is an ELF core (plain or compressed as .zst, .lz4, .xz or .gz), the id of a "
-    "process, or - for a core on standard input. What it is, is told by its content. A number "
-    "is a process id unless there is a file of that name."
+    "A TARGET is an ELF core (plain or compressed as .zst, .lz4, .xz or .gz), a report that was "
+    "saved as JSON, the id of a process, or - for standard input. What it is, is told by its "
+    "content. A number is a process id unless there is a file of that name."
 )
 
 EXAMPLES = {

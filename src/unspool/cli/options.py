@@ -1,7 +1,7 @@
 """Options of commands as tables, and the parser that reads a command line by them.
 
 Not argparse: importing it takes 8 to 10 ms, a third of what a small core may cost
-(docs/decisions/0003-options-without-argparse.md), and tables serve the help and the manual as well.
+(docs/decisions/0009-options-without-argparse.md), and tables serve the help and the manual as well.
 """
 
 from __future__ import annotations

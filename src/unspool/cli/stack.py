@@ -111,6 +111,7 @@ def _unwind(source: str | int, arguments: Arguments) -> tuple[Report, Facts]:
     from unspool import api
     from unspool.cli.progress import Progress
     from unspool.render.text import Facts
+    from unspool.targets.report import ReportTarget
 
     with Progress(not arguments.flag("--quiet")) as progress, api.open(
         source,
@@ -126,7 +127,8 @@ def _unwind(source: str | int, arguments: Arguments) -> tuple[Report, Facts]:
             explain=arguments.flag("--explain"),
             symbols=not arguments.flag("--no-symbols"),
         )
-        return report, Facts(_size(source), threads=len(target.threads))
+        is_report = isinstance(target, ReportTarget)
+        return report, Facts(_size(source), threads=len(target.threads), is_report=is_report)
 
 
 def _size(source: str | int) -> int | None:

@@ -106,7 +106,10 @@ class Rows:
 
     def _unnamed(self, frame: Frame, module: Module | None) -> str:
         is_trampoline = frame.pc in self.trampolines
-        text = "(signal trampoline)" if is_trampoline else f"0x{frame.pc:0{self.digits}x}"
+        if is_trampoline:
+            text = "(signal trampoline)"
+        else:
+            text = "(no name)" if self.verbose else f"0x{frame.pc:0{self.digits}x}"
         text = text.ljust(self.function_width)
         if module is None:
             where = "" if is_trampoline else "in no module"

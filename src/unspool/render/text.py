@@ -35,19 +35,28 @@ _SEGMENT_WORDS = {
     "other": "another stack",
 }
 
+# Reasons to stop that mean that nobody knew the caller.
+_NO_ANSWER = (StopReason.NO_STRATEGY, StopReason.FAULT)
+
 
 class Facts:
     """What the command knows and the report does not: shown in the second line.
 
-    `size` is the target's bytes, `seconds` how long the work took, `threads` how many
-    threads the target has, of which the report may hold a selection.
+    `size` is the bytes that were read, `seconds` how long the work took, `threads` how many
+    threads the target has, of which the report may hold a selection. `is_report` says that
+    what was read is a report, made of the target before.
     """
 
-    __slots__ = ("seconds", "size", "threads")
+    __slots__ = ("is_report", "seconds", "size", "threads")
 
     def __init__(
-        self, size: int | None = None, seconds: float | None = None, threads: int | None = None
+        self,
+        size: int | None = None,
+        seconds: float | None = None,
+        threads: int | None = None,
+        is_report: bool = False,
     ) -> None:
+        self.is_report = is_report
         self.size = size
         self.seconds = seconds
         self.threads = threads
@@ -124,7 +133,8 @@ class _Text:
         yield words.count(total, "thread") + (f" ({shown:,} shown)" if shown != total else "")
         size = f" of {words.size(facts.size)}" if facts.size is not None else ""
         cut = ", cut short" if target.truncated else ""
-        what = "live process" if target.kind == "live" else printable(target.kind) + size
+        what = "live process" if target.kind == "live" else printable(target.kind)
+        what += ", report" + size if facts.is_report else size
         time = f" read in {words.seconds(facts.seconds)}" if facts.seconds is not None else ""
         yield what + cut + time
         if self.report.crash is None and target.kind == "core":
@@ -170,15 +180,15 @@ class _Text:
                 yield from self.segment_line(stack, number, alone)
             at = start
             for fold in fold_frames(pcs, start, end, self.rows.function_of):
-                yield from self.frames(frames, at, fold.start, width)
+                yield from self.frames(stack, at, fold.start, width)
                 yield self.fold_line(pcs, fold.start, fold.end, width)
                 at = fold.end
-            yield from self.frames(frames, at, end, width)
+            yield from self.frames(stack, at, end, width)
             start = end
         yield self.stop_line(stack)
 
-    def frames(self, frames: Sequence[Frame], start: int, end: int, width: int) -> Iterator[str]:
-        row_of, notes = self.rows.row, self.notes
+    def frames(self, stack: Stack, start: int, end: int, width: int) -> Iterator[str]:
+        frames, row_of, notes = stack.frames, self.rows.row, self.notes
         for index in range(start, end):
             frame = frames[index]
             rows = row_of(frame)
@@ -193,11 +203,15 @@ class _Text:
                     yield f"{'':{width}}  {row}"
                 yield f"{'':{width}}  {rows[-1]}{note}"
             if self.explain:
-                yield from self.trail(frame, width)
+                is_last = index + 1 == len(frames)
+                yield from self.trail(frame, width, is_last and stack.stop.reason in _NO_ANSWER)
 
-    def trail(self, frame: Frame, width: int) -> Iterator[str]:
-        for attempt in frame.trail or ():
-            text = f"{printable(attempt.strategy)}: {printable(attempt.answer)}"
+    def trail(self, frame: Frame, width: int, in_vain: bool) -> Iterator[str]:
+        """What was tried; the last strategy answered, unless it was all `in_vain`."""
+        attempts = frame.trail or ()
+        for number, attempt in enumerate(attempts, 1):
+            by = "by" if number == len(attempts) and not in_vain else "not by"
+            text = f"{by} {printable(attempt.strategy)}: {printable(attempt.answer)}"
             yield f"{'':{width}}    " + self.style.paint("dim", text)
 
     def fold_line(self, pcs: Sequence[int], start: int, end: int, width: int) -> str:

@@ -4,7 +4,17 @@ import pytest
 
 from tests import reports
 from tests.reports import BOOM, LIBC, STACK, frames, report, stack
-from unspool.model import Finding, Frame, Location, Segment, Stop, StopReason, TargetInfo, Trust
+from unspool.model import (
+    Attempt,
+    Finding,
+    Frame,
+    Location,
+    Segment,
+    Stop,
+    StopReason,
+    TargetInfo,
+    Trust,
+)
 from unspool.render.style import Style
 from unspool.render.text import Facts, lines
 
@@ -81,6 +91,13 @@ def test_facts_are_told_as_far_as_they_are_known() -> None:
     )
     found.target.truncated = True
     assert "core, cut short" in list(lines(found))[1]
+
+
+def test_a_report_is_told_from_what_it_reports_on() -> None:
+    facts = Facts(12_345, 0.01, is_report=True)
+    assert list(lines(reports.crash(), facts=facts))[1] == (
+        "pid 4000, 1 thread, core, report of 12 kB read in 0.01 s"
+    )
 
 
 def test_a_live_process_is_no_core_and_did_not_crash() -> None:
@@ -284,8 +301,18 @@ def test_a_finding_about_one_thread() -> None:
 
 def test_explain_prints_the_trail_under_each_frame() -> None:
     output = text(reports.signal_stack(), explain=True)
-    assert output.count("dwarf_cfi: CFA = rsp+16") == 4
+    assert output.count("     by dwarf_cfi: CFA = rsp+16") == 4
+    assert output.count(" not by signal_frame: no signal trampoline") == 4
     assert "dwarf_cfi" not in text(reports.signal_stack())
+
+
+@pytest.mark.parametrize("reason", [StopReason.NO_STRATEGY, StopReason.FAULT])
+def test_explain_tells_an_answer_from_attempts_in_vain(reason: str) -> None:
+    found = reports.signal_stack()
+    found.stacks[0].frames[-1].trail = [Attempt("cfi", "no"), Attempt("scan", "nothing")]
+    assert "     by scan: nothing" in text(found, explain=True)
+    found.stacks[0].stop = Stop(reason)
+    assert " not by scan: nothing" in text(found, explain=True)
 
 
 def test_a_frame_in_a_segment_that_is_not_there_is_printed_all_the_same() -> None:

@@ -1,0 +1,164 @@
+"""Writes the parts of the documentation that the code knows best.
+
+    python tools/docs.py            writes them anew
+    python tools/docs.py --check    says what would change, and ends with 1 if anything does
+
+A generated part lies between `<!-- generated: NAME -->` and `<!-- end -->`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+SCHEMA = ROOT / "src" / "unspool" / "render" / "report-1.schema.json"
+sys.path.insert(0, str(ROOT / "src"))
+
+START, END = "<!-- generated: {} -->\n", "<!-- end -->"
+
+
+def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = [head, ("---",) * len(head), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n"
+
+
+def cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def commands() -> str:
+    from unspool.cli.commands import COMMANDS
+
+    rows = [
+        (f"`unspool {name} {command.operands}`", cell(command.summary))
+        for name, command in COMMANDS.items()
+    ]
+    return table(("command", "does"), rows)
+
+
+def options(command: str) -> str:
+    from unspool.cli import help
+
+    rows = [
+        (f"`{cell(help.synopsis(option))}`", cell(help.describe(option)))
+        for option in help.options(command)
+    ]
+    return table(("option", "does"), rows)
+
+
+def examples(command: str) -> str:
+    from unspool.cli import help
+
+    rows = [(f"`{cell(line)}`", cell(meaning)) for line, meaning in help.EXAMPLES[command]]
+    return table(("command", ""), rows)
+
+
+def exit_codes() -> str:
+    from unspool.cli import help
+
+    return table(("code", "means"), [(str(code), cell(text)) for code, text in help.EXIT_CODES])
+
+
+def environment() -> str:
+    from unspool.cli import help
+
+    return table(("variable", "does"), [(f"`{name}`", text) for name, text in help.ENVIRONMENT])
+
+
+def keys() -> str:
+    """The tables of the report's keys, from its schema."""
+    schema = json.loads(SCHEMA.read_text("utf-8"))
+    parts = [keys_of({**schema, "title": "the document", "description": ""}, schema)]
+    parts += [keys_of(part, schema) for part in schema["$defs"].values() if "properties" in part]
+    return "\n".join(parts)
+
+
+def keys_of(part: dict[str, object], schema: dict[str, object]) -> str:
+    required = part.get("required", ())
+    rows = [
+        (f"`{name}`{'*' if name in required else ''}", type_of(value), meaning(value, schema))
+        for name, value in part["properties"].items()  # type: ignore[attr-defined]
+    ]
+    description = f"{part['description']}\n\n" if part["description"] else ""
+    return f"### {part['title']}\n\n{description}{table(('key', 'type', 'is'), rows)}"
+
+
+def type_of(value: dict[str, object]) -> str:
+    if "const" in value:
+        return "string"
+    reference = str(value.get("$ref", "")).rpartition("/")[2]
+    if reference:
+        return {"maybe_text": "string", "maybe_address": "address", "maybe_index": "integer",
+                "index": "integer", "address": "address"}.get(reference, "object")  # fmt: skip
+    kind = value["type"]
+    kind = kind[0] if isinstance(kind, list) else kind
+    if kind == "array":
+        items = value["items"]
+        assert isinstance(items, dict)
+        return f"list of {type_of(items)}s"
+    return str(kind)
+
+
+def meaning(value: dict[str, object], schema: dict[str, object]) -> str:
+    if "description" in value:
+        return str(value["description"])
+    definitions = schema["$defs"]
+    assert isinstance(definitions, dict)
+    return str(definitions[str(value["$ref"]).rpartition("/")[2]]["description"])
+
+
+def report_example() -> str:
+    """A whole report, as it is printed."""
+    text = (ROOT / "tests" / "golden" / "crash.json").read_text("utf-8")
+    return f"```json\n{text}```\n"
+
+
+def text_example() -> str:
+    return f"```\n{(ROOT / 'tests' / 'golden' / 'crash.txt').read_text('utf-8')}```\n"
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "commands": commands,
+    "options of stack": lambda: options("stack"),
+    "examples of stack": lambda: examples("stack"),
+    "exit codes": exit_codes,
+    "environment": environment,
+    "keys": keys,
+    "report": report_example,
+    "text": text_example,
+}
+
+
+def filled(text: str) -> str:
+    """A document with its generated parts as they should be."""
+    for name, part in PARTS.items():
+        start = START.format(name)
+        before, found, rest = text.partition(start)
+        if found:
+            _, end, after = rest.partition(END)
+            if not end:
+                raise ValueError(f"the part {name} has no end")
+            text = f"{before}{start}{part()}{end}{after}"
+    return text
+
+
+def main(arguments: list[str]) -> int:
+    check = arguments == ["--check"]
+    changed = 0
+    for path in sorted(DOCS.rglob("*.md")):
+        old = path.read_text("utf-8")
+        new = filled(old)
+        if new != old:
+            changed += 1
+            print(f"{path.relative_to(ROOT)} {'is out of step' if check else 'written'}")
+            if not check:
+                path.write_text(new, "utf-8")
+    return 1 if check and changed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
