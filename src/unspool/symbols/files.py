@@ -86,20 +86,20 @@ class SymbolPaths:
         self._by_name: dict[str, list[str]] = {}
         self._elfs: list[str] = []
 
-    def by_build_id(self, build_id: str) -> list[str]:
-        """Files with that build id: `.build-id` trees first, then any file that has it."""
-        found = [
-            candidate
-            for path in self.paths
-            for tree in (path, os.path.join(path, ".build-id"))
-            for suffix in (".debug", "")
-            if os.path.isfile(
-                candidate := os.path.join(tree, build_id[:2], build_id[2:] + suffix)
-            )
-        ]
+    def by_build_id(self, build_id: str) -> Iterator[str]:
+        """Files with that build id: `.build-id` trees first, then any file that has it.
+
+        The directories are searched through only if the trees were not enough.
+        """
+        for path in self.paths:
+            for tree in (path, os.path.join(path, ".build-id")):
+                for suffix in (".debug", ""):
+                    candidate = os.path.join(tree, build_id[:2], build_id[2:] + suffix)
+                    if os.path.isfile(candidate):
+                        yield candidate
         self._index()
         assert self._by_id is not None
-        return found + self._by_id.get(build_id, [])
+        yield from self._by_id.get(build_id, [])
 
     def by_name(self, name: str) -> list[str]:
         """Files whose last path component is `name`."""

@@ -67,6 +67,8 @@ class DebugFiles:
         there is nothing to find a debug file by.
         """
         build_id = module.code_id or (elf.build_id() if elf else None)
+        if build_id and build_id.strip("0123456789abcdef"):
+            build_id = None  # a report from elsewhere says anything; this becomes a path
         link = elf.debug_link() if elf else None
         seen: set[str] = {module.file} if module.file else set()
         for finder in _FINDERS:

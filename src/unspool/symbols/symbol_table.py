@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from itertools import accumulate, compress
-from operator import add
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -141,14 +140,14 @@ class SymbolTable:
         return sorted(chosen, key=self._values.__getitem__)
 
     def _reach(self) -> list[int]:
-        """For every place in the order, the furthest end of the symbols up to it.
+        """For every place in the order, the furthest end of the sized symbols up to it.
 
-        It costs as much as the sort and only addresses without a name need it.
+        It costs as much as the sort, and only addresses without a name need it.
         """
         if not self._reaches and self._order:
-            starts = map(self._values.__getitem__, self._order)
-            sizes = map(self._sizes.__getitem__, self._order)
-            self._reaches = list(accumulate(map(add, starts, sizes), max))
+            values, sizes = self._values, self._sizes
+            ends = (values[at] + sizes[at] if sizes[at] else 0 for at in self._order)
+            self._reaches = list(accumulate(ends, max))
         return self._reaches
 
     def _is_function(self, index: int) -> bool:
