@@ -14,13 +14,21 @@ from unspool.memory import Fault
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from unspool.arch.base import Arch, SignalFrame
+    from unspool.cursor import Buffer
     from unspool.memory import Memory, Window
 
     # register, kind (below), and an offset, a register number or an expression
     OtherRule = tuple[int, int, int | bytes]
+
+    # A row in the form that the hot loop takes apart with one instruction: the CFA's register
+    # and offset; where, from that register's value, the saved words begin and end; what
+    # unpacks them; their registers; which of them is the return address; the trust.
+    Quick = tuple[
+        int, int, int, int, Callable[[Buffer, int], tuple[int, ...]], tuple[int, ...], int, str
+    ]
 
 # Kinds of rules besides "saved at CFA + n".
 SAME, UNDEFINED, VALUE_OFFSET, IN_REGISTER, AT_EXPRESSION, VALUE_EXPRESSION = range(6)
@@ -41,12 +49,13 @@ class Row:
     stack pointer is the CFA unless a rule says otherwise; its pc is `ra_column` of the
     caller's registers. `root` marks a function that has no caller; `signal` the frame that
     a signal handler returns to, whose caller's pc is exact. `function` is the address of
-    the function's first instruction, where the table says it.
+    the function's first instruction, where the table says it. `quick` is the row ready for
+    use, if it is one of the simple ones, as nearly all are.
     """
 
     __slots__ = (
-        "_fields", "_low", "_span", "_unpack", "cfa_expression", "cfa_offset", "cfa_register",
-        "function", "other", "ra_column", "root", "saved", "signal", "strategy", "trust",
+        "cfa_expression", "cfa_offset", "cfa_register", "function", "other", "quick",
+        "ra_column", "root", "saved", "signal", "strategy", "trust",
     )  # fmt: skip
 
     def __init__(
@@ -76,28 +85,34 @@ class Row:
         self.root = root
         self.signal = signal
         self.function = function
-        self._compile(arch.pointer_size)
+        self.quick = self._compile(arch.pointer_size)
 
-    def _compile(self, word: int) -> None:
-        """Makes one unpack call of all saved registers, pads between them included."""
-        self._unpack = None
-        self._fields: tuple[int, ...] = ()
-        self._low = self._span = 0
-        if self.cfa_expression is not None or self.other or not self.saved:
-            return
+    def _compile(self, word: int) -> Quick | None:
+        """One unpack call for all saved registers, the gaps between them included.
+
+        None if the row asks for more than that, or does not say where the caller's pc is saved.
+        """
+        saved = self.saved
+        fields = tuple(register for register, _ in saved)
+        if (
+            self.cfa_expression is not None or self.other or self.root or self.signal
+            or self.ra_column not in fields
+        ):  # fmt: skip
+            return None
+        first = at = saved[0][1]
         code = "Q" if word == 8 else "I"
-        self._low = at = self.saved[0][1]
         parts = ["<"]
-        for _, offset in self.saved:
-            if offset < at or offset - self._low > _MAX_SPAN:
-                return  # two registers in one place, or far apart: read them one by one
+        for _, offset in saved:
+            if offset < at or offset - first > _MAX_SPAN:
+                return None  # two registers in one place, or far apart: read them one by one
             if offset > at:
                 parts.append(f"{offset - at}x")
             parts.append(code)
             at = offset + word
-        self._span = at - self._low
-        self._fields = tuple(register for register, _ in self.saved)
-        self._unpack = Struct("".join(parts)).unpack_from
+        return (
+            self.cfa_register, self.cfa_offset, self.cfa_offset + first, self.cfa_offset + at,
+            Struct("".join(parts)).unpack_from, fields, fields.index(self.ra_column), self.trust,
+        )  # fmt: skip
 
     def describe(self, arch: Arch) -> str:
         """The row in words, as `--explain` prints it."""
@@ -122,22 +137,16 @@ def apply(
     `Unusable` if the row needs a register that is not known. A saved register that cannot
     be read, other than these, becomes unknown.
     """
-    unpack = row._unpack
-    base = registers[row.cfa_register]
-    if unpack is not None and base is not None and stack is not None:
-        cfa = base + row.cfa_offset
-        start = cfa + row._low
-        if stack.low <= start and start + row._span <= stack.high:
+    if row.quick is not None and stack is not None:
+        cfa_register, cfa_offset, first, end, unpack, fields, ra_index, _ = row.quick
+        base = registers[cfa_register]
+        if base is not None and stack.low <= base + first and base + end <= stack.high:
+            values = unpack(stack.buffer, base + first - stack.base)
             caller = list(registers)
-            caller[arch.sp] = cfa
-            for register, value in zip(
-                row._fields, unpack(stack.buffer, start - stack.base), strict=True
-            ):
+            caller[arch.sp] = base + cfa_offset
+            for register, value in zip(fields, values, strict=True):
                 caller[register] = value
-            pc = caller[row.ra_column]
-            if pc is None:
-                raise Unusable("the return address is not known")
-            caller[arch.pc] = pc & arch.code_address_mask
+            caller[arch.pc] = values[ra_index] & arch.code_address_mask
             return caller
     return _apply_slowly(row, registers, memory, arch)
 
@@ -158,7 +167,12 @@ def _apply_slowly(
         else:
             caller[register] = value
     for register, kind, argument in row.other:
-        caller[register] = _evaluate(kind, argument, cfa, registers, memory, arch)
+        try:
+            caller[register] = _evaluate(kind, argument, cfa, registers, memory, arch)
+        except (Fault, Unusable):
+            if register in (row.ra_column, arch.pc, arch.sp):
+                raise
+            caller[register] = None
     pc = caller[row.ra_column]
     if pc is None:
         raise Unusable("the return address is not known")
