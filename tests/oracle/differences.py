@@ -18,7 +18,8 @@ class Difference:
     """`cores` are patterns of PROGRAM/KIND; `after` is the last function where the peer is right.
 
     Without it the peer is right about frame 0 alone. `among` limits it to threads that have a
-    function of that name. `hangs`: the peer never answers and is not asked.
+    function of that name. `names`: it is right about functions, else about addresses only.
+    `hangs`: the peer never answers and is not asked.
     """
 
     peer: str
@@ -26,6 +27,7 @@ class Difference:
     after: str | None
     why: str
     among: str | None = None
+    names: bool = True
     hangs: bool = False
 
     def trusted(self, functions: list[str]) -> int:
@@ -97,6 +99,16 @@ DIFFERENCES = (
         "gdb 13 loops for ever over a signal frame with a TPIDR2 record, which it does not "
         "know: it never steps to the next one",
         hangs=True,
+    ),
+    *(
+        Difference(
+            peer,
+            ("call-data/kernel",),
+            "",
+            "the peer names the object that was called; it is no function",
+            names=False,
+        )
+        for peer in ("gdb", "eu-stack")
     ),
     # Calls to where no code is, and leaves without unwind data.
     Difference("eu-stack", ("call-null/*", "call-wild/*", "call-data/*"), None, NO_CALL),

@@ -38,7 +38,7 @@ def plain(name: str, language: str = "c") -> str:
 
 def last_component(name: str) -> str:
     """The last part of a Rust path; of a closure, the function it is in too."""
-    *parents, last = name.split("::")
+    *parents, last = name.removesuffix("::").split("::")  # f::<T> has become f::
     if last == "{closure}" and parents:
         last = f"{parents[-1]}::{last}"
     return RUST_LINK_NAMES.get(last, last)

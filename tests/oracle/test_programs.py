@@ -88,6 +88,8 @@ def test_frames_agree(core: Core, answer: Answer, peer: str) -> None:
         for difference in known:
             keep = difference.trusted(names)
             frames, other = frames[:keep], other[:keep]
+        if not all(difference.names for difference in known):
+            other = [(pc, None) for pc, _ in other]
         if not agree(answer, core.program, frames, other):
             problems.append(side_by_side(thread["tid"], answer, frames, other))
     assert not problems, "\n".join(problems[:3])

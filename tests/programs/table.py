@@ -279,7 +279,7 @@ PROGRAMS: tuple[Program, ...] = (
     Program(
         "call-data",
         "badcall.c",
-        ("data", "invoke", "dispatch", "main"),
+        ("invoke", "dispatch", "main"),
         flags=("-O2", "-g", "-DTARGET=data"),
     ),
     Program("call-null-aarch64", "badcall.c", ("invoke", "dispatch", "main"), **ARM),

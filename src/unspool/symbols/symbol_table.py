@@ -24,6 +24,7 @@ STB_LOCAL, STB_GLOBAL, STB_WEAK, STB_GNU_UNIQUE = 0, 1, 2, 10
 # Selects symbols by their info byte: functions, and what assembly leaves without a type.
 # Objects, sections, files and thread-local variables are no code.
 _CODE = bytes(info & 15 in (STT_NOTYPE, STT_FUNC, STT_GNU_IFUNC) for info in range(256))
+_CODE_SECTION = 4  # SHF_EXECINSTR
 _BINDING_RANK = {STB_GLOBAL: 0, STB_GNU_UNIQUE: 0, STB_WEAK: 1, STB_LOCAL: 2}
 
 _MAX_SYMBOLS = 20_000_000
@@ -170,7 +171,10 @@ class SymbolTable:
         if number >= min(SHN_LORESERVE, len(self._sections)):
             return True
         section = self._sections[number]
-        return 0 <= address - section.address < section.size
+        # A label among data is no function, even where a wild call has led.
+        return bool(section.flags & _CODE_SECTION) and (
+            0 <= address - section.address < section.size
+        )
 
     def _best(self, indices: list[int]) -> Symbol:
         """The best of several names of one address.
