@@ -137,6 +137,27 @@ def an_image_of_no_extent() -> bytes:
 
 
 @case
+def a_core_in_its_own_memory() -> bytes:
+    """The core's own header, shown at address 0: a module below zero. Found by the fuzzer."""
+    core = Core()
+    core.thread(1, {"rip": 0x800, "rsp": 0x900})
+    core.load(0x5660_0000, b"x", flags="rx", p_vaddr=0x5660_0000, p_offset=0x1000)
+    core.load(0, b"", flags="rx", offset=0, filesz=0x1000, memsz=0x1000)
+    return core.build()
+
+
+@case
+def an_image_below_zero() -> bytes:
+    inner = Elf(64)
+    inner.load(b"", address=0x5660_0000, offset=0, filesz=0x1000, memsz=0x1000)
+    inner.load(b"x", address=0x1000)
+    core = Core()
+    core.thread(1, {"rip": 0x10800, "rsp": 0x2_0000})
+    core.load(0x1_0000, inner.build().ljust(0x2000, b"\0"), flags="rx")
+    return core.build()
+
+
+@case
 def images_of_absurd_extent() -> bytes:
     inner = Elf(64)
     inner.load(b"x", address=0, memsz=(1 << 64) - 1)

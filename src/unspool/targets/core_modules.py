@@ -6,7 +6,7 @@ import os
 from bisect import bisect_right
 
 from unspool.formats import notes
-from unspool.formats.elf import PT_LOAD, Elf, is_elf
+from unspool.formats.elf import ET_DYN, ET_EXEC, PT_LOAD, Elf, is_elf
 from unspool.formats.notes import FileMapping
 from unspool.image import Image
 from unspool.memory import Memory, Region
@@ -264,6 +264,8 @@ class CoreModules:
         if not size:
             return False
         low = min(header.vaddr for header in loads) & ~0xFFF
+        if bias + low < 0:
+            return False
         mappings = [
             FileMapping(
                 bias + (header.vaddr & ~0xFFF),
@@ -307,6 +309,8 @@ class CoreModules:
             headers = headers_at(self.held, base)
             if headers is None or headers.machine != self.machine:
                 continue
+            if headers.type not in (ET_EXEC, ET_DYN):
+                continue  # a core, in the memory of whoever looked at it
             entry_point = self.auxv.get(notes.AT_ENTRY)
             end = base + min(max(image_size(headers), 0x1000), 1 << 40)
             is_program = entry_point is not None and base <= entry_point < end
