@@ -11,7 +11,7 @@ register and the return address. `_start` is marked as outermost by its CFI.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tests.build import cfi
 from tests.build.core import AT_ENTRY, AT_PAGESZ, AT_PHDR, AT_PHENT, AT_PHNUM, Core, Stack
@@ -72,6 +72,7 @@ class Program:
         self.instructions = instructions or {}
         self.table = table
         self.build_id = build_id
+        self.extra: Callable[[Elf], None] | None = None  # adds sections behind the image
 
     def address(self, name: str) -> int:
         """A function's address in the file."""
@@ -97,6 +98,18 @@ class Program:
             frames.fde(cie, self.address(name), self.size, self.instructions.get(name, root))
         return frames
 
+    def debug_frames(self) -> bytes:
+        """The same unwind data as a .debug_frame."""
+        machine = self.machine
+        frames = cfi.FrameSection("debug_frame", address_size=machine.word)
+        cie = frames.cie(
+            version=4, augmentation="", data_align=-machine.word,
+            return_register=machine.ra_column, initial=self.frame_rules(),
+        )  # fmt: skip
+        for name in self.functions:
+            frames.fde(cie, self.address(name), self.size)
+        return frames.build()
+
     def build(self) -> bytes:
         machine = self.machine
         image = Elf(machine.bits, machine.number, e_entry=self.address("_start"))
@@ -114,6 +127,8 @@ class Program:
         identity = image.build_id(self.build_id, address=NOTES, segment=False)
         image.segment(PT_NOTE, [identity], align=4)
         image.load(b"", address=0, offset=0, filesz=IMAGE_SIZE, flags="rx")
+        if self.extra:
+            self.extra(image)
         image.symbols([Symbol(n, self.address(n), self.size, section=text) for n in self.functions])
         data = image.build()
         if any(part.offset != part.address for part in (text, header, unwind, identity)):

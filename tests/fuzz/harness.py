@@ -22,6 +22,7 @@ from types import FrameType
 from unspool import api
 from unspool.errors import UnspoolError
 from unspool.model import Report, StopReason
+from unspool.render import json, json_reader, text
 
 REASONS = {value for name, value in vars(StopReason).items() if name.isupper()}
 
@@ -46,25 +47,28 @@ def within(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGPROF, previous)
 
 
-def examine(data: bytes, *, explain: bool = False) -> Report | UnspoolError:
+def examine(data: bytes, *, explain: bool = False, symbols: bool = False) -> Report | UnspoolError:
     """The report of a core with these bytes, or the error that says what is wrong with it.
 
     Anything else that is raised is a bug.
     """
-    with tempfile.NamedTemporaryFile(prefix="core.", dir=_directory()) as file:
+    with tempfile.NamedTemporaryFile(prefix="core.", dir=directory()) as file:
         file.write(data)
         file.flush()
-        return examine_file(file.name, explain=explain)
+        return examine_file(file.name, explain=explain, symbols=symbols)
 
 
-def _directory() -> str | None:
+def directory() -> str | None:
+    """Where files that live for a millisecond cost least."""
     return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
-def examine_file(path: str, *, explain: bool = False) -> Report | UnspoolError:
+def examine_file(
+    path: str, *, explain: bool = False, symbols: bool = False
+) -> Report | UnspoolError:
     try:
         with api.open(path) as target:
-            report = api.unwind(target, explain=explain, symbols=False)
+            report = api.unwind(target, explain=explain, symbols=symbols)
     except UnspoolError as error:
         assert error.message, "an error without words"
         assert "\n" not in str(error), "an error is one line"
@@ -86,6 +90,18 @@ def check(report: Report) -> None:
         assert 0 <= module.base < module.end, "a module of no extent"
     for finding in report.findings:
         assert finding.title
+    if sum(len(stack.frames) for stack in report.stacks) < 5000:
+        check_rendering(report)
+
+
+def check_rendering(report: Report) -> None:
+    """Text is text, and JSON can be read back to the same report."""
+    for line in text.lines(report, explain=True, verbose=True):
+        assert "\n" not in line
+        assert "\x1b" not in line, "a dump writes to the terminal"
+        line.encode("utf-8", "surrogateescape")
+    document = json.dumps(report)
+    assert json.dumps(json_reader.loads(document)) == document
 
 
 def examine_apart(
