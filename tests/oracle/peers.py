@@ -22,20 +22,32 @@ EU_FRAME = re.compile(r"#\d+\s+0x([0-9a-f]+)(?: - 1)?[ ]*(.*)$")
 
 def ask_gdb(core: Core) -> Threads:
     """Frames as gdb sees them. Raises Unavailable when there is no gdb, or none for this CPU."""
-    environment = {**OFFLINE, "UNSPOOL_GDB_LIMIT": str(LIMIT)}
+    settings = {}
     program = "gdb"
     if core.sysroot:
         program = "gdb-multiarch"
-        environment["UNSPOOL_GDB_SYSROOT"] = core.sysroot
-    symbols = core.executable.parent / "symbols"
-    script = HERE / "gdb_frames.py"
-    before = ["-iex", "set debuginfod enabled off"]
-    if symbols.is_dir():
-        before += ["-iex", f"set debug-file-directory {symbols}:/usr/lib/debug"]
-    done = run(
-        [tool(program), "-batch", "-nx", *before, "-x", script, core.executable, core.path],
-        env=environment,
-    )
+        settings["UNSPOOL_GDB_SYSROOT"] = core.sysroot
+    folders = ":".join([*debug_folders(core), "/usr/lib/debug"])
+    before = ["-iex", f"set debug-file-directory {folders}"]
+    return run_gdb(program, [*before, core.executable, core.path], settings)
+
+
+def ask_gdb_about(pid: int) -> Threads:
+    """Frames of a live process as gdb sees them."""
+    return run_gdb("gdb", ["-p", str(pid)], {})
+
+
+def run_gdb(program: str, target: list[str | Path], settings: dict[str, str]) -> Threads:
+    options: list[str | Path] = [
+        "-batch",
+        "-nx",
+        "-iex",
+        "set debuginfod enabled off",
+        "-x",
+        HERE / "gdb_frames.py",
+    ]
+    environment = {**OFFLINE, "UNSPOOL_GDB_LIMIT": str(LIMIT), **settings}
+    done = run([tool(program), *options, *target], env=environment)
     answer = done.stdout.partition("FRAMES ")[2].partition("\n")[0]
     if not answer and "Python scripting is not supported" in done.stderr:
         raise Unavailable("this gdb has no Python")
@@ -44,6 +56,12 @@ def ask_gdb(core: Core) -> Threads:
         int(tid): [(pc, real_name(name)) for pc, name in without_end(frames)]
         for tid, frames in json.loads(answer).items()
     }
+
+
+def debug_folders(core: Core) -> list[str]:
+    """Where the program's separate debug file is, if it has one that nothing leads to."""
+    folder = core.executable.parent / "symbols"
+    return [str(folder)] if folder.is_dir() else []
 
 
 def without_end(frames: Frames) -> Frames:
@@ -58,11 +76,18 @@ def real_name(name: str | None) -> str | None:
 
 def ask_eu_stack(core: Core) -> Threads:
     """Frames as eu-stack sees them, up to where it stops with an error."""
-    command: list[str | Path] = [tool("eu-stack"), f"--core={core.path}", "-e", core.executable]
-    symbols = core.executable.parent / "symbols"
-    if symbols.is_dir():
-        command.append(f"--debuginfo-path={symbols}:/usr/lib/debug")
-    done = run([*command, "-a", "-r", "-n", str(LIMIT)], env=OFFLINE)
+    folders = ":".join([*debug_folders(core), "/usr/lib/debug"])
+    paths = f"--debuginfo-path={folders}"
+    return run_eu_stack(f"--core={core.path}", "-e", core.executable, paths)
+
+
+def ask_eu_stack_about(pid: int) -> Threads:
+    """Frames of a live process as eu-stack sees them."""
+    return run_eu_stack("-p", str(pid))
+
+
+def run_eu_stack(*target: str | Path) -> Threads:
+    done = run([tool("eu-stack"), *target, "-a", "-r", "-n", str(LIMIT)], env=OFFLINE)
     assert "TID " in done.stdout, f"eu-stack gave no answer: {done.stderr[-2000:]}"
     return parse_eu_stack(done.stdout)
 
@@ -79,3 +104,4 @@ def parse_eu_stack(text: str) -> Threads:
 
 
 PEERS = {"gdb": ask_gdb, "eu-stack": ask_eu_stack}
+LIVE_PEERS = {"gdb": ask_gdb_about, "eu-stack": ask_eu_stack_about}

@@ -37,7 +37,7 @@ class Answer:
         return None if index is None else self.report["modules"][index].get("path")
 
 
-def run_unspool(*arguments: str | Path, cache: Path) -> subprocess.CompletedProcess[str]:
+def run_unspool(*arguments: str | int | Path, cache: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "unspool", *map(str, arguments)]
     environment = {
         **os.environ,
