@@ -93,7 +93,9 @@ WAITING = (LIBC + 0xD3DF2, *THREAD_START)
 def crash() -> Report:
     """One thread: a null write below an inlined call."""
     crashed = frames(BOOM + 0x105, BOOM + 0x130, BOOM + 0x160, *START)
-    return report(stack(0, crashed, crashed=True), crash=Crash("SIGSEGV", 11, 1, 8, 0))
+    return report(
+        stack(0, crashed, crashed=True), crash=Crash("SIGSEGV", 11, 1, 8, 0, access="write")
+    )
 
 
 def waiting() -> Report:
@@ -171,7 +173,7 @@ def hostile() -> Report:
             "version": evil}, captured_at=evil),
         [module],
         [found],
-        crash=Crash(evil, 11, 2, 8, 0),
+        crash=Crash(evil, 11, 2, 8, 0, access=evil),
         locations={BOOM + 8: Location(0, evil, 3, evil, 7, (Inline(evil, evil, 1),))},
         findings=[Finding(evil, evil, detail=evil, threads=(0,), incomplete=True)],
     )  # fmt: skip

@@ -132,9 +132,10 @@ class Crash(Record):
     """The signal that ended the process. `address` is the fault address if it has one.
 
     `sender_pid` is who sent it, for codes that have a sender (kill, tgkill, sigqueue).
+    `access` is "read", "write" or "execute", if the faulting instruction tells.
     """
 
-    __slots__ = ("address", "code", "number", "sender_pid", "signal", "thread_index")
+    __slots__ = ("access", "address", "code", "number", "sender_pid", "signal", "thread_index")
 
     def __init__(
         self,
@@ -144,6 +145,7 @@ class Crash(Record):
         address: int | None = None,
         thread_index: int | None = None,
         sender_pid: int | None = None,
+        access: str | None = None,
     ) -> None:
         self.signal = signal
         self.number = number
@@ -151,6 +153,7 @@ class Crash(Record):
         self.address = address
         self.thread_index = thread_index
         self.sender_pid = sender_pid
+        self.access = access
 
 
 class Attempt(Record):

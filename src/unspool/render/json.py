@@ -187,6 +187,7 @@ def _crash(crash: Crash) -> Json:
         "address": _hex(crash.address),
         "thread_index": crash.thread_index,
         "sender_pid": crash.sender_pid,
+        "access": crash.access,
     }
 
 

@@ -264,6 +264,7 @@ def _crash(root: _Object) -> Crash | None:
         values.maybe_address("address"),
         values.maybe_integer("thread_index"),
         values.maybe_integer("sender_pid"),
+        values.maybe_text("access"),
     )
 
 

@@ -81,6 +81,8 @@ CAUSES = {
     (SIGSYS, 2): "a system call for user space to dispatch",
 }
 
+_ACCESS_WORDS = {"read": "read of", "write": "write to", "execute": "jump to"}
+
 _PAGE = 0x1000
 # vm.mmap_min_addr: no process maps anything below.
 _LOWEST_MAPPING = 0x10000
@@ -90,7 +92,7 @@ _NEAR_STACK = 0x10000
 
 
 def crash_words(report: Report) -> str:
-    """One line for `report.crash`: "SIGSEGV, invalid access at 0x8, inside the null page"."""
+    """One line for `report.crash`: "SIGSEGV, write to 0x8, inside the null page"."""
     crash = report.crash
     if crash is None:
         return ""
@@ -118,7 +120,10 @@ def _fault_words(report: Report, crash: Crash) -> str:
 def _access_words(report: Report, crash: Crash, address: int, cause: str) -> str:
     stack = crashed_stack(report)
     top = stack.frames[0] if stack and stack.frames else None
-    what = "jump to" if top is not None and top.pc == address else "invalid access at"
+    access = crash.access
+    if access is None and top is not None and top.pc == address:
+        access = "execute"
+    what = _ACCESS_WORDS.get(access or "", "invalid access at")
     where = place(report, address, stack)
     # The null page and the like explain the fault well enough.
     if where and not (crash.number == SIGSEGV and crash.code == SEGV_ACCERR):

@@ -102,7 +102,7 @@ made = st.builds(
     modules.map(lambda module: [module]),
     st.lists(stacks, max_size=3),
     crash=maybe(st.builds(Crash, texts.filter(bool), counts, maybe(st.integers(-99, 999)),
-                          maybe(addresses), maybe(counts), maybe(counts))),
+                          maybe(addresses), maybe(counts), maybe(counts), maybe(texts))),
     locations=st.dictionaries(
         st.integers(0, 50),
         st.builds(Location, st.just(0), texts, counts, maybe(texts), maybe(counts),

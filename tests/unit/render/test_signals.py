@@ -77,6 +77,21 @@ def test_a_jump_is_told_from_an_access() -> None:
     assert crash_words(found) == "SIGSEGV, jump to 0x10, inside the null page"
 
 
+@pytest.mark.parametrize(
+    ("access", "words"),
+    [
+        ("read", "read of"),
+        ("write", "write to"),
+        ("execute", "jump to"),
+        ("x", "invalid access at"),
+    ],
+)
+def test_the_kind_of_access_is_told_if_it_is_known(access: str, words: str) -> None:
+    assert crash_words(crashed(11, 1, 8, access=access)) == (
+        f"SIGSEGV, {words} 0x8, inside the null page"
+    )
+
+
 def test_a_stack_overflow_is_told_by_the_stack_pointer() -> None:
     deep = [Frame(BOOM + 1, STACK + 0x10, "context", True)]
     found = report(stack(3, deep, crashed=True), crash=Crash("SIGSEGV", 11, 1, STACK - 8, 3))
