@@ -36,6 +36,9 @@ class AddressSpace:
         self.memory = memory
         self.modules = sorted(modules, key=_base)
         self.entry_points = tuple(entry_points)
+        # A frame names its module by position in the report's list, which is this one.
+        for index, module in enumerate(self.modules):
+            module.index = index
         self._bases = [module.base for module in self.modules]
         self._load_image = load_image
         self._images: dict[int, Image | None] = {}

@@ -12,7 +12,6 @@ from unspool.image import Image
 from unspool.memory import Memory, Region
 from unspool.model import Finding, Module
 from unspool.symbols.files import map_file
-from unspool.targets.link_map import program_bias, read_link_map
 from unspool.targets.module_files import ModuleFiles, Wanted
 from unspool.targets.modules import (
     MappedModule,
@@ -67,7 +66,7 @@ class CoreModules:
             self._from_link_map()
         self._from_headers()
         self.modules = [entry.module for entry in self.mapped]
-        self._by_index = {entry.module.index: entry for entry in self.mapped}
+        self._by_base = {entry.module.base: entry for entry in self.mapped}
         self._add_vdso()
         self._mappings = sorted(
             ((mapping, entry) for entry in self.mapped for mapping in entry.mappings),
@@ -149,9 +148,9 @@ class CoreModules:
 
     def image(self, module: Module) -> Image | None:
         """A module's unwind data from its file, else from its memory."""
-        if module.index in self._images:
-            return self._images[module.index]
-        entry = self._by_index.get(module.index)
+        if module.base in self._images:
+            return self._images[module.base]
+        entry = self._by_base.get(module.base)
         if entry is None:
             return None
         elf = self.elf(entry)
@@ -164,12 +163,12 @@ class CoreModules:
 
     def elf(self, entry: MappedModule) -> Elf | None:
         """The module's verified file; remembers it, or that there is none."""
-        index = entry.module.index
-        if index not in self._opened:
-            self._opened[index] = None
+        base = entry.module.base
+        if base not in self._opened:
+            self._opened[base] = None
             found = self.files.find(entry.wanted)
             if isinstance(found, tuple):
-                entry.module.file, self._opened[index] = found
+                entry.module.file, self._opened[base] = found
                 self._learn(entry, found[1])
             elif found:
                 self.findings.append(
@@ -179,7 +178,7 @@ class CoreModules:
                         detail=f"give the right {entry.module.name} with --symbols or --sysroot",
                     )
                 )
-        return self._opened[index]
+        return self._opened[base]
 
     def _learn(self, entry: MappedModule, elf: Elf) -> None:
         """Takes from the file what the core did not hold."""
@@ -209,6 +208,8 @@ class CoreModules:
 
     def _from_link_map(self) -> None:
         """Modules of a core without NT_FILE."""
+        from unspool.targets.link_map import program_bias, read_link_map
+
         phdr = self.auxv.get(notes.AT_PHDR)
         entry = self.auxv.get(notes.AT_ENTRY)
         if phdr is None:
@@ -285,7 +286,7 @@ class CoreModules:
         entry = MappedModule(module, wanted, mappings, headers)
         self.mapped.append(entry)
         if found:
-            module.file, self._opened[module.index] = found
+            module.file, self._opened[module.base] = found
         return True
 
     def _from_headers(self) -> None:
@@ -329,7 +330,7 @@ class CoreModules:
         if found is not None:
             module, image = found
             self.modules.append(module)
-            self._images[module.index] = image
+            self._images[module.base] = image
 
 
 def _bias_by_mapping(elf: Elf, mappings: Sequence[FileMapping]) -> int | None:

@@ -131,7 +131,7 @@ class LiveModules:
         entry = auxv.get(notes.AT_ENTRY)
         self._mapped = modules_from_mappings(mappings, heads, machine, entry, self._is_elf)
         self.modules = [entry.module for entry in self._mapped]
-        self._by_index = {entry.module.index: entry for entry in self._mapped}
+        self._by_base = {entry.module.base: entry for entry in self._mapped}
         self._opened: dict[int, Elf | None] = {}
         self._vdso: Image | None = None
         self._add_vdso(maps)
@@ -152,7 +152,7 @@ class LiveModules:
         """A module's unwind data, from its file, else from the process's memory."""
         if module.kind == "vdso":
             return self._vdso
-        entry = self._by_index[module.index]
+        entry = self._by_base[module.base]
         elf = self._elf(entry)
         if (elf is None and entry.headers is None) or module.bias is None:
             return None
@@ -183,13 +183,13 @@ class LiveModules:
 
     def _elf(self, entry: MappedModule) -> Elf | None:
         """The module's file; remembers it, or that there is none."""
-        index = entry.module.index
-        if index not in self._opened:
-            self._opened[index] = None
+        base = entry.module.base
+        if base not in self._opened:
+            self._opened[base] = None
             found = self.files.mapped(entry.wanted) or self.files.find(entry.wanted)
             if isinstance(found, tuple):
                 entry.module.file, elf = found
-                self._opened[index] = elf
+                self._opened[base] = elf
                 entry.module.code_id = entry.module.code_id or elf.build_id()
                 if entry.module.bias is None:
                     entry.module.bias = elf.load_bias(entry.module.base)
@@ -202,7 +202,7 @@ class LiveModules:
                         detail=f"give the right {entry.module.name} with --symbols",
                     )
                 )
-        return self._opened[index]
+        return self._opened[base]
 
     def _debug_file(self, entry: MappedModule, elf: Elf | None) -> Elf | None:
         from unspool.symbols.finders import find_debug_file
