@@ -102,6 +102,10 @@ def _demangle(name: str) -> str:
     if len(result) > _MAX_NAME:
         _spent += len(result)
         return name
+    # pydemumble 0.1.1 drops the hash of Rust's older mangling, 0.1.3 keeps it.
+    head, separator, last = result.rpartition("::h")
+    if separator and len(last) == 16 and not last.strip(_HEX) and _is_rust(name):
+        return head
     return result or name
 
 

@@ -12,12 +12,13 @@ from __future__ import annotations
 import os
 
 from unspool.formats.elf import PT_LOAD, SHF_COMPRESSED, Elf
-from unspool.symbols.symcache_store import SymcacheStore, default_store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
+
+    from unspool.symbols.symcache_store import SymcacheStore
 
 # A symcache's addresses are 32-bit offsets; this one stands for "no address".
 _NO_ADDRESS = 0xFFFF_FFFF
@@ -102,7 +103,10 @@ def open_lines(
     except (ImportError, OSError) as error:
         problems.append(f"{path}: no lines: {error}")
         return None
-    store = store or default_store()
+    if store is None:
+        from unspool.symbols.symcache_store import default_store
+
+        store = default_store()
     failure = _library("symbolic.exceptions").SymbolicError
 
     kept = store.get(key) if store else None
