@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests import reports
 from tests.reports import BOOM, LIBC, STACK, frames, report, stack
@@ -35,6 +37,15 @@ def test_every_line_is_printable_and_not_padded(name: str, verbose: bool, explai
     for line in lines(reports.ALL[name](), verbose=verbose, explain=explain):
         assert line.isprintable()
         assert line == line.rstrip()
+
+
+@given(made, st.booleans(), st.booleans())
+def test_any_report_can_be_printed(found: Report, verbose: bool, explain: bool) -> None:
+    for number, stack in enumerate(found.stacks):
+        for frame in stack.frames:
+            frame.segment = number
+    for line in lines(found, verbose=verbose, explain=explain):
+        assert line.isprintable()
 
 
 @pytest.mark.parametrize("name", reports.ALL)
