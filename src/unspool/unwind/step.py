@@ -14,7 +14,7 @@ from unspool.unwind.rows import Row, Unusable, apply
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from unspool.memory import Window
     from unspool.space import AddressSpace
@@ -123,7 +123,7 @@ class Stepper:
         self,
         space: AddressSpace,
         tables: Sequence[TableStrategy],
-        dynamic: Sequence[DynamicStrategy],
+        dynamic: Iterable[DynamicStrategy],
     ) -> None:
         self.space = space
         self.tables = tables

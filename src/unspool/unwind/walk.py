@@ -103,9 +103,12 @@ class _Walk:
                 break
             cfa_register, cfa_offset, first, end, unpack, fields, ra_index, trust = quick
             base = registers[cfa_register]
-            if base is None or base + first < low or base + end > high or base + cfa_offset <= sp:
+            if base is None:
                 break
-            values = unpack(buffer, base + first - origin)
+            at, older = base + first, base + cfa_offset
+            if at < low or base + end > high or older <= sp:
+                break
+            values = unpack(buffer, at - origin)
             caller = values[ra_index] & mask
             # A return address with a row of its own has been checked when that was made.
             row = find(caller - 1)
@@ -113,7 +116,7 @@ class _Walk:
                 break
             for register, value in zip(fields, values):  # noqa: B905 - a keyword costs 0.1 µs
                 registers[register] = value
-            registers[sp_number] = sp = base + cfa_offset
+            registers[sp_number] = sp = older
             pc = caller
             append(Frame(pc, sp, trust, False, segment))
             quick = row.quick
