@@ -6,11 +6,13 @@ from hypothesis import strategies as st
 
 from tests import reports
 from tests.reports import BOOM, LIBC, STACK, frames, report, stack
+from tests.unit.render.test_json import made
 from unspool.model import (
     Attempt,
     Finding,
     Frame,
     Location,
+    Report,
     Segment,
     Stop,
     StopReason,
@@ -41,8 +43,8 @@ def test_every_line_is_printable_and_not_padded(name: str, verbose: bool, explai
 
 @given(made, st.booleans(), st.booleans())
 def test_any_report_can_be_printed(found: Report, verbose: bool, explain: bool) -> None:
-    for number, stack in enumerate(found.stacks):
-        for frame in stack.frames:
+    for number, each in enumerate(found.stacks):
+        for frame in each.frames:
             frame.segment = number
     for line in lines(found, verbose=verbose, explain=explain):
         assert line.isprintable()
