@@ -7,6 +7,7 @@ for; a command is a function from its arguments to an exit code.
 from __future__ import annotations
 
 import gc
+import os
 import sys
 
 from unspool.cli.commands import COMMANDS, DEFAULT
@@ -15,8 +16,18 @@ from unspool.errors import FormatError, InputError, UnspoolError, UsageError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import NoReturn
 
 COMPLETE, INCOMPLETE, UNREADABLE, USAGE, INTERRUPTED = 0, 1, 2, 64, 130
+
+
+def run() -> NoReturn:
+    """The process `unspool`: `main`, and then its end.
+
+    Taking the interpreter down, object by object, takes 2 ms after a small core and half a
+    second after 500,000 frames. The kernel does it at once.
+    """
+    os._exit(main())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -75,8 +86,6 @@ def dispatch(argv: list[str]) -> int:
 
 def _refuse_unknown_command(argv: list[str]) -> None:
     """A bare word that is no file was meant as a command, of another version or by mistake."""
-    import os
-
     word = argv[0]
     if not (word.isascii() and word.replace("-", "").isalpha()) or word.startswith("-"):
         return
@@ -96,8 +105,6 @@ def _os_words(error: OSError) -> str:
 
 def _report_bug(error: Exception) -> None:
     """A bug of ours: one line for the user, everything for whoever asks for it."""
-    import os
-
     from unspool.cli import output
 
     if os.environ.get("UNSPOOL_TRACEBACK"):
