@@ -11,7 +11,7 @@ import re
 from functools import cache
 from pathlib import Path
 
-from tests.programs.build import build_id, run
+from tests.programs.build import build_id, run, tool
 
 COMPILER_SUFFIX = re.compile(r"(\.(cold|part|constprop|isra|lto_priv|llvm)(\.\d+)*)+$")
 RUST_HASH = re.compile(r"::h[0-9a-f]{16}$")
@@ -46,7 +46,8 @@ def last_component(name: str) -> str:
 
 @cache
 def demangle(name: str) -> str:
-    return run(["c++filt", name]).stdout.strip() or name
+    """Raises Unavailable when there is no c++filt."""
+    return run([tool("c++filt"), name]).stdout.strip() or name
 
 
 def undecorated(name: str) -> str:
@@ -81,7 +82,7 @@ def addresses(path: str) -> dict[str, set[int]]:
         files.append(str(DEBUG_FOLDER / identity[:2] / f"{identity[2:]}.debug"))
     for file in files:
         for table in ((), ("-D",)):
-            for line in run(["nm", *table, file]).stdout.splitlines():
+            for line in run([tool("nm"), *table, file]).stdout.splitlines():
                 fields = line.split()
                 if len(fields) == 3:
                     found.setdefault(fields[2].partition("@")[0], set()).add(int(fields[0], 16))

@@ -76,7 +76,8 @@ def real_name(name: str | None) -> str | None:
 
 def ask_eu_stack(core: Core) -> Threads:
     """Frames as eu-stack sees them, up to where it stops with an error."""
-    folders = ":".join([*debug_folders(core), "/usr/lib/debug"])
+    # The first two are where a debug link leads, and would be so by default.
+    folders = ":".join(["", ".debug", *debug_folders(core), "/usr/lib/debug"])
     paths = f"--debuginfo-path={folders}"
     return run_eu_stack(f"--core={core.path}", "-e", core.executable, paths)
 

@@ -33,6 +33,7 @@ from .table import Program
 
 CORE_PATTERN = Path("/proc/sys/kernel/core_pattern")
 FILTERS = {"kernel": "0x33", "kernel-anonymous": "0x1", "kernel-everything": "0x7f"}
+STACK = 4 << 20  # bytes; more than 100,000 frames of overflow.c
 TRUNCATED = 192 * 1024
 QEMU_CPUS = {"qemu": "max,sve=off,sme=off", "qemu-sve": "max"}
 ARM_SYSROOT = "/usr/aarch64-linux-gnu"
@@ -85,6 +86,7 @@ def crash(core: Core, command: list[str], coredump_filter: str) -> int:
     def prepare() -> None:
         limit = TRUNCATED if core.kind == "kernel-truncated" else hard_core_limit()
         resource.setrlimit(resource.RLIMIT_CORE, (limit, hard_core_limit()))
+        resource.setrlimit(resource.RLIMIT_STACK, (STACK, STACK))
         Path("/proc/self/coredump_filter").write_text(coredump_filter)
 
     process = subprocess.Popen(

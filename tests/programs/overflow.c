@@ -1,15 +1,13 @@
-/* down() calls itself until the stack ends; DEPTH is counted in a global so that a test can know
-   how many frames there are. With HANDLER, a handler on an alternate stack aborts. */
+/* down() calls itself until the stack ends, or LIMIT times. With HANDLER, a handler on an
+   alternate stack aborts. */
 #include <signal.h>
 #include <stdlib.h>
-#include <sys/resource.h>
-#include <unistd.h>
 
 static volatile int work;
 static int *volatile nowhere; /* read at run time: a constant null would become a trap */
 
 #ifdef LIMIT
-/* Exactly LIMIT frames, then a crash: its stack is deep, yet it did not run out. */
+/* Exactly LIMIT frames, then a crash: the stack is deep, yet it did not run out. */
 __attribute__((noipa)) static int down(int n)
 {
     if (n == 1)
@@ -48,24 +46,14 @@ __attribute__((noipa)) static int begin(void)
     return r;
 }
 
-int main(int argc, char **argv)
+int main(void)
 {
-#ifdef STACK_MB
-    /* The limit of the main thread is fixed by the kernel at exec. */
-    struct rlimit limit = {STACK_MB << 20, STACK_MB << 20};
-    if (argc == 1) {
-        char *again[] = {argv[0], "again", NULL};
-        setrlimit(RLIMIT_STACK, &limit);
-        execv("/proc/self/exe", again);
-    }
-#endif
 #ifdef HANDLER
     stack_t alternate = {.ss_sp = stack, .ss_size = sizeof stack};
     struct sigaction action = {.sa_handler = handler, .sa_flags = SA_ONSTACK};
     sigaltstack(&alternate, NULL);
     sigaction(SIGSEGV, &action, NULL);
 #endif
-    (void)argc, (void)argv;
     begin();
     work++;
     return 0;
