@@ -25,9 +25,10 @@ from tests.build.elf import (
     Symbol,
 )
 
-# One page each: offsets in the file are addresses.
-TEXT, HEADER, FRAMES, NOTES = 0x1000, 0x2000, 0x3000, 0x4000
-IMAGE_SIZE = 0x5000
+# Offsets in the file are addresses. The build id lies in the first page, as linkers put it;
+# the others have a page each.
+NOTES, TEXT, HEADER, FRAMES = 0x800, 0x1000, 0x2000, 0x3000
+IMAGE_SIZE = 0x4000
 
 
 class Machine:
@@ -113,6 +114,8 @@ class Program:
     def build(self) -> bytes:
         machine = self.machine
         image = Elf(machine.bits, machine.number, e_entry=self.address("_start"))
+        identity = image.build_id(self.build_id, address=NOTES, segment=False)
+        image.segment(PT_NOTE, [identity], align=4)
         code = machine.call * (self.size // len(machine.call) + 1)
         text = image.section(
             ".text", data=code[: self.size] * len(self.functions), address=TEXT, flags="ax"
@@ -124,8 +127,6 @@ class Program:
         if self.table:
             image.segment(PT_GNU_EH_FRAME, [header], align=4)
         unwind = image.section(".eh_frame", data=frames.build(), address=FRAMES, flags="a")
-        identity = image.build_id(self.build_id, address=NOTES, segment=False)
-        image.segment(PT_NOTE, [identity], align=4)
         image.load(b"", address=0, offset=0, filesz=IMAGE_SIZE, flags="rx")
         if self.extra:
             self.extra(image)

@@ -6,7 +6,7 @@ from functools import cache
 
 from tests.build import cfi
 from tests.build import expression as e
-from tests.build.process import FRAMES, HEADER, MACHINES, Process, Program
+from tests.build.process import FRAMES, HEADER, IMAGE_SIZE, MACHINES, Process, Program
 
 ARCHES = tuple(MACHINES)
 
@@ -41,7 +41,7 @@ def seed(arch: str, notes: str = "first") -> bytes:
 def places(data: bytes) -> list[range]:
     """Header, program headers and notes; the image's headers, search table and CFI; stacks."""
     image = data.index(b"\x7fELF", 64)
-    stacks = image + 0x5000
+    stacks = image + IMAGE_SIZE
     return [
         range(64),
         range(52, 400),

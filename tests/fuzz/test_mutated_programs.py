@@ -48,7 +48,7 @@ def places(data: bytes) -> list[range]:
         range(52, 300),
         range(HEADER, HEADER + 80),
         range(FRAMES, FRAMES + 0x180),
-        range(FRAMES + 0x1000, len(data)),
+        range(FRAMES + 0x180, len(data)),
         range(len(data) - 900, len(data)),
     ]
 
