@@ -114,7 +114,7 @@ def hard_core_limit() -> int:
 def made_by_kernel(core: Core, command: list[str]) -> None:
     if hard_core_limit() == 0:
         raise Unavailable("cores are forbidden here (hard RLIMIT_CORE is 0)")
-    lock = Path("/tmp/unspool-core-pattern.lock")
+    lock = Path(f"/tmp/unspool-core-pattern.{os.getuid()}.lock")
     with usable_core_pattern(lock):
         crash(core, command, FILTERS.get(core.kind, "0x33"))
         found = [path for path in core.folder.glob("core*") if path.stat().st_size]

@@ -3,6 +3,7 @@
 #define STACK 4096
 
 static volatile int work;
+static volatile int parked;
 static int *volatile nowhere;
 static char stacks[3][STACK] __attribute__((aligned(16)));
 
@@ -23,6 +24,7 @@ __asm__(".globl spawn\n.type spawn,@function\nspawn:\n.cfi_startproc\n"
 
 __attribute__((noipa)) void park(void)
 {
+    __sync_fetch_and_add(&parked, 1);
     call(34, 0, 0, 0); /* pause */
     work++;
 }
@@ -56,8 +58,9 @@ int main(int argc)
         top[1] = i;
         spawn(0x50f00, top); /* VM, FS, FILES, SIGHAND, THREAD, SYSVSEM */
     }
-    long wait[2] = {0, 100 * 1000 * 1000};
-    call(35, (long)wait, 0, 0); /* nanosleep: let them get there */
+    long wait[2] = {0, 1000 * 1000};
+    while (parked < 3)
+        call(35, (long)wait, 0, 0); /* nanosleep */
     if (argc > 1) {
         call(1, 1, (long)"ready\n", 6);
         park();
