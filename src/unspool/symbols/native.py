@@ -74,9 +74,8 @@ def available() -> bool:
 
     if "symbolic" in sys.modules:
         return True
-    from importlib.machinery import PathFinder
-
-    return PathFinder.find_spec("symbolic") is not None
+    # `importlib.util.find_spec` does the same, after half a millisecond of imports.
+    return any(finder.find_spec("symbolic", None) for finder in sys.meta_path)
 
 
 def open_lines(
