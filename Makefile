@@ -9,6 +9,8 @@ BIN := $(VENV)/bin
 SOURCES := pyproject.toml $(shell find src -name '*.py' -o -name '*.json' -o -name py.typed)
 # Arguments for pytest: make test ARGS='tests/unit -k rows'
 ARGS ?=
+# How long each of the two parts of `make fuzz` takes.
+SECONDS ?= 300
 
 .PHONY: help demo test bench lint fuzz clean
 .DEFAULT_GOAL := help
@@ -18,7 +20,7 @@ help:
 	@echo "make test    run the tests; what this machine cannot do is skipped with its reason"
 	@echo "make bench   measure side by side with gdb and eu-stack; writes bench/README.md"
 	@echo "make lint    ruff, and mypy in its strict mode"
-	@echo "make fuzz    look for inputs that break it, for some minutes"
+	@echo "make fuzz    look for inputs that break it; SECONDS=300 says for how long"
 	@echo "make clean   remove $(VENV) and caches"
 
 demo: $(VENV)/installed-demo
@@ -34,8 +36,15 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+# What atheris finds is left in $(VENV)/fuzz; its inputs are kept there for the next time.
 fuzz: $(VENV)/installed-dev
-	UNSPOOL_HYPOTHESIS=fuzz $(BIN)/python -m pytest -n auto tests/fuzz $(ARGS)
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/pip install --quiet atheris || \
+	echo "make: atheris cannot be installed for this Python; property tests only" >&2
+	if $(BIN)/python -c 'import atheris' 2>/dev/null; then $(BIN)/python \
+	tests/fuzz/atheris_core.py -max_total_time=$(SECONDS) -artifact_prefix=$(VENV)/fuzz- \
+	$(VENV)/fuzz; fi
+	UNSPOOL_HYPOTHESIS=fuzz timeout --signal=INT $(SECONDS) \
+	$(BIN)/python -m pytest -n auto tests/fuzz $(ARGS) || test $$? -eq 124
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

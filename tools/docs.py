@@ -149,7 +149,7 @@ def filled(text: str) -> str:
 def main(arguments: list[str]) -> int:
     check = arguments == ["--check"]
     changed = 0
-    for path in sorted(DOCS.rglob("*.md")):
+    for path in sorted({*ROOT.glob("*.md"), *DOCS.rglob("*.md")}):
         old = path.read_text("utf-8")
         new = filled(old)
         if new != old:

@@ -15,6 +15,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 REQUIREMENTS = ROOT / "requirements-dev.txt"
+EXTRAS = ("symbols", "compression", "x86")
+# Without these not one test runs.
+NEEDED = ("pytest", "xdist", "hypothesis")
 # A registry that does not answer should cost a minute, not ten.
 PIP_OPTIONS = ["--quiet", "--disable-pip-version-check", "--timeout", "60", "--retries", "1"]
 UNREACHABLE = ("connection", "Max retries", "timed out", "name resolution", "Network is unreach")
@@ -69,10 +72,12 @@ def works(python: Path, module: str) -> bool:
 
 
 def pip(folder: Path, *arguments: str) -> str | None:
-    """Runs pip; None if it went well, else what it said."""
+    """Runs pip; None if it went well, else the last of what it said."""
     command = [str(folder / "bin" / "python"), "-m", "pip", "install", *PIP_OPTIONS, *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    return None if done.returncode == 0 else done.stderr.strip() or done.stdout.strip()
+    if done.returncode == 0:
+        return None
+    return "\n".join((done.stderr.strip() or done.stdout.strip()).splitlines()[-8:])
 
 
 def install_for_demo(folder: Path, has_pip: bool) -> None:
@@ -92,7 +97,7 @@ def install_for_demo(folder: Path, has_pip: bool) -> None:
         say(f"pip cannot install the package; it is copied, without extras. pip said:\n{problem}")
         copy_package(folder)
         return
-    for extra in ("symbols", "compression", "x86"):
+    for extra in EXTRAS:
         if pip(folder, f".[{extra}]") is not None:
             say(f"the extra '{extra}' cannot be had for this Python; it is left out")
 
@@ -119,16 +124,29 @@ def install_for_development(folder: Path) -> int:
     say("installing unspool, editable, and what tests and linters need into .venv")
     problem = pip(folder, "--editable", ".[all]", "--requirement", str(REQUIREMENTS))
     if problem is not None:
-        say(f"not everything can be installed, trying without the extras. pip said:\n{problem}")
-        problem = pip(folder, "--editable", ".", "--requirement", str(REQUIREMENTS))
+        say(f"not everything can be installed, trying one by one. pip said:\n{problem}")
+        problem = install_one_by_one(folder)
     if problem is not None:
-        say(f"pip said:\n{problem}")
-        say("the tests need the packages of requirements-dev.txt from a package registry")
+        say(f"the tests need a package registry. pip said:\n{problem}")
         return 1
     # With PYTHONDONTWRITEBYTECODE set, each command that a test starts would compile the
     # whole package anew.
     compile_all(folder, ROOT / "src")
     return 0
+
+
+def install_one_by_one(folder: Path) -> str | None:
+    """Leaves out what cannot be had; None if the tests can run without that."""
+    problem = pip(folder, "--editable", ".")
+    if problem is not None:
+        return problem
+    lines = (line.partition("#")[0].strip() for line in REQUIREMENTS.read_text().splitlines())
+    for wanted in (*(f".[{extra}]" for extra in EXTRAS), *filter(None, lines)):
+        editable = ("--editable",) if wanted.startswith(".") else ()
+        problem = pip(folder, *editable, wanted)
+        if problem is not None:
+            say(f"{wanted} cannot be had; what needs it is skipped")
+    return None if all(works(folder / "bin" / "python", name) for name in NEEDED) else problem
 
 
 def compile_all(folder: Path, path: Path) -> None:
