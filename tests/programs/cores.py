@@ -19,6 +19,7 @@ kernel also writes a core, of qemu itself, which is of no interest here.
 from __future__ import annotations
 
 import contextlib
+import os
 import resource
 import shutil
 import signal
