@@ -14,6 +14,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from unspool.arch.base import Arch
 
+# States of threads that have ended: zombie, dead.
+_ENDED = ("Z", "X")
+
 _PTRACE_SCOPE = "/proc/sys/kernel/yama/ptrace_scope"
 
 
@@ -34,18 +37,30 @@ def open_process(pid: int) -> Process:
         process.close()
         return open_process(int(leader))
     try:
-        _check(process, status)
+        if status.get("State", "").startswith(_ENDED):
+            _look_through_a_living(process)
+        _check(process, process.status())
     except InputError:
         process.close()
         raise
     return process
 
 
+def _look_through_a_living(process: Process) -> None:
+    for tid in process.tasks():
+        if not (process.state(tid) or "X").startswith(_ENDED):
+            try:
+                process.look_through(tid)
+                return
+            except OSError:
+                continue
+
+
 def _check(process: Process, status: dict[str, str]) -> None:
     name = f"process {process.pid} ({status.get('Name', '?')})"
     if process.pid == os.getpid():
         raise InputError("a process cannot read its own stacks while it runs", "give another id")
-    if status.get("State", "").startswith(("Z", "X")) and len(process.tasks()) < 2:
+    if status.get("State", "").startswith(_ENDED):
         raise InputError(
             f"{name} has ended; only its exit status is left",
             f"its parent, process {status.get('PPid')}, has not asked for it yet",
@@ -79,14 +94,16 @@ def no_access(process: Process, error: int) -> InputError:
 
 def tracer_of(status: dict[str, str]) -> str | None:
     """Who traces a thread, by the lines of its `status`, as "gdb (process 123)"."""
-    tracer = status.get("TracerPid", "0")
-    if tracer in ("0", ""):
+    tid = status.get("TracerPid", "0")
+    if tid in ("0", ""):
         return None
     try:
-        with open(f"/proc/{tracer}/comm", encoding="utf-8", errors="replace") as file:
-            return f"{file.read().strip()} (process {tracer})"
-    except OSError:
-        return f"process {tracer}"
+        process = Process(int(tid))
+    except (OSError, ValueError):
+        return f"process {tid}"
+    tracer = process.status()
+    process.close()
+    return f"{tracer.get('Name', '?')} (process {tracer.get('Tgid', tid)})"
 
 
 def _owner(status: dict[str, str]) -> str:
@@ -119,6 +136,14 @@ def _permission_hint(status: dict[str, str]) -> str:
         who = "root alone may trace" if scope == "2" else "nobody may trace until the next boot"
         return f"kernel.yama.ptrace_scope is {scope}: {who}"
     return "run with sudo: the process is protected (it changed its user, or asked for it)"
+
+
+def open_memory(process: Process) -> int:
+    """A descriptor of the process's memory. Raises `InputError`."""
+    try:
+        return process.open("mem")
+    except OSError as error:
+        raise no_access(process, error.errno or 0) from None
 
 
 def architecture(process: Process) -> Arch:

@@ -34,10 +34,12 @@ if TYPE_CHECKING:
 # How long to wait for a thread that does not stop, in seconds: on the whole, and if all
 # that is left are in uninterruptible waits, most of which last longer than this.
 _PATIENCE = 1.0
-_PATIENCE_DISK = 0.1
+_PATIENCE_DISK = 0.05
 _FIRST_PAUSE, _LONGEST_PAUSE = 30e-6, 2e-3
-# After this many seconds it is worth asking why a thread has not stopped.
+# After this many seconds it is worth asking why a thread has not stopped; while there are
+# few, whether they have ended is asked at once.
 _ASK_AFTER = 5e-3
+_FEW = 8
 
 # New threads appear while others are seized, by threads not yet seized: each round leaves
 # fewer of these.
@@ -52,7 +54,7 @@ _NESTED = 4
 
 # For how long a thread of ours that hangs in the kernel is waited for.
 _GIVE_UP = 10.0
-_LOOK_AGAIN = 0.05
+_LOOK_AGAIN = 0.02
 
 _WALL = 0x40000000  # __WALL: wait for any kind of child
 
@@ -108,7 +110,8 @@ def _await(thread: threading.Thread, work: _Work) -> None:
     patience = time.monotonic() + _GIVE_UP
     thread.join(_LOOK_AGAIN)
     while thread.is_alive():
-        reap(work.seized, work.process.pid)
+        if work.seizing:
+            reap(work.seized, work.process.pid)
         thread.join(_LOOK_AGAIN)
         if time.monotonic() > patience:
             work.cancelled = True
@@ -156,6 +159,7 @@ class _Work:
         self.snapshot = Snapshot()
         self.error: BaseException | None = None
         self.cancelled = False
+        self.seizing = True
         self.tid = 0
         # An ordered set: threads in the order in which they were found.
         self.known: dict[int, None] = {}
@@ -168,6 +172,7 @@ class _Work:
         self.tid = threading.get_native_id()
         try:
             self.seize_all()
+            self.seizing = False
             if self.seized:
                 self.hold()
         except BaseException as error:
@@ -231,8 +236,10 @@ class _Work:
             if not new:
                 return
             before = len(self.seized)
+            self.seizing = True
             for tid in new:
                 self.seize(tid)
+            self.seizing = False
             batch = [tid for tid in self.seized[before:] if self.process.has_task(tid)]
         self.snapshot.late = True
 
@@ -254,16 +261,30 @@ class _Work:
             pause = min(pause * 1.5, _LONGEST_PAUSE)
             waiting = [tid for tid in waiting if not read(tid, slots[tid])]
             elapsed = time.monotonic() - started
+            if len(waiting) <= _FEW or elapsed > _ASK_AFTER:
+                waiting = self.without_dead(waiting)
             if waiting and elapsed > _ASK_AFTER:
-                waiting = self.ask(waiting, elapsed)
+                waiting = self.worth_waiting_for(waiting, elapsed)
 
-    def ask(self, waiting: list[int], elapsed: float) -> list[int]:
-        """Which of the threads that have not stopped are still worth waiting for."""
+    def without_dead(self, waiting: list[int]) -> list[int]:
+        alive = []
+        for tid in waiting:
+            if _is_dead(tid, self.process.pid):
+                self.forget(tid, tid == self.process.pid)
+            else:
+                alive.append(tid)
+        return alive
+
+    def worth_waiting_for(self, waiting: list[int], elapsed: float) -> list[int]:
+        """Which of the threads that have not stopped still may."""
         states = {}
         for tid in waiting:
-            state = None if _is_dead(tid, self.process.pid) else self.process.state(tid)
-            if state is None or state in "ZX":
-                self.forget(tid, state is not None)
+            status = self.process.status(tid)
+            state = status.get("State", "X")[0]
+            # After an execve the first thread's id belongs to the thread that called it,
+            # which may be none of those that we seized.
+            if state in "ZX" or status.get("TracerPid") != str(self.tid):
+                self.forget(tid, bool(status))
             else:
                 states[tid] = state
         if elapsed < _PATIENCE_DISK or (elapsed < _PATIENCE and set(states.values()) != {"D"}):
@@ -284,11 +305,12 @@ class _Work:
         layout = self.calls.layout
         words = memoryview(self.calls.registers).cast("Q")
         narrow = self.planner.word == 4
-        size, sp, tls = layout.words, layout.sp, layout.tls_32 if narrow else layout.tls
+        tls = layout.tls_32 if narrow else layout.tls
+        size, pc, sp = layout.words, layout.pc, layout.sp
         result = []
         for tid, slot in self.slots.items():
             mine = words[slot * size : slot * size + size]
-            result.append(Held(tid, mine[sp], mine[tls], mine))
+            result.append(Held(tid, mine[pc], mine[sp], mine[tls], mine))
         return result
 
     def check_program(self, held: Sequence[Held]) -> None:
@@ -315,23 +337,24 @@ class _Work:
     def copy_stacks(self, held: Sequence[Held]) -> None:
         planner = self.planner
         ranges = planner.first(held)
-        if planner.homeless:
-            # Threads that were made, or a stack that grew, after the mappings were read.
+        if planner.outdated:
+            # After the mappings were read, a thread was made, a stack grew, a library was loaded.
             planner.maps = parse_maps(self.process.read("maps") or b"")
             ranges = planner.first(held)
         places = [(thread, thread.sp) for thread in held]
         for _ in range(_NESTED):
             if not ranges:
                 return
-            copied = self.copy(ranges)
+            copied = self.copy(held[0].tid, ranges)
             self.snapshot.stacks.append(copied)
             ranges, places = planner.more(places, copied)
 
-    def copy(self, ranges: list[tuple[int, int]]) -> Copied:
+    def copy(self, tid: int, ranges: list[tuple[int, int]]) -> Copied:
+        """Copies ranges of memory, by the id of any thread that lives."""
         size = sum([high - low for low, high in ranges])
         buffer = self.buffer if size <= len(self.buffer) else bytearray(size)
         self.buffer = bytearray()
-        done = self.calls.read_memory(self.process.pid, ranges, buffer, 0)
+        done = self.calls.read_memory(tid, ranges, buffer)
         if done < size:
             ranges = self.copy_one_by_one(ranges, buffer)
         return Copied(ranges, buffer)

@@ -15,9 +15,9 @@ from unspool.formats.notes import parse_auxv
 from unspool.memory import Memory, Region
 from unspool.model import Finding, TargetInfo, Thread
 from unspool.space import AddressSpace
-from unspool.targets.access import architecture, no_access, open_process, tracer_of
+from unspool.targets.access import architecture, no_access, open_memory, open_process, tracer_of
 from unspool.targets.base import Options, Target
-from unspool.targets.freeze import Changed, Snapshot, take_snapshot
+from unspool.targets.freeze import Changed, Snapshot, memory_ended, take_snapshot
 from unspool.targets.live_modules import LiveModules, read_headers
 from unspool.targets.procfs import Maps, Process, parse_maps
 from unspool.targets.ptrace import Calls
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from unspool.memory import Loader
     from unspool.targets.procfs import Mapping
 
-_ATTEMPTS = 5
+_ATTEMPTS, _ATTEMPTS_TO_OPEN = 8, 3
+_PAUSE = 3e-3
 # Code that was made at run time is read in pieces: a JVM reserves 240 MB for it.
 _CODE_PIECE = 1 << 20
 _MOST_AT_ONCE = 64 << 20
@@ -47,39 +48,53 @@ def open_live(pid: int, options: Options) -> LiveTarget:
 
     Raises `InputError` if there is no such process, or it cannot be read.
     """
+    problem = InputError(f"process {pid} keeps becoming another program (execve)")
+    for attempt in range(_ATTEMPTS):
+        try:
+            return _attempt(pid, options)
+        except Changed:
+            pass
+        except InputError as error:
+            # In the middle of execve a process seems to have ended, or to be protected.
+            if attempt + 1 >= _ATTEMPTS_TO_OPEN:
+                raise
+            problem = error
+        time.sleep(_PAUSE)
+    raise problem
+
+
+def _attempt(pid: int, options: Options) -> LiveTarget:
     process = open_process(pid)
     try:
-        return LiveTarget(process, options, pid)
+        target = LiveTarget(process, options)
     except BaseException:
         process.close()
         raise
+    if pid != process.pid:
+        title = f"{pid} is a thread; these are all threads of its process {process.pid}"
+        target.findings.append(Finding("thread_id", title))
+    return target
 
 
 class LiveTarget(Target):
     """A process as it was at one moment. `held` is how many seconds its threads were stopped."""
 
-    def __init__(self, process: Process, options: Options, pid: int) -> None:
+    def __init__(self, process: Process, options: Options) -> None:
+        """Raises `InputError`, or `Changed` if the process has called execve meanwhile."""
         self.options = options
         self.crash = None
         self.findings = []
         self.process = process
-        self._memory = -1
-        for _ in range(_ATTEMPTS):
-            try:
-                self._capture()
-                break
-            except Changed:
-                continue
-        else:
-            raise InputError(f"process {process.pid} keeps becoming another program (execve)")
-        if pid != process.pid:
-            title = f"{pid} is a thread; these are all threads of its process {process.pid}"
-            self.findings.append(Finding("thread_id", title))
+        self.arch = architecture(process)
+        self._memory = open_memory(process)
+        try:
+            self._capture()
+        except BaseException:
+            os.close(self._memory)
+            raise
 
     def _capture(self) -> None:
-        process = self.process
-        self.arch = arch = architecture(process)
-        self._open_memory()
+        process, arch = self.process, self.arch
         before = self._read_maps()
         maps = parse_maps(before)
         auxv = parse_auxv(arch, process.read("auxv") or b"")
@@ -92,10 +107,12 @@ class LiveTarget(Target):
         except TimeoutError as error:
             raise InputError(str(error), "is it on a file system that hangs?") from None
         self.held = snapshot.held
-        after = self._read_maps() or before
-        if after != before:
-            maps = both(maps, parse_maps(after))
+        after = self._read_maps()
+        if (after != before or planner.maps is not maps) and not memory_ended(self._memory):
+            maps = both(planner.maps, parse_maps(after))
             heads = read_headers(maps, self._memory)
+        else:
+            maps = planner.maps
         self.threads = self._threads(snapshot)
         self._report(snapshot, planner)
         modules = LiveModules(process, maps, heads, auxv, arch.machine, self.options)
@@ -105,15 +122,6 @@ class LiveTarget(Target):
         self.space = AddressSpace(
             arch, memory, modules.modules, modules.image, modules.entry_points()
         )
-
-    def _open_memory(self) -> None:
-        if self._memory >= 0:
-            os.close(self._memory)
-            self._memory = -1
-        try:
-            self._memory = self.process.open("mem")
-        except OSError as error:
-            raise no_access(self.process, error.errno or 0) from None
 
     def _read_maps(self) -> bytes:
         return self.process.read("maps") or b""
@@ -148,7 +156,6 @@ class LiveTarget(Target):
     def _report(self, snapshot: Snapshot, planner: Planner) -> None:
         """Says what is missing."""
         index = {thread.tid: thread.index for thread in self.threads}
-        self.findings.clear()
         cut = [index[tid] for tid in planner.cut if tid in index]
         if cut:
             self._lack("stack_cut", "stacks are too big to copy while the process waits", None, cut)

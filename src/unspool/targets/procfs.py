@@ -112,6 +112,17 @@ class Process:
         self._folder = os.open(self.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self._tasks = -1
 
+    def look_through(self, tid: int) -> None:
+        """Asks by one of its threads from now on. Raises `OSError`.
+
+        Situation: main() ended with pthread_exit, other threads go on. The process's own
+        files then tell of a thread that has no memory, no root and no program any more.
+        """
+        folder = os.open(f"/proc/{tid}", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        os.close(self._folder)
+        self._folder = folder
+        self.path = f"/proc/{tid}"
+
     def close(self) -> None:
         for descriptor in (self._folder, self._tasks):
             if descriptor >= 0:
@@ -150,7 +161,7 @@ class Process:
     def status(self, tid: int | None = None) -> dict[str, str]:
         """The lines of `status` of the process, or of one of its threads; maybe empty."""
         text = self.read("status" if tid is None else f"task/{tid}/status") or b""
-        lines = (line.partition(":") for line in text.decode("utf-8", "replace").split("\n"))
+        lines = (line.partition(":") for line in text.decode("utf-8", "replace").splitlines())
         return {name: value.strip() for name, _, value in lines}
 
     def name(self, tid: int | None = None) -> str | None:

@@ -30,10 +30,11 @@ _MAX_VECTORS = 1024
 class Layout:
     """How a host's kernel gives a thread's registers: words, and which of them is what."""
 
-    __slots__ = ("sp", "tls", "tls_32", "words")
+    __slots__ = ("pc", "sp", "tls", "tls_32", "words")
 
-    def __init__(self, words: int, sp: int, tls: int, tls_32: int) -> None:
+    def __init__(self, words: int, pc: int, sp: int, tls: int, tls_32: int) -> None:
         self.words = words
+        self.pc = pc
         self.sp = sp
         self.tls = tls
         self.tls_32 = tls_32
@@ -47,9 +48,9 @@ class Layout:
 # of 32-bit threads too, and with it the bases of fs and gs, which point to the thread's
 # control block in 64- and 32-bit programs. (PTRACE_GETREGSET gives what suits the code the
 # thread happens to be in: 17 words of a 64-bit process that runs 32-bit code, as Wine does.)
-_X86_64 = Layout(27, 19, 21, 22)
+_X86_64 = Layout(27, 16, 19, 21, 22)
 # struct user_pt_regs, and one word more for TPIDR_EL0, which is a register set of its own.
-_AARCH64 = Layout(35, 31, 34, 34)
+_AARCH64 = Layout(35, 32, 31, 34, 34)
 
 
 class Calls:
@@ -117,14 +118,14 @@ class Calls:
         return True
 
     def read_memory(
-        self, pid: int, ranges: Sequence[tuple[int, int]], buffer: bytearray, offset: int
+        self, tid: int, ranges: Sequence[tuple[int, int]], buffer: bytearray
     ) -> int:
-        """Copies `[low, high)` ranges of a process, one after the other, to `buffer[offset:]`.
+        """Copies `[low, high)` ranges of a process, one after the other, to `buffer`.
 
         The number of bytes copied: fewer than wanted where a range is not mapped, or where
         the call is not allowed (the seccomp filter of a container).
         """
-        target = _address_of(buffer) + offset
+        target = _address_of(buffer)
         total = 0
         for start in range(0, len(ranges), _MAX_VECTORS):
             part = ranges[start : start + _MAX_VECTORS]
@@ -135,7 +136,7 @@ class Calls:
                 wanted += high - low
             remote = Struct(f"{len(numbers)}Q").pack(*numbers)
             local = Struct("2Q").pack(target + total, wanted)
-            done = self._readv(pid, local, 1, remote, len(part), 0)
+            done = self._readv(tid, local, 1, remote, len(part), 0)
             total += max(done, 0)
             if done != wanted:
                 break

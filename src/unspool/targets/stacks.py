@@ -61,12 +61,18 @@ _SIGNAL_FRAMES = {
 
 
 class Held:
-    """A thread as it is held: id, stack pointer, and thread pointer (0 if there is none)."""
+    """A thread as it is held: id, pc, stack pointer, and thread pointer (0 if there is none).
 
-    __slots__ = ("registers", "sp", "tid", "tls")
+    `registers` are all of its registers, in any order.
+    """
 
-    def __init__(self, tid: int, sp: int, tls: int, registers: Sequence[int] = ()) -> None:
+    __slots__ = ("pc", "registers", "sp", "tid", "tls")
+
+    def __init__(
+        self, tid: int, pc: int, sp: int, tls: int, registers: Sequence[int] = ()
+    ) -> None:
         self.tid = tid
+        self.pc = pc
         self.sp = sp
         self.tls = tls
         self.registers = registers
@@ -105,8 +111,8 @@ class Copied:
 class Planner:
     """Decides what to copy. Everything that can be prepared is, before the threads stop.
 
-    `cut` lists the ids of threads whose stack is copied in part, `homeless` those whose
-    stack pointer is in no mapping.
+    `cut` lists the ids of threads whose stack is copied in part. `outdated` is set if a
+    thread's pc or stack pointer is in no mapping.
     """
 
     def __init__(self, pid: int, maps: Maps, arch: Arch) -> None:
@@ -121,19 +127,21 @@ class Planner:
         # that bytes.find takes.
         self._signal_frame: Pattern[bytes] = compile(escape(pattern))
         self.cut: list[int] = []
-        self.homeless: list[int] = []
+        self.outdated = False
         self._taken: list[Range] = []
         self._foreign: list[Place] = []
         self._room = _MAX_POINTERS
 
     def first(self, threads: Sequence[Held]) -> list[Range]:
         """The ranges to copy of threads that have just stopped."""
-        self.cut, self.homeless, self._foreign = [], [], []
+        self.cut, self._foreign = [], []
+        code = [self.maps.at(pc) for pc in {thread.pc for thread in threads}]
+        self.outdated = not all(mapping and mapping.executable for mapping in code)
         wanted = []
         for thread in threads:
             used = self._used(thread, thread.sp)
             if used is None:
-                self.homeless.append(thread.tid)
+                self.outdated = True
             else:
                 wanted.append((used[0], used[1], thread.tid))
                 if not used[2]:

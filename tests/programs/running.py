@@ -1,0 +1,90 @@
+"""Start test programs that stay alive, and look at what state their threads are in."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from .build import build
+from .table import Program
+
+FLAGS = ("-O1", "-g", "-pthread")
+LIVE = Program(name="live", source="live.c", flags=FLAGS)
+LIVE_32 = LIVE.variant("live-m32", compiler="gcc-m32")
+SPIN_GAP = Program(name="spin-gap", source="spin_gap.c", flags=FLAGS)
+# 129 threads, 25 to 28 calls deep below what the C library adds.
+PARKED = Program(
+    name="parked", source="threads.c", flags=("-O2", "-g", "-pthread", "-DCOUNT=128", "-DDEPTH=24")
+)
+
+PATIENCE = 20  # seconds until something that should happen counts as not happening
+
+
+@contextlib.contextmanager
+def running(
+    command: list[str | Path], **more: object
+) -> Iterator[subprocess.Popen[str]]:
+    """A process in a session of its own that has said "ready"; killed at the end."""
+    process: subprocess.Popen[str] = subprocess.Popen(
+        [str(part) for part in command],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
+        **more,  # type: ignore[call-overload]
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        said = process.stdout.readline()
+        assert said.startswith("ready"), f"{command} said {said!r}"
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
+        process.communicate()
+
+
+@contextlib.contextmanager
+def running_program(
+    program: Program, root: Path, *arguments: str
+) -> Iterator[subprocess.Popen[str]]:
+    """A program of ours, built if need be. Raises `Unavailable`."""
+    with running([build(program, root), *arguments]) as process:
+        yield process
+
+
+def states(pid: int) -> dict[int, str]:
+    """The state of each thread, as one letter: S sleeps, R runs, T stopped, t held by a tracer."""
+    found = {}
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(OSError):
+            found[int(task.name)] = (task / "stat").read_text().rpartition(")")[2].split()[0]
+    return found
+
+
+def eventually(condition: Callable[[], bool], seconds: float = PATIENCE) -> bool:
+    """Whether something becomes true in the end."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.002)
+    return True
+
+
+def is_parked(pid: int) -> bool:
+    """Whether all threads sleep."""
+    return set(states(pid).values()) == {"S"}
+
+
+def is_free(pid: int) -> bool:
+    """Whether no thread is traced, or stopped by a signal."""
+    tracers = set()
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(OSError):
+            lines = (task / "status").read_text().splitlines()
+            tracers |= {line.split()[1] for line in lines if line.startswith("TracerPid:")}
+    return tracers == {"0"} and not {"t", "T"} & set(states(pid).values())
