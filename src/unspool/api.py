@@ -65,7 +65,8 @@ def open(
         with opened:
             return _open_report(opened)
     opened.close()
-    raise InputError(f"{opened.name}: {_KINDS.get(kind, 'neither a core nor anything else known')}", _TRY)
+    what = _KINDS.get(kind, "neither a core nor anything else known")
+    raise InputError(f"{opened.name}: {what}", _TRY)
 
 
 def _open_report(source: Source) -> Target:
@@ -98,12 +99,14 @@ def unwind(
     max_frames: int = 0,
     explain: bool = False,
     symbols: bool = True,
+    lines: bool = True,
 ) -> Report:
     """Walks the target's threads and names their frames.
 
     `threads` is "all", "crashed", a thread id, or an index as "#3". `max_frames` of 0 is all
     frames. `explain` keeps for every frame what was tried to find its caller. Without
-    `symbols` frames have addresses and modules alone.
+    `symbols` frames have addresses and modules alone; without `lines` they have the names
+    of symbol tables, but no files, lines and inlined calls.
 
     Raises `UsageError` if there is no such thread; never for what the target holds.
     """
@@ -127,7 +130,9 @@ def unwind(
     )
     from unspool.symbols.symbolicate import locate, symbolicate
 
-    return symbolicate(report, target.elf, target.options) if symbols else locate(report)
+    if not symbols:
+        return locate(report)
+    return symbolicate(report, target.elf, target.options, lines=lines)
 
 
 def select_threads(target: Target, wanted: str | int) -> list[Thread]:

@@ -50,6 +50,10 @@ OPTIONS = (
     ),
     Option("--no-symbols", "addresses and modules alone: no functions, files and lines"),
     Option(
+        "--no-lines",
+        "functions by the symbol tables alone, which is fast: no files, lines and inlined calls",
+    ),
+    Option(
         "--explain",
         "under every frame, what was tried to find its caller, what answered, and why the "
         "others did not",
@@ -126,6 +130,7 @@ def _unwind(source: str | int, arguments: Arguments) -> tuple[Report, Facts]:
             max_frames=arguments.number("--max-frames", 0),
             explain=arguments.flag("--explain"),
             symbols=not arguments.flag("--no-symbols"),
+            lines=not arguments.flag("--no-lines"),
         )
         is_report = isinstance(target, ReportTarget)
         return report, Facts(_size(source), threads=len(target.threads), is_report=is_report)

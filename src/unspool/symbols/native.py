@@ -63,9 +63,28 @@ class NativeLines:
             return [], None
         if not found or (not found[-1].line and not found[-1].full_path):
             return [], None  # a symbol table's name: `elf_symbols` knows better
-        places = [SourcePlace(each.symbol, each.full_path, each.line or None) for each in found]
+        places = [
+            SourcePlace(each.symbol, folder_once(each.full_path), each.line or None)
+            for each in found
+        ]
         start = found[-1].sym_addr
         return places, None if start == _NO_ADDRESS else start + self._load_address
+
+
+def folder_once(path: str | None) -> str | None:
+    """A relative path without the doubling of its first folders.
+
+    DWARF 5 lists the compilation's own folder among the others. Where a build made it
+    relative (Debian's glibc: `-ffile-prefix-map`, so that it is `./nptl`), the library joins
+    it to itself: `nptl/nptl/pthread_kill.c`.
+    """
+    if not path or path.startswith("/"):
+        return path
+    parts = path.split("/")
+    for count in range(1, len(parts) // 2 + 1):
+        if parts[:count] == parts[count : 2 * count]:
+            return "/".join(parts[count:])
+    return path
 
 
 def available() -> bool:

@@ -362,3 +362,20 @@ def test_without_the_library_there_are_no_lines(inlined: Path) -> None:
         "assert native.open_lines(open_elf(path), path, problems=problems) is None\n"
         "assert 'no lines' in problems[0], problems\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("path", "once"),
+    [
+        ("nptl/nptl/pthread_kill.c", "nptl/pthread_kill.c"),
+        ("a/b/a/b/c.c", "a/b/c.c"),
+        ("a/b/c.c", "a/b/c.c"),
+        ("/src/src/c.c", "/src/src/c.c"),
+        ("c.c", "c.c"),
+        (None, None),
+    ],
+)
+def test_a_folder_that_is_joined_to_itself_is_shown_once(
+    path: str | None, once: str | None
+) -> None:
+    assert native.folder_once(path) == once
