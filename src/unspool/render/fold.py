@@ -16,6 +16,8 @@ MAX_PERIOD = 8
 # Recursion that repeats exactly: this much of it is shown before and after what is folded
 # (in whole turns, at least one), and fewer frames than `_FEWEST` are not worth folding.
 _HEAD, _TAIL, _FEWEST = 3, 2, 4
+# So at least that many frames of a stack repeat one that is shown: most have fewer.
+_LEAST_REPEATED = _TAIL + _FEWEST
 
 # Recursion among few functions without a pattern (a parser's descent) is folded only if
 # there is plenty of it, since every frame may tell something.
@@ -67,6 +69,8 @@ def fold_frames(
 ) -> list[Fold]:
     """What to leave out of frames `start` to `end` of one segment; `pcs` are look-up pcs."""
     folds: list[Fold] = []
+    if end - start - len(set(pcs[start:end])) < _LEAST_REPEATED:
+        return folds
     at = start
     while at < end:
         run = next_run(pcs, at, end)
@@ -92,14 +96,15 @@ def next_run(pcs: Sequence[int], start: int, end: int) -> tuple[int, int, int] |
     seen: dict[int, int] = {}
     for index in range(start, end):
         pc = pcs[index]
-        if index - seen.get(pc, index - MAX_PERIOD - 1) <= MAX_PERIOD:
-            for period in range(1, min(MAX_PERIOD, index - start) + 1):
-                if pcs[index - period] != pc:
-                    continue
-                last = repeats_until(pcs, index, end, period)
-                first = index - period
-                if last - first >= 3 * period:
-                    return first, last, period
+        nearest = index - seen.get(pc, index - MAX_PERIOD - 1)
+        for period in range(nearest, min(MAX_PERIOD, index - start) + 1):
+            # Of three turns, this pc is in the second: it is in the first and the third.
+            if pcs[index - period] != pc or index + period >= end or pcs[index + period] != pc:
+                continue
+            last = repeats_until(pcs, index, end, period)
+            first = index - period
+            if last - first >= 3 * period:
+                return first, last, period
         seen[pc] = index
     return None
 

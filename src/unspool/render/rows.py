@@ -1,8 +1,7 @@
 """The columns of a frame's line: function, file and line, module.
 
 A column is as wide as the report needs, up to a limit beyond which a long name pushes the
-rest of its own line aside. Rows are made once for each address: a thousand threads that
-wait at the same place share theirs.
+rest of its own line aside.
 """
 
 from __future__ import annotations
@@ -40,38 +39,12 @@ class Rows:
         self.function_width, self.file_width = self._widths()
         # Where handlers return to: a frame there is the kernel's, and it may have no name.
         self.trampolines = {pc for stack in report.stacks for pc in _trampolines(stack.frames)}
-        self._rows: dict[int, Row] = {}
 
     def row(self, frame: Frame) -> Row:
-        """A frame's lines: calls that were expanded in place, innermost first, then its own."""
-        key = frame.pc << 1 | frame.exact
-        if self.verbose:
-            return self._make(frame)
-        row = self._rows.get(key)
-        if row is None:
-            row = self._rows[key] = self._make(frame)
-        return row
+        """A frame's lines: calls that were expanded in place, innermost first, then its own.
 
-    def module_of(self, frame: Frame) -> Module | None:
-        return self._module(frame.pc if frame.exact else frame.pc - 1)
-
-    def function_of(self, pc: int) -> Hashable:
-        """What recursion is recognised by: the function at a look-up pc, else the pc itself."""
-        location = self.locations.get(pc)
-        if location is None or location.function is None:
-            return pc
-        return location.module, location.function
-
-    def call_name(self, pc: int) -> str:
-        """The function at a look-up pc as in a sentence: `down()`."""
-        location = self.locations.get(pc)
-        if location is None or location.function is None:
-            module = self._module(pc)
-            return f"0x{pc + 1:x}" + (f" in {printable(module.name)}" if module else "")
-        name = short_function(printable(location.function))
-        return name if name.endswith((")", "}")) else f"{name}()"
-
-    def _make(self, frame: Frame) -> Row:
+        The same for all frames with its pc, unless their own addresses are shown (`verbose`).
+        """
         lookup = frame.lookup_pc
         location = self.locations.get(lookup)
         addresses = ""
@@ -94,6 +67,25 @@ class Rows:
             offset = f"+0x{frame.pc - start:x}" if frame.pc != start else ""
         lines.append(addresses + self._columns(location.function, file, name, offset))
         return lines
+
+    def module_of(self, frame: Frame) -> Module | None:
+        return self._module(frame.pc if frame.exact else frame.pc - 1)
+
+    def function_of(self, pc: int) -> Hashable:
+        """What recursion is recognised by: the function at a look-up pc, else the pc itself."""
+        location = self.locations.get(pc)
+        if location is None or location.function is None:
+            return pc
+        return location.module, location.function
+
+    def call_name(self, pc: int) -> str:
+        """The function at a look-up pc as in a sentence: `down()`."""
+        location = self.locations.get(pc)
+        if location is None or location.function is None:
+            module = self._module(pc)
+            return f"0x{pc + 1:x}" + (f" in {printable(module.name)}" if module else "")
+        name = short_function(printable(location.function))
+        return name if name.endswith((")", "}")) else f"{name}()"
 
     def _columns(self, function: str, file: str, module: str, offset: str = "") -> str:
         paint = self.style.paint

@@ -94,6 +94,7 @@ class _Text:
         self.explain = explain
         self.verbose = verbose
         self.rows = Rows(report, style, verbose=verbose)
+        self.known: dict[tuple[int, bool, str], list[str]] = {}
         self.notes = {
             trust: style.paint("warning", f"  ({note})") if note else ""
             for trust, note in words.TRUST_WORDS.items()
@@ -188,23 +189,28 @@ class _Text:
         yield self.stop_line(stack)
 
     def frames(self, stack: Stack, start: int, end: int, width: int) -> Iterator[str]:
-        frames, row_of, notes = stack.frames, self.rows.row, self.notes
+        frames, known = stack.frames, self.known
         for index in range(start, end):
             frame = frames[index]
-            rows = row_of(frame)
-            note = notes.get(frame.trust)
-            if note is None:
-                note = f"  ({printable(frame.trust)})"
-            if len(rows) == 1:
-                yield f"{index:{width}}  {rows[0]}{note}"
-            else:
-                yield f"{index:{width}}  {rows[0]}"
-                for row in rows[1:-1]:
-                    yield f"{'':{width}}  {row}"
-                yield f"{'':{width}}  {rows[-1]}{note}"
+            rows = known.get((frame.pc, frame.exact, frame.trust)) or self.noted_rows(frame)
+            yield str(index).rjust(width) + rows[0]
+            if len(rows) > 1:
+                for row in rows[1:]:
+                    yield " " * width + row
             if self.explain:
                 is_last = index + 1 == len(frames)
                 yield from self.trail(frame, width, is_last and stack.stop.reason in _NO_ANSWER)
+
+    def noted_rows(self, frame: Frame) -> list[str]:
+        """A frame's rows, with how sure it is behind the last; the same for all frames there."""
+        note = self.notes.get(frame.trust)
+        if note is None:
+            note = f"  ({printable(frame.trust)})"
+        rows = [f"  {row}" for row in self.rows.row(frame)]
+        rows[-1] += note
+        if not self.verbose:
+            self.known[frame.pc, frame.exact, frame.trust] = rows
+        return rows
 
     def trail(self, frame: Frame, width: int, in_vain: bool) -> Iterator[str]:
         """What was tried; the last strategy answered, unless it was all `in_vain`."""
