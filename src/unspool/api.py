@@ -132,6 +132,11 @@ def unwind(
 
     if not symbols:
         return locate(report)
+    if lines and target.crash is not None:
+        from unspool.targets.fault import access_of
+
+        # Decoding one instruction costs the import of a decoder: it goes with the lines.
+        target.crash.access = access_of(target.crash, target.threads, target.space)
     return symbolicate(report, target.elf, target.options, lines=lines)
 
 

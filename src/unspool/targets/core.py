@@ -11,7 +11,6 @@ from unspool.model import Crash, Finding, TargetInfo, Thread
 from unspool.space import AddressSpace
 from unspool.targets.base import Options, Target
 from unspool.targets.core_modules import CoreModules
-from unspool.targets.fault import access_of
 from unspool.targets.signals import signal_name
 
 TYPE_CHECKING = False
@@ -103,8 +102,6 @@ class CoreTarget(Target):
         )
         modules.memory = memory
         modules.report_to(self.findings)
-        if self.crash is not None:
-            self.crash.access = access_of(self.crash, self.threads, self.space)
         self.info = self._info()
         self._note_losses(elf, loads)
 

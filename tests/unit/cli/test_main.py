@@ -36,12 +36,15 @@ def test_a_target_alone_is_the_stack_command(fake: Fake, capsys: Capture, words:
 def test_options_reach_the_api(fake: Fake, capsys: Capture) -> None:
     words = (
         "/core --executable e --symbols a --symbols b --sysroot r --thread #3 --max-frames 20 "
-        "--no-symbols --explain --offline --quiet"
+        "--no-symbols --no-lines --explain --offline --quiet"
     )
     assert main(words.split()) == 0
     fake.opened.pop("progress")(5)
     assert fake.opened == {"executable": "e", "symbols": ["a", "b"], "sysroot": "r"}
-    assert fake.unwound == {"threads": "#3", "max_frames": 20, "symbols": False, "explain": True}
+    expected = {
+        "threads": "#3", "max_frames": 20, "symbols": False, "explain": True, "lines": False,
+    }  # fmt: skip
+    assert fake.unwound == expected
     assert capsys.readouterr().out.startswith("Thread 0")
 
 
@@ -49,7 +52,8 @@ def test_defaults_reach_the_api(fake: Fake) -> None:
     assert main(["/core"]) == 0
     del fake.opened["progress"]
     assert fake.opened == {"executable": None, "symbols": [], "sysroot": None}
-    assert fake.unwound == {"threads": "all", "max_frames": 0, "symbols": True, "explain": False}
+    expected = {"threads": "all", "max_frames": 0, "symbols": True, "explain": False, "lines": True}
+    assert fake.unwound == expected
 
 
 def test_json_is_the_contract(fake: Fake, capsys: Capture) -> None:
