@@ -7,7 +7,7 @@ from itertools import groupby
 
 import pytest
 
-from tests.programs.build import Unavailable
+from tests.programs.build import HERE, Unavailable
 from tests.programs.cores import Core
 from tests.programs.table import PROGRAMS
 
@@ -75,3 +75,17 @@ def test_frames_agree(core: Core, answer: Answer, peer: str) -> None:
     assert {thread["tid"] for thread in answer.threads} == set(theirs)
     problems = disagreements(answer, core.program, core.kind, peer, theirs)
     assert not problems, problems
+
+
+@pytest.mark.parametrize("core", ["inline/kernel"], indirect=True)
+def test_inlined_calls_and_lines_are_as_the_source_says(core: Core, answer: Answer) -> None:
+    pytest.importorskip("symbolic")
+    lines = (HERE / core.program.source).read_text().splitlines()
+    outer = next(f for f in answer.crashed["frames"] if f["function"] == "outer")
+    inlined = [(call["function"], lines[call["line"] - 1].strip()) for call in outer["inlines"]]
+    assert inlined == [
+        ("innermost", "int r = crash(p, x + work);"),
+        ("inner", "int r = innermost(p, x + work);"),
+    ]
+    assert outer["file"].endswith("tests/programs/inline.c")
+    assert lines[outer["line"] - 1].strip() == "int r = inner(p, x + work);"
