@@ -29,7 +29,8 @@ def examples() -> ModuleType:
 def test_examples_print_what_is_written(examples: ModuleType, path: Path) -> None:
     text = path.read_text("utf-8")
     if examples.EXAMPLE.search(text):
-        pytest.importorskip("symbolic", reason="the examples show files and lines")
+        for library in ("symbolic", "iced_x86"):
+            pytest.importorskip(library, reason="the examples show all that the extras add")
     assert examples.renewed(text) == text, "run: python tools/examples.py"
 
 
