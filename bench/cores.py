@@ -8,6 +8,7 @@ import resource
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench.install import ROOT
@@ -22,16 +23,25 @@ class Unavailable(Exception):
     """Something that this machine cannot do, and why."""
 
 
-def compile_program(source: Path, folder: Path, *options: str) -> Path:
+def compile_program(name: str, folder: Path, *sources: Path) -> Path:
+    """Makes the program `name`, as a distribution would: optimised, with debug information."""
     compiler = shutil.which("gcc") or shutil.which("cc")
     if compiler is None:
         raise Unavailable("no C compiler")
-    target = folder / source.stem
-    command = [compiler, "-O2", "-g", "-pthread", *options, "-o", str(target), str(source)]
+    target = folder / name
+    command = [compiler, "-O2", "-g", "-pthread", "-o", str(target), *map(str, sources)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise Unavailable(f"{source.name} does not compile: {done.stderr.strip()[-400:]}")
+        raise Unavailable(f"{name} does not compile: {done.stderr.strip()[-400:]}")
     return target
+
+
+@dataclass(frozen=True)
+class Core:
+    """A core and the program that it is of."""
+
+    path: Path
+    program: Path
 
 
 class Workshop:
@@ -39,32 +49,41 @@ class Workshop:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.parked = compile_program(PROGRAMS / "parked.c", folder)
-        self.measure = compile_program(PROGRAMS / "measure.c", folder)
+        parked, filler = PROGRAMS / "parked.c", PROGRAMS / "filler.c"
+        self.parked = compile_program("parked", folder, parked, filler)
+        self.parked_few = compile_program("parked-few", folder, parked)
+        self.measure = compile_program("measure", folder, PROGRAMS / "measure.c")
 
     def spinner(self) -> Path:
         """The program of the tests that knows how long it was stopped."""
-        return compile_program(ROOT / "tests" / "programs" / "spin_gap.c", self.folder)
+        source = ROOT / "tests" / "programs" / "spin_gap.c"
+        return compile_program("spin_gap", self.folder, source)
 
-    def core(self, threads: int, depth: int, megabytes: int = 0, *, zero: bool = False) -> Path:
-        """A core of `parked` with so many threads, each so many calls deep."""
+    def core(
+        self, threads: int, depth: int, megabytes: int = 0, *, zero: bool = False, few: bool = False
+    ) -> Core:
+        """A core of `parked` with so many threads, each so many calls deep.
+
+        `few` takes the program without the 2,048 functions that nobody calls.
+        """
+        program = self.parked_few if few else self.parked
         name = f"core-{threads}-{depth}-{megabytes}{'-zero' if zero else ''}"
-        path = self.folder / name
+        path = self.folder / (name + ("-few" if few else ""))
         if not path.exists():
             if shutil.disk_usage(self.folder).free < (megabytes + 2000) << 20:
                 raise Unavailable(f"not enough room in {self.folder}")
             numbers = (threads, depth, megabytes, int(zero))
-            self._crash([str(self.parked), *map(str, numbers)], path)
-        return path
+            self._crash([str(program), *map(str, numbers)], path)
+        return Core(path, program)
 
-    def compressed(self, core: Path) -> Path:
-        path = core.with_name(core.name + ".zst")
+    def compressed(self, core: Core) -> Core:
+        path = core.path.with_name(core.path.name + ".zst")
         if not path.exists():
             zstd = shutil.which("zstd")
             if zstd is None:
                 raise Unavailable("zstd is not installed")
-            subprocess.run([zstd, "-q", "-f", "-o", str(path), str(core)], check=True)
-        return path
+            subprocess.run([zstd, "-q", "-f", "-o", str(path), str(core.path)], check=True)
+        return Core(path, core.program)
 
     def _crash(self, command: list[str], path: Path) -> None:
         hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
