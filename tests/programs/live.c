@@ -14,6 +14,7 @@
                malloc ("heap"), mapped ("mapped"), inside of the thread's own ("own"), or on a
                coroutine's stack that the signal interrupted ("coroutine")
    deep BYTES  a thread that uses so much stack
+   jit         in park_here(), called by code made at run time (x86-64)
    park        three threads in park_here() */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -283,6 +284,17 @@ int main(int argc, char **argv)
         pthread_attr_setstacksize(&attributes, (size_t)atol(argument) * 2 + (1 << 20));
         pthread_create(&thread, &attributes, deep, (void *)atol(argument));
         pthread_join(thread, NULL);
+    } else if (!strcmp(mode, "jit")) {
+        /* push %rbp; mov %rsp, %rbp; call *%rdi; pop %rbp; ret */
+        static const char code[] = "\x55\x48\x89\xe5\xff\xd7\x5d\xc3";
+        void *page = mmap(NULL, 3 << 20, PROT_READ | PROT_WRITE | PROT_EXEC,
+                          MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        memcpy(page, code, sizeof code);
+        mprotect(page, 4096, PROT_READ | PROT_EXEC);
+        munmap((char *)page + 4096, (3 << 20) - 4096);
+        ready("ready\n");
+        ((void (*)(void (*)(void)))page)(park_here);
+        work++;
     } else if (!strcmp(mode, "park")) {
         start(parked, NULL);
         start(parked, NULL);

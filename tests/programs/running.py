@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from .build import build
@@ -27,7 +27,7 @@ PATIENCE = 20  # seconds until something that should happen counts as not happen
 
 @contextlib.contextmanager
 def running(
-    command: list[str | Path], **more: object
+    command: Sequence[str | Path], **more: object
 ) -> Iterator[subprocess.Popen[str]]:
     """A process in a session of its own that has said "ready"; killed at the end."""
     process: subprocess.Popen[str] = subprocess.Popen(

@@ -31,15 +31,17 @@ if TYPE_CHECKING:
 
     from unspool.targets.procfs import Process
 
-# How long to wait for a thread that does not stop, in seconds: on the whole, and if all
-# that is left are in uninterruptible waits, most of which last longer than this.
+# For how many seconds to wait when no more thread stops: at most, and if all that are left
+# are in uninterruptible waits, most of which last longer than this.
 _PATIENCE = 1.0
 _PATIENCE_DISK = 0.05
 _FIRST_PAUSE, _LONGEST_PAUSE = 30e-6, 2e-3
-# After this many seconds it is worth asking why a thread has not stopped; while there are
-# few, whether they have ended is asked at once.
+# After this many seconds it is worth asking why no more thread stops; while there are few,
+# whether they have ended is asked at once.
 _ASK_AFTER = 5e-3
 _FEW = 8
+# How many are asked in vain before the CPU is left to them.
+_FEW_STOPPED = 64
 
 # New threads appear while others are seized, by threads not yet seized: each round leaves
 # fewer of these.
@@ -93,7 +95,12 @@ def take_snapshot(process: Process, calls: Calls, planner: Planner, memory: int)
     try:
         thread = threading.Thread(target=work.run, name="unspool-freeze", daemon=True)
         thread.start()
-        _await(thread, work)
+        try:
+            _await(thread, work)
+        except BaseException:
+            work.cancelled = True
+            thread.join(_PATIENCE)
+            raise
     finally:
         if collecting:
             gc.enable()
@@ -114,7 +121,6 @@ def _await(thread: threading.Thread, work: _Work) -> None:
             reap(work.seized, work.process.pid)
         thread.join(_LOOK_AGAIN)
         if time.monotonic() > patience:
-            work.cancelled = True
             raise TimeoutError(f"process {work.process.pid} did not answer for {_GIVE_UP:.0f} s")
     # Python takes a thread for dead a little before the kernel does.
     while time.monotonic() < patience and os.path.exists(f"/proc/self/task/{work.tid}"):
@@ -165,6 +171,7 @@ class _Work:
         self.known: dict[int, None] = {}
         self.seized: list[int] = []
         self.slots: dict[int, int] = {}
+        self.used_slots = 0
         # Written to once, so that copying meets few page faults.
         self.buffer = bytearray(b"\xff") * (min(process.task_count(), 1024) * _USUAL_STACK)
 
@@ -196,7 +203,7 @@ class _Work:
             self.known.pop(tid, None)
 
     def seize(self, tid: int) -> None:
-        if self.cancelled or len(self.known) >= self.calls.capacity:
+        if self.cancelled or len(self.seized) >= self.calls.capacity:
             return
         error = self.calls.seize(tid)
         if error == 0:
@@ -245,28 +252,39 @@ class _Work:
 
     def collect(self, tids: Sequence[int]) -> None:
         """Waits until all have stopped, ended, or run out of time; takes their registers."""
-        read = self.calls.read_registers
-        slots = self.slots
-        waiting = []
-        slot = len(slots)
-        for tid in reversed(tids):
-            slots[tid] = slot
-            if not read(tid, slot):
-                waiting.append(tid)
-            slot += 1
-        started = time.monotonic()
+        waiting: Sequence[int] = tids[::-1]
+        for tid in waiting:
+            self.slots[tid] = self.used_slots
+            self.used_slots += 1
+        since = time.monotonic()  # the last time that one of them stopped
+        before = len(waiting)
         pause = _FIRST_PAUSE
-        while waiting:
+        while waiting := self.not_stopped(waiting):
+            if len(waiting) < before:
+                since, before = time.monotonic(), len(waiting)
             time.sleep(pause)
             pause = min(pause * 1.5, _LONGEST_PAUSE)
-            waiting = [tid for tid in waiting if not read(tid, slots[tid])]
-            elapsed = time.monotonic() - started
-            if len(waiting) <= _FEW or elapsed > _ASK_AFTER:
+            idle = time.monotonic() - since
+            if len(waiting) <= _FEW or idle > _ASK_AFTER:
                 waiting = self.without_dead(waiting)
-            if waiting and elapsed > _ASK_AFTER:
-                waiting = self.worth_waiting_for(waiting, elapsed)
+            if idle > _ASK_AFTER:
+                waiting = self.worth_waiting_for(waiting, idle)
 
-    def without_dead(self, waiting: list[int]) -> list[int]:
+    def not_stopped(self, waiting: Sequence[int]) -> list[int]:
+        """Takes the registers of those that have stopped; the others, tried ones last.
+
+        Gives up when few have: they need the CPU now that asking them would take.
+        """
+        read, slots = self.calls.read_registers, self.slots
+        tried = []
+        for index, tid in enumerate(waiting):
+            if not read(tid, slots[tid]):
+                tried.append(tid)
+                if len(tried) > _FEW_STOPPED:
+                    return [*waiting[index + 1 :], *tried]
+        return tried
+
+    def without_dead(self, waiting: Sequence[int]) -> list[int]:
         alive = []
         for tid in waiting:
             if _is_dead(tid, self.process.pid):
@@ -275,8 +293,8 @@ class _Work:
                 alive.append(tid)
         return alive
 
-    def worth_waiting_for(self, waiting: list[int], elapsed: float) -> list[int]:
-        """Which of the threads that have not stopped still may."""
+    def worth_waiting_for(self, waiting: Sequence[int], idle: float) -> list[int]:
+        """Which threads may still stop, when none has for `idle` seconds."""
         states = {}
         for tid in waiting:
             status = self.process.status(tid)
@@ -287,7 +305,7 @@ class _Work:
                 self.forget(tid, bool(status))
             else:
                 states[tid] = state
-        if elapsed < _PATIENCE_DISK or (elapsed < _PATIENCE and set(states.values()) != {"D"}):
+        if idle < _PATIENCE_DISK or (idle < _PATIENCE and set(states.values()) != {"D"}):
             return list(states)
         self.snapshot.unstopped.update(states)
         for tid in states:

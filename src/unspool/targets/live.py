@@ -236,7 +236,7 @@ class LiveTarget(Target):
             return None
         try:
             data = os.pread(self._memory, end - start, start)
-        except OSError:
+        except (OSError, OverflowError):  # the vsyscall page is beyond any file offset
             return None
         return data, 0, len(data)
 

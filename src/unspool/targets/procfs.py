@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _MAX_TEXT = 256 << 20
-_CHUNK = 1 << 20
+_CHUNK = 64 << 10
 
 
 class Mapping:

@@ -17,6 +17,7 @@ bytes to be found by.
 from __future__ import annotations
 
 from bisect import bisect_right
+from itertools import islice
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -267,7 +268,8 @@ def without(whole: Range, taken: Sequence[Range]) -> list[Range]:
     """The parts of a range that disjoint, ascending ranges leave over."""
     low, high = whole
     parts = []
-    for start, end in taken:
+    before = max(bisect_right(taken, whole) - 1, 0)
+    for start, end in islice(taken, before, None):
         if end <= low:
             continue
         if start >= high:

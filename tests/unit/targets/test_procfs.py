@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import threading
 
 import pytest
@@ -86,13 +87,12 @@ def test_counts_and_lists_threads() -> None:
 
 
 def test_a_process_that_is_gone() -> None:
-    child = os.fork()
-    if child == 0:
-        os._exit(0)
+    ended = subprocess.Popen(["true"])
+    child = ended.pid
     os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
     process = Process(child)
     assert process.state(child) == "Z"
-    os.waitpid(child, 0)
+    ended.wait()
     assert process.read("maps") is None and process.name() is None and process.state(child) is None
     assert process.status() == {}
     assert process.tasks() == [] and process.task_count() == 0 and process.link("exe") is None
