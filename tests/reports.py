@@ -7,6 +7,7 @@ from unspool.model import (
     Crash,
     Finding,
     Frame,
+    Gap,
     Inline,
     Location,
     Module,
@@ -111,6 +112,9 @@ def waiting() -> Report:
     stop = Stop(StopReason.NO_STRATEGY, "no unwind data for libgame.so")
     stacks.append(stack(31, lost[:2], stop))
     stacks.append(stack(32, lost, Stop(StopReason.FAULT, "memory at 0x10 cannot be read")))
+    passed = stack(33, [*lost[:1], *lost[2:]])
+    passed.gaps = (Gap(1, "the code of libgame.so is not at hand"),)
+    stacks.append(passed)
     findings = [
         Finding(
             "file_refused",

@@ -227,10 +227,20 @@ class Stop(Record):
         self.detail = detail
 
 
+class Gap(Record):
+    """A place where frames may be missing: before frame number `before`, and why in words."""
+
+    __slots__ = ("before", "detail")
+
+    def __init__(self, before: int, detail: str) -> None:
+        self.before = before
+        self.detail = detail
+
+
 class Stack(Record):
     """A thread's whole call stack: innermost frame first, over all segments."""
 
-    __slots__ = ("crashed", "frames", "index", "name", "segments", "stop", "tid")
+    __slots__ = ("crashed", "frames", "gaps", "index", "name", "segments", "stop", "tid")
 
     def __init__(
         self,
@@ -242,7 +252,9 @@ class Stack(Record):
         *,
         name: str | None = None,
         crashed: bool = False,
+        gaps: Sequence[Gap] = (),
     ) -> None:
+        self.gaps = gaps
         self.index = index
         self.tid = tid
         self.name = name
@@ -380,7 +392,7 @@ class Report(Record):
 
     @property
     def complete(self) -> bool:
-        """Whether every stack reaches its root and nothing of the target is missing."""
-        return all(stack.stop.reason == StopReason.ROOT for stack in self.stacks) and not any(
-            finding.incomplete for finding in self.findings
-        )
+        """Whether every stack reaches its root, whole, and nothing of the target is missing."""
+        return all(
+            stack.stop.reason == StopReason.ROOT and not stack.gaps for stack in self.stacks
+        ) and not any(finding.incomplete for finding in self.findings)

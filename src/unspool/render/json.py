@@ -223,6 +223,7 @@ def _stack(stack: Stack) -> Json:
             for segment in stack.segments
         ],
         "stop": {"reason": stack.stop.reason, "detail": stack.stop.detail or None},
+        "gaps": [{"before": gap.before, "detail": gap.detail} for gap in stack.gaps] or None,
     }
 
 

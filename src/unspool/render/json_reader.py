@@ -14,6 +14,7 @@ from unspool.model import (
     Crash,
     Finding,
     Frame,
+    Gap,
     Inline,
     Location,
     Module,
@@ -308,6 +309,9 @@ def _stack(values: _Object, frames: _Frames) -> Stack:
         Stop(stop.text("reason"), stop.maybe_text("detail") or ""),
         name=values.maybe_text("name"),
         crashed=crashed,
+        gaps=tuple(
+            Gap(each.integer("before"), each.text("detail")) for each in values.children("gaps")
+        ),
     )
 
 

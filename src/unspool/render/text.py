@@ -188,11 +188,19 @@ class _Text:
             start = end
         yield self.stop_line(stack)
 
+    def gap_lines(self, stack: Stack, index: int, width: int) -> Iterator[str]:
+        for gap in stack.gaps:
+            if gap.before == index:
+                line = f"… frames may be missing here: {printable(gap.detail)}"
+                yield " " * width + self.style.paint("warning", line)
+
     def frames(self, stack: Stack, start: int, end: int, width: int) -> Iterator[str]:
         frames, known = stack.frames, self.known
         for index in range(start, end):
             frame = frames[index]
             rows = known.get((frame.pc, frame.exact, frame.trust)) or self.noted_rows(frame)
+            if stack.gaps:
+                yield from self.gap_lines(stack, index, width)
             yield str(index).rjust(width) + rows[0]
             if len(rows) > 1:
                 for row in rows[1:]:
@@ -246,6 +254,9 @@ class _Text:
         detail = printable(stop.detail)
         if stop.reason == StopReason.ROOT:
             why = f" ({detail})" if detail and (self.verbose or self.explain) else ""
+            if stack.gaps:
+                some = "  incomplete: reached the start of the thread, past places where frames"
+                return self.style.paint("warning", some + " may be missing") + why
             return self.style.paint("good", "  complete:") + f" {words.STOP_WORDS['root']}{why}"
         reason = detail or words.STOP_WORDS.get(stop.reason) or printable(stop.reason)
         hint = self.stop_hint(stack)

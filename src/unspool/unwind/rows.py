@@ -176,8 +176,18 @@ def _apply_slowly(
     pc = caller[row.ra_column]
     if pc is None:
         raise Unusable("the return address is not known")
-    caller[arch.pc] = pc & arch.code_address_mask
+    pc &= arch.code_address_mask
+    # Without a rule the return address is in the register where a call leaves it, which is
+    # right for a leaf of a CPU that has such a register. Anywhere else the function would
+    # be its own caller, for ever.
+    if pc == registers[arch.pc] and not _has_rule(row, row.ra_column):
+        raise Unusable("the unwind data does not say where the return address is")
+    caller[arch.pc] = pc
     return caller
+
+
+def _has_rule(row: Row, register: int) -> bool:
+    return any(rule[0] == register for rule in (*row.saved, *row.other))
 
 
 def _cfa(row: Row, registers: Sequence[int | None], memory: Memory, arch: Arch) -> int:

@@ -58,10 +58,11 @@ class Found:
 
     `above` is a lower bound of the caller's stack pointer, for answers that leave it
     unknown: where a frame record or a saved link register lies says where the frame that
-    holds it is, but not where it ends.
+    holds it is, but not where it ends. `gap` says in words why frames may be missing before
+    this one.
     """
 
-    __slots__ = ("above", "exact", "registers", "row", "trust")
+    __slots__ = ("above", "exact", "gap", "registers", "row", "trust")
 
     def __init__(
         self,
@@ -70,7 +71,9 @@ class Found:
         exact: bool = False,
         row: Row | None = None,
         above: int | None = None,
+        gap: str | None = None,
     ) -> None:
+        self.gap = gap
         self.above = above
         self.registers = registers
         self.trust = trust

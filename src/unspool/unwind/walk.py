@@ -15,7 +15,7 @@ stack, a coroutine's) is allowed to move the stack pointer anywhere, once.
 from __future__ import annotations
 
 from unspool.memory import Fault
-from unspool.model import Attempt, Frame, Segment, Stack, Stop, StopReason, Trust
+from unspool.model import Attempt, Frame, Gap, Segment, Stack, Stop, StopReason, Trust
 from unspool.unwind.step import Ended, Found, Missed, Query
 
 TYPE_CHECKING = False
@@ -38,7 +38,7 @@ def walk(stepper: Stepper, thread: Thread, max_frames: int = 0, explain: bool = 
     stop = walker.run()
     return Stack(
         thread.index, thread.tid, walker.frames, walker.segments, stop,
-        name=thread.name, crashed=thread.crashed,
+        name=thread.name, crashed=thread.crashed, gaps=tuple(walker.gaps),
     )  # fmt: skip
 
 
@@ -52,6 +52,7 @@ class _Walk:
         self.limit = limit
         self.explain = explain
         self.frames: list[Frame] = []
+        self.gaps: list[Gap] = []
         self.segments: list[Segment] = []
         self.stack: Window | None = None
         self.switches: set[tuple[int, int]] = set()
@@ -156,6 +157,8 @@ class _Walk:
             stop = self.check_progress(frame, found, pc, sp)
         if stop is not None:
             return stop
+        if found.gap:
+            self.gaps.append(Gap(len(self.frames), found.gap))
         self.frames.append(Frame(pc, sp, found.trust, found.exact, len(self.segments) - 1))
         if self.stack is None or not self.stack.low <= sp < self.stack.high:
             self.stack = self.space.memory.window(sp)

@@ -97,10 +97,10 @@ def test_the_crashed_thread_comes_first() -> None:
 
 def test_facts_are_told_as_far_as_they_are_known() -> None:
     found = reports.waiting()
-    assert list(lines(found))[1] == "pid 4000, 33 threads, core"
+    assert list(lines(found))[1] == "pid 4000, 34 threads, core"
     facts = Facts(1_717_000_000, 0.113, 40)
     assert list(lines(found, facts=facts))[1] == (
-        "pid 4000, 40 threads (33 shown), core of 1.7 GB read in 0.11 s"
+        "pid 4000, 40 threads (34 shown), core of 1.7 GB read in 0.11 s"
     )
     found.target.truncated = True
     assert "core, cut short" in list(lines(found))[1]

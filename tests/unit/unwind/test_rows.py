@@ -153,6 +153,18 @@ def test_rows_that_need_what_is_not_known(made: Row) -> None:
     assert str(caught.value)
 
 
+def test_a_row_without_a_rule_for_the_return_address() -> None:
+    # Found by fuzzing: the function was its own caller, 2 million times.
+    with pytest.raises(Unusable, match="does not say"):
+        apply(row(X86, 16, [(RBX, -16)]), registers(), None, memory(bytes(64)), X86)
+    arm = ARCHES["aarch64"]
+    leaf = registers(arm)
+    assert apply(row(arm, 16, []), leaf, None, memory(b""), arm)[arm.pc] == leaf[30]
+    leaf[arm.pc] = leaf[30]
+    with pytest.raises(Unusable, match="does not say"):
+        apply(row(arm, 16, []), leaf, None, memory(b""), arm)
+
+
 def test_addresses_wrap_around() -> None:
     i386 = ARCHES["i386"]
     held = Memory([region(0xFFFF_FFF0, words(i386, 1, 2, 3, 0x40_1234), writable=True)])

@@ -21,7 +21,7 @@ from tests.unit.unwind.spaces import (
 )
 from unspool.errors import FormatError
 from unspool.formats.cfi_row import OFFSET, REGISTER, SAME_VALUE, UNDEFINED, CfiRow
-from unspool.memory import Fault
+from unspool.memory import Fault, Region
 from unspool.model import Trust
 from unspool.space import AddressSpace
 from unspool.unwind.rows import Row
@@ -208,6 +208,20 @@ def test_a_scan_finds_nothing_in_data() -> None:
     answer = Scan(made, []).answer(query(made, CODE))
     assert isinstance(answer, Missed)
     assert "100 words" in answer.why
+
+
+def test_words_that_cannot_be_checked_are_passed_over_and_told() -> None:
+    hidden = Region(0x60_0000, 0x60_1000, None, executable=True)
+    good = call_at("x86_64", 7)
+    made = space("x86_64", words(X86, 0x60_0123, 1, good), hidden)
+    found = Scan(made, []).answer(query(made, CODE))
+    assert isinstance(found, Found)
+    assert found.registers[X86.pc] == good
+    assert found.gap == "the code of 0x600123 is not at hand"
+    plain = space("x86_64", words(X86, 1, good), hidden)
+    found = Scan(plain, []).answer(query(plain, CODE))
+    assert isinstance(found, Found)
+    assert found.gap is None
 
 
 def test_a_scan_does_not_look_further_than_a_page_or_two() -> None:
