@@ -33,15 +33,17 @@ class TooSlow(BaseException):
 
 @contextmanager
 def within(seconds: float) -> Iterator[None]:
-    """Raises `TooSlow` if the body takes more processor time than that."""
+    """Fails if the body takes more processor time than that."""
 
     def late(_number: int, _frame: FrameType | None) -> None:
-        raise TooSlow(f"more than {seconds} s")
+        raise TooSlow
 
     previous = signal.signal(signal.SIGPROF, late)
     signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         yield
+    except TooSlow as stopped:
+        raise AssertionError(f"takes more than {seconds} s") from stopped
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.signal(signal.SIGPROF, previous)

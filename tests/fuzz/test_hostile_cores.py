@@ -355,6 +355,41 @@ def registers_that_no_cpu_has() -> bytes:
     )
 
 
+def no_return_address(arch: str, rule: bytes) -> bytes:
+    """Each frame is its own caller, and the stack pointer moves up through nothing."""
+    machine = MACHINES[arch]
+    program = Program(machine)
+    frames = cfi.def_cfa(machine.sp_column, 16) + rule
+    program.frame_rules = lambda: frames  # type: ignore[method-assign]
+    made = Process(arch, program=program)
+    made.thread(1, ["inner", "middle", "main", "_start"], signal=11)
+    pc = made.at("inner")
+    registers = {"x86_64": ("rip", "rsp", "rbx"), "aarch64": ("pc", "sp", "x30")}[arch]
+    made.threads[0] = (1, dict(zip(registers, (pc, made.stacks[0].base, pc), strict=True)), 11)
+    return made.core().build()
+
+
+@case
+def frames_without_a_rule_for_the_return_address() -> bytes:
+    """Once two million frames, in a minute; found by fuzzing."""
+    return no_return_address("x86_64", b"")
+
+
+@case
+def frames_without_a_rule_for_the_link_register() -> bytes:
+    return no_return_address("aarch64", b"")
+
+
+@case
+def a_return_address_in_a_register_for_ever() -> bytes:
+    return no_return_address("x86_64", cfi.register(16, 3))
+
+
+@case
+def a_return_address_by_an_expression_for_ever() -> bytes:
+    return no_return_address("x86_64", cfi.val_expression(16, e.breg(3)))
+
+
 @case
 def offsets_of_any_size() -> bytes:
     return (

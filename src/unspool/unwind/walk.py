@@ -168,6 +168,9 @@ class _Walk:
     def check_progress(self, frame: Frame, found: Found, pc: int, sp: int) -> Stop | None:
         old = frame.sp or 0
         if sp > old:
+            # Unwind data that finds everything in registers could go on for ever.
+            if self.stack is None and self.space.memory.window(sp) is None:
+                return Stop(StopReason.FAULT, f"no stack can be read at 0x{old:x} or 0x{sp:x}")
             return None
         # A leaf function of a CPU with a link register returns with the stack as it was.
         if sp == old and frame.exact and pc != frame.pc and self.space.arch.link is not None:

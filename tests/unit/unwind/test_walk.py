@@ -21,7 +21,7 @@ from tests.unit.unwind.spaces import (
     words,
 )
 from unspool.model import Frame, Stack, StopReason, Thread, Trust
-from unspool.unwind.rows import Row
+from unspool.unwind.rows import IN_REGISTER, Row
 from unspool.unwind.step import Stepper
 from unspool.unwind.strategies.order import default_stepper
 from unspool.unwind.walk import walk
@@ -159,7 +159,8 @@ def test_a_leaf_of_a_cpu_with_a_link_register_leaves_the_stack_as_it_was() -> No
     # But only the first frame can be one: the next would be its own caller.
     rows[second - 1] = row(arm, 0, [])
     stack = walk_table(made, rows, thread(arm, pc=first, sp=STACK, x30=second))
-    assert stack.stop.reason == StopReason.NO_PROGRESS
+    assert stack.stop.reason == StopReason.NO_STRATEGY
+    assert "does not say where the return address is" in stack.stop.detail
     assert pcs(stack) == [first, second]
 
 
@@ -168,7 +169,20 @@ def test_a_leaf_that_returns_to_itself() -> None:
     pc = call_at("aarch64", 5)
     rows = {pc: row(arm, 0, []), pc - 1: row(arm, 0, [])}
     stack = walk_table(space("aarch64", words(arm, 0)), rows, thread(arm, pc=pc, sp=STACK, x30=pc))
-    assert stack.stop.reason == StopReason.NO_PROGRESS
+    assert stack.stop.reason == StopReason.NO_STRATEGY
+    assert len(stack.frames) == 1
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_return_addresses_in_registers_lead_no_further_than_the_stack(inside: bool) -> None:
+    # Found by fuzzing: 2 million frames without reading a byte of memory.
+    pc = call_at("x86_64", 2)
+    rule = row(X86, 16, [], other=[(16, IN_REGISTER, 3)])
+    sp = STACK if inside else 0x1000_0000
+    first = thread(X86, pc=pc, sp=sp, rbx=pc)
+    stack = walk_table(space("x86_64", bytes(160)), {pc: rule, pc - 1: rule}, first)
+    assert stack.stop.reason == StopReason.FAULT
+    assert len(stack.frames) == (11 if inside else 1)
 
 
 def test_unwind_data_may_lead_to_another_stack() -> None:
