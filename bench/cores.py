@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from zlib import crc32
 
 from bench.install import ROOT
 
@@ -68,7 +69,8 @@ class Workshop:
         """
         program = self.parked_few if few else self.parked
         name = f"core-{threads}-{depth}-{megabytes}{'-zero' if zero else ''}"
-        path = self.folder / (name + ("-few" if few else ""))
+        # A kept core is of no use to a program that was built anew from other sources.
+        path = self.folder / f"{name}-{crc32(program.read_bytes()):08x}"
         if not path.exists():
             if shutil.disk_usage(self.folder).free < (megabytes + 2000) << 20:
                 raise Unavailable(f"not enough room in {self.folder}")
