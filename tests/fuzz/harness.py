@@ -49,15 +49,17 @@ def within(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGPROF, previous)
 
 
-def examine(data: bytes, *, explain: bool = False, symbols: bool = False) -> Report | UnspoolError:
+def examine(
+    data: bytes, *, explain: bool = False, symbols: bool = False, where: str = ""
+) -> Report | UnspoolError:
     """The report of a core with these bytes, or the error that says what is wrong with it.
 
-    Anything else that is raised is a bug.
+    `where` is a directory with its program. Anything else that is raised is a bug.
     """
     with tempfile.NamedTemporaryFile(prefix="core.", dir=directory()) as file:
         file.write(data)
         file.flush()
-        return examine_file(file.name, explain=explain, symbols=symbols)
+        return examine_file(file.name, explain=explain, symbols=symbols, where=where)
 
 
 def directory() -> str | None:
@@ -66,10 +68,10 @@ def directory() -> str | None:
 
 
 def examine_file(
-    path: str, *, explain: bool = False, symbols: bool = False
+    path: str, *, explain: bool = False, symbols: bool = False, where: str = ""
 ) -> Report | UnspoolError:
     try:
-        with api.open(path) as target:
+        with api.open(path, symbols=[where] if where else []) as target:
             report = api.unwind(target, explain=explain, symbols=symbols)
     except UnspoolError as error:
         assert error.message, "an error without words"
