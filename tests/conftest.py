@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+# A shell lets what it runs in the background ignore interrupts (POSIX, shell, 2.11), and what
+# tests start would inherit that.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _COMMON = {
     "deadline": None,  # a shared machine pauses; time is bounded where it is the subject
@@ -30,6 +36,15 @@ def examples(count: int) -> int:
 ROOT = Path(__file__).parents[1]
 # Real dumps of public test suites, kept beside the repository; nothing depends on them alone.
 CORPUS = Path(os.environ.get("UNSPOOL_CORPUS", ROOT.parent / "shared" / "corpus"))
+
+
+def open_terminal() -> tuple[int, int]:
+    """The two ends of a pseudo-terminal; skips the test where there are none (a bare chroot)."""
+    try:
+        return os.openpty()
+    except OSError as error:
+        pytest.skip(f"no pseudo-terminals here: {error}")
+
 
 Tool = Callable[..., str]
 Corpus = Callable[[str], bytes]

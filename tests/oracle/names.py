@@ -16,8 +16,9 @@ from tests.programs.build import build_id, run, tool
 COMPILER_SUFFIX = re.compile(r"(\.(cold|part|constprop|isra|lto_priv|llvm)(\.\d+)*)+$")
 RUST_HASH = re.compile(r"::h[0-9a-f]{16}$")
 GO_ABI = re.compile(r"\.abi(0|internal)$")
-# The function with #[panic_handler] is linked as rust_begin_unwind; gdb shows its own name.
-RUST_LINK_NAMES = {"rust_begin_unwind": "panic_handler"}
+# The function with #[panic_handler] is linked as rust_begin_unwind; gdb shows its own name,
+# which has changed between Rust's versions.
+RUST_LINK_NAMES = dict.fromkeys(("rust_begin_unwind", "begin_panic_handler"), "panic_handler")
 CLOSURE = re.compile(r"\{\{?closure(_env)?(#\d+)?\}?\}")
 DEBUG_FOLDER = Path("/usr/lib/debug/.build-id")
 

@@ -378,14 +378,14 @@ PROGRAMS: tuple[Program, ...] = (
             ),
         )
     ),
-    # Other languages.
+    # Other languages. Rust 1.63 (Debian 12) writes unwind tables only if asked to where panics abort.
     Program(
         "rust",
         "panic.rs",
         ("checked", "area", "apply", "main", "main"),
         compiler="rustc",
         language="rust",
-        flags=("-g", "-O", "-C", "panic=abort"),
+        flags=("-g", "-O", "-C", "panic=abort", "-C", "force-unwind-tables=yes"),
         signal="SIGABRT",
     ),
     Program(
@@ -394,7 +394,7 @@ PROGRAMS: tuple[Program, ...] = (
         ("checked", "area", "main::{closure}", "apply", "main", "main"),
         compiler="rustc",
         language="rust",
-        flags=("-C", "panic=abort"),
+        flags=("-C", "panic=abort", "-C", "force-unwind-tables=yes"),
         signal="SIGABRT",
     ),
     Program(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pty
 import signal
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from tests.conftest import open_terminal
 from unspool.cli import output
 from unspool.cli.progress import Progress
 
@@ -114,7 +114,7 @@ def test_a_terminal_of_another_encoding_gets_what_it_can_show(words: tuple[str, 
 
 def terminal(*words: str, **environment: str) -> str:
     """What comes out of a terminal."""
-    outer, inner = pty.openpty()
+    outer, inner = open_terminal()
     process = subprocess.Popen(
         command("/core", *words), stdout=inner, stderr=inner, stdin=inner,
         env={"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "TERM": "xterm", **environment},

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import pty
 import socket
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.build import compressed
+from tests.conftest import open_terminal
 from unspool.errors import InputError
 from unspool.targets import source as source_module
 from unspool.targets.source import Source, open_source, sniff
@@ -260,7 +260,7 @@ def test_standard_input_that_is_a_file(tmp_path: Path) -> None:
 
 
 def test_standard_input_that_is_a_terminal() -> None:
-    master, slave = pty.openpty()
+    master, slave = open_terminal()
     assert "refused: standard input is a terminal" in from_standard_input(slave)
     os.close(master)
     os.close(slave)
