@@ -378,7 +378,7 @@ PROGRAMS: tuple[Program, ...] = (
             ),
         )
     ),
-    # Other languages. Rust 1.63 (Debian 12) writes unwind tables only if asked to where panics abort.
+    # Other languages. Where panics abort, Rust 1.63 writes unwind tables only if asked to.
     Program(
         "rust",
         "panic.rs",
