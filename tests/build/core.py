@@ -26,8 +26,8 @@ from tests.build.elf import (
     PT_NOTE,
     Elf,
     Segment,
-    note,
 )
+from tests.build.notes import note
 
 NT_PRSTATUS, NT_FPREGSET, NT_PRPSINFO, NT_AUXV = 1, 2, 3, 6
 NT_SIGINFO, NT_FILE, NT_X86_XSTATE = 0x53494749, 0x46494C45, 0x202
@@ -139,7 +139,13 @@ class Core:
         **lies: int,
     ) -> None:
         """A PT_LOAD; `memsz` larger than the data: the core filter left the rest out."""
-        fields = {"memsz": memsz, "filesz": filesz, "flags": flags, "offset": offset, **lies}
+        fields: dict[str, object] = {
+            "memsz": memsz,
+            "filesz": filesz,
+            "flags": flags,
+            "offset": offset,
+            **lies,
+        }
         self._loads.append((address, data, fields))
 
     # --- the file ---------------------------------------------------------------------

@@ -18,10 +18,12 @@ import struct
 import zlib
 from collections.abc import Sequence
 
+from tests.build.notes import note
+
 EM_386, EM_ARM, EM_X86_64, EM_AARCH64 = 3, 40, 62, 183
 ET_REL, ET_EXEC, ET_DYN, ET_CORE = 1, 2, 3, 4
 PT_LOAD, PT_DYNAMIC, PT_INTERP, PT_NOTE, PT_PHDR, PT_TLS = 1, 2, 3, 4, 6, 7
-PT_GNU_EH_FRAME, PT_GNU_STACK = 0x6474E550, 0x6474E551
+PT_GNU_EH_FRAME = 0x6474E550
 SHT_PROGBITS, SHT_SYMTAB, SHT_STRTAB, SHT_DYNAMIC, SHT_NOTE, SHT_NOBITS = 1, 2, 3, 6, 7, 8
 SHT_DYNSYM = 11
 SHF_COMPRESSED = 0x800
@@ -203,6 +205,7 @@ class Elf:
             entry_size=24 if self.bits == 64 else 16,
             link=table,
             info=1 + sum(symbol.bind == STB_LOCAL for symbol in symbols),
+            compress="",
             **lies,
         )
 
@@ -270,9 +273,6 @@ class Elf:
 
     def load(self, content: bytes | Sequence[Section], **keywords: object) -> Segment:
         return self.segment(PT_LOAD, content, **keywords)  # type: ignore[arg-type]
-
-    def stack_note(self) -> Segment:
-        return self.segment(PT_GNU_STACK, flags="rw", align=16)
 
     # --- layout -----------------------------------------------------------------------
 
@@ -384,18 +384,6 @@ class Elf:
         } | {name: value for name, value in self.lies.items() if name.startswith("e_")}  # fmt: skip
         code = "<HHIQQQIHHHHHH" if self.bits == 64 else "<HHIIIIIHHHHHH"
         return self.ident + struct.pack(code, *(values[name] for name in _HEADER_FIELDS))
-
-
-def note(name: str | bytes, kind: int, desc: bytes, *, align: int = 4, **lies: int) -> bytes:
-    """One ELF note; `namesz` and `descsz` can be lied about."""
-    raw = name.encode() if isinstance(name, str) else name
-    raw = raw + b"\0" if raw else b""
-    head = struct.pack(
-        "<III", lies.get("namesz", len(raw)), lies.get("descsz", len(desc)), lies.get("type", kind)
-    )
-    body = head + raw
-    body += bytes(-len(body) % align) + desc
-    return body + bytes(-len(body) % align)
 
 
 def _compress(method: str, data: bytes) -> bytes:

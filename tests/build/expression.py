@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 
-from tests.build.cfi import sleb, uleb
+from tests.build.encoding import sleb, uleb
 
 SIMPLE = {
     "deref": 0x06, "dup": 0x12, "drop": 0x13, "over": 0x14, "swap": 0x16, "rot": 0x17,

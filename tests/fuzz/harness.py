@@ -68,7 +68,12 @@ def directory() -> str | None:
 
 
 def examine_file(
-    path: str, *, explain: bool = False, symbols: bool = False, where: str = ""
+    path: str,
+    *,
+    explain: bool = False,
+    symbols: bool = False,
+    where: str = "",
+    render: bool = True,
 ) -> Report | UnspoolError:
     try:
         with api.open(path, symbols=[where] if where else []) as target:
@@ -78,6 +83,8 @@ def examine_file(
         assert "\n" not in str(error), "an error is one line"
         return error
     check(report)
+    if render and sum(len(stack.frames) for stack in report.stacks) < 5000:
+        check_rendering(report)
     return report
 
 
@@ -94,8 +101,6 @@ def check(report: Report) -> None:
         assert 0 <= module.base < module.end, "a module of no extent"
     for finding in report.findings:
         assert finding.title
-    if sum(len(stack.frames) for stack in report.stacks) < 5000:
-        check_rendering(report)
 
 
 def check_rendering(report: Report) -> None:

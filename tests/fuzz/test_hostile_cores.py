@@ -16,7 +16,8 @@ import pytest
 from tests.build import cfi
 from tests.build import expression as e
 from tests.build.core import NT_FILE, NT_PRSTATUS, Core, prstatus
-from tests.build.elf import PT_LOAD, PT_NOTE, Elf, note
+from tests.build.elf import PT_LOAD, PT_NOTE, Elf
+from tests.build.notes import note
 from tests.build.process import IMAGE_SIZE, MACHINES, Process, Program
 from tests.fuzz.harness import examine, examine_apart
 from unspool import api

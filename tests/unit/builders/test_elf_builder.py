@@ -16,8 +16,8 @@ from tests.build.elf import (
     STB_LOCAL,
     Elf,
     Symbol,
-    note,
 )
+from tests.build.notes import note
 from tests.conftest import Tool
 
 elffile = pytest.importorskip("elftools.elf.elffile")

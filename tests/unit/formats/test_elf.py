@@ -12,8 +12,8 @@ from tests.build.elf import (
     PT_NOTE,
     SHT_NOTE,
     Elf,
-    note,
 )
+from tests.build.notes import note
 from unspool.errors import FormatError
 from unspool.formats import elf
 
