@@ -54,6 +54,8 @@ def open_live(pid: int, options: Options) -> LiveTarget:
             return _attempt(pid, options)
         except Changed:
             pass
+        except TimeoutError as error:
+            raise InputError(str(error), "is its file system one that hangs?") from None
         except InputError as error:
             # In the middle of execve a process seems to have ended, or to be protected.
             if attempt + 1 >= _ATTEMPTS_TO_OPEN:
@@ -80,7 +82,7 @@ class LiveTarget(Target):
     """A process as it was at one moment. `held` is how many seconds its threads were stopped."""
 
     def __init__(self, process: Process, options: Options) -> None:
-        """Raises `InputError`, or `Changed` if the process has called execve meanwhile."""
+        """Raises `InputError`, `TimeoutError`, or `Changed` if the process called execve."""
         self.options = options
         self.crash = None
         self.findings = []
@@ -102,10 +104,7 @@ class LiveTarget(Target):
         self.info = self._info()
         calls = Calls(capacity=2 * len(process.tasks()) + 256)
         planner = Planner(process.pid, maps, arch)
-        try:
-            snapshot = take_snapshot(process, calls, planner, self._memory)
-        except TimeoutError as error:
-            raise InputError(str(error), "is it on a file system that hangs?") from None
+        snapshot = take_snapshot(process, calls, planner, self._memory)
         self.held = snapshot.held
         after = self._read_maps()
         if (after != before or planner.maps is not maps) and not memory_ended(self._memory):

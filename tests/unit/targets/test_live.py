@@ -378,6 +378,20 @@ def test_a_thread_that_cannot_stop_is_let_go(start: Start) -> None:
         assert eventually(lambda: is_free(process.pid))
 
 
+def test_a_process_that_does_not_answer(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seizing waits for as long as an execve takes, from a network disk for example."""
+    from unspool.targets.ptrace import Calls
+
+    released = threading.Event()
+    monkeypatch.setattr(Calls, "seize", lambda *_: int(released.wait(20)))
+    monkeypatch.setattr(freeze, "_GIVE_UP", 0.1)
+    monkeypatch.setattr(freeze, "_PATIENCE", 0.01)
+    with start("park") as process:
+        with pytest.raises(InputError, match="did not answer"):
+            capture(process.pid)
+        released.set()
+
+
 # --- what cannot be read ----------------------------------------------------------------
 
 
