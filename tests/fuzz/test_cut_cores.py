@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.fuzz.harness import examine_file, within
+from tests.fuzz.harness import directory, examine_file, within
 from tests.fuzz.seeds import ARCHES, seed
 from unspool.errors import UnspoolError
 from unspool.model import StopReason
@@ -15,13 +17,10 @@ from unspool.model import StopReason
 PARTS = 4
 
 
-def answers(data: bytes, lengths: list[int], directory: Path) -> dict[int, tuple[int, bool]]:
+def answers(data: bytes, lengths: list[int]) -> dict[int, tuple[int, bool]]:
     """(frames found, whether the report says that something is missing) by length."""
-    path = directory / "core"
-    path.write_bytes(data)
     found = {}
-    for length in sorted(lengths, reverse=True):
-        os.truncate(path, length)
+    for length, path in cut(data, lengths):
         outcome = examine_file(str(path), render=length % 37 == 0)
         if isinstance(outcome, UnspoolError):
             found[length] = 0, True
@@ -33,9 +32,19 @@ def answers(data: bytes, lengths: list[int], directory: Path) -> dict[int, tuple
     return found
 
 
-def check(data: bytes, lengths: list[int], directory: Path) -> None:
+def cut(data: bytes, lengths: list[int]) -> Iterator[tuple[int, Path]]:
+    """A file with the data, cut ever shorter."""
+    with tempfile.TemporaryDirectory(dir=directory()) as folder:
+        path = Path(folder) / "core"
+        path.write_bytes(data)
+        for length in sorted(lengths, reverse=True):
+            os.truncate(path, length)
+            yield length, path
+
+
+def check(data: bytes, lengths: list[int]) -> None:
     with within(60):
-        found = answers(data, [*lengths, len(data)], directory)
+        found = answers(data, [*lengths, len(data)])
     frames, incomplete = found.pop(len(data))
     assert (frames, incomplete) == (11, False)
     padding = len(data) - len(data.rstrip(b"\0"))
@@ -46,17 +55,17 @@ def check(data: bytes, lengths: list[int], directory: Path) -> None:
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-def test_a_core_cut_at_every_length(tmp_path: Path, part: int) -> None:
+def test_a_core_cut_at_every_length(part: int) -> None:
     data = seed("x86_64")
-    check(data, list(range(part, len(data), PARTS)), tmp_path)
+    check(data, list(range(part, len(data), PARTS)))
 
 
 @pytest.mark.parametrize("notes", ["first", "last"])
 @pytest.mark.parametrize("arch", ARCHES)
-def test_a_core_cut_at_many_lengths(tmp_path: Path, arch: str, notes: str) -> None:
+def test_a_core_cut_at_many_lengths(arch: str, notes: str) -> None:
     data = seed(arch, notes)
     near_notes = range(2500) if notes == "first" else range(len(data) - 2500, len(data))
-    check(data, [*range(0, len(data), 61), *list(near_notes)[::5]], tmp_path)
+    check(data, [*range(0, len(data), 61), *list(near_notes)[::5]])
 
 
 def test_the_notes_of_a_gcore_are_lost_first_and_the_report_says_so(tmp_path: Path) -> None:
