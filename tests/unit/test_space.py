@@ -1,0 +1,67 @@
+"""The address space: which module an address is in, and whose unwind data is loaded when."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.unwind.spaces import ARCHES
+from unspool.image import Image
+from unspool.memory import Memory, Region
+from unspool.model import Module
+from unspool.space import AddressSpace
+
+X86 = ARCHES["x86_64"]
+
+
+def module(base: int, end: int) -> Module:
+    return Module(99, f"m{base}", base, end)
+
+
+def space(*modules: Module) -> AddressSpace:
+    return AddressSpace(X86, Memory(), modules, lambda _: None)
+
+
+def test_modules_are_sorted_and_numbered() -> None:
+    made = space(module(300, 400), module(100, 200))
+    assert [(m.index, m.base) for m in made.modules] == [(0, 100), (1, 300)]
+    for address, base in ((99, None), (100, 100), (199, 100), (200, None), (300, 300), (400, None)):
+        found = made.module_at(address)
+        assert (found.base if found else None) == base
+    assert made.module_at(-1) is None
+
+
+def test_an_image_is_asked_for_once() -> None:
+    asked: list[str] = []
+
+    def load(wanted: Module) -> Image | None:
+        asked.append(wanted.name)
+        return None if wanted.base == 100 else Image(Memory(), 0)
+
+    made = AddressSpace(X86, Memory(), [module(100, 200), module(300, 400)], load, [7])
+    for _ in range(3):
+        assert made.image(made.modules[0]) is None
+        assert made.image(made.modules[1]) is made.image(made.modules[1])
+    assert asked == ["m100", "m300"]
+    assert made.entry_points == (7,)
+
+
+def test_code_is_what_is_mapped_executable() -> None:
+    memory = Memory([Region(16, 32, None, executable=True), Region(32, 48, None)])
+    made = AddressSpace(X86, memory, [], lambda _: None)
+    assert [made.is_code(address) for address in (15, 16, 31, 32, 48)] == [
+        False, True, True, False, False,
+    ]  # fmt: skip
+
+
+@given(st.lists(st.tuples(st.integers(0, 200), st.integers(1, 40)), max_size=10))
+def test_any_modules(spans: list[tuple[int, int]]) -> None:
+    """Also those that overlap: the answer always contains the address."""
+    made = space(*(module(base, base + size) for base, size in spans))
+    assert [m.index for m in made.modules] == list(range(len(spans)))
+    for address in range(250):
+        found = made.module_at(address)
+        covering = [base for base, size in spans if base <= address < base + size]
+        assert found is None or found.base <= address < found.end
+        if not covering:
+            assert found is None
