@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from bench.rows import ROWS, Bench, Row
 
 def main() -> int:
     options = arguments()
+    load = os.getloadavg()[0]
     rows: list[Row] = []
     skipped: dict[str, str] = {}
     try:
@@ -32,7 +34,7 @@ def main() -> int:
     except (Unavailable, NotInstalled) as reason:
         progress(f"nothing can be measured here: {reason}")
         return 1
-    text = "\n".join(table.lines(rows, skipped))
+    text = "\n".join(table.lines(rows, skipped, load))
     print(text)
     if not options.rows and not skipped:
         table.write(text)

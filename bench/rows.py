@@ -146,14 +146,15 @@ def one_thread(bench: Bench) -> Row:
     bench.runner.alternate(text, start, gdb, eu_stack)
     row = Row("One thread, small core, names of functions", commands=[text, start, gdb, eu_stack])
     row.ratio("one thread, small core", text, gdb, 0.3)
-    more = (text.wall - start.wall) * 1000
-    least = (text.best - start.best) * 1000
-    row.results.append(
-        Result(
-            "the same, beyond the interpreter's own start",
-            f"{more:.0f} ms (of the fastest runs: {least:.0f} ms)", "≤ 30 ms", more <= 30,
+    more, least, cpu = (
+        1000 * (ours - theirs)
+        for ours, theirs in (
+            (text.wall, start.wall), (text.best, start.best), (text.cpu, start.cpu)
         )
     )  # fmt: skip
+    words = f"{more:.0f} ms (of the fastest runs {least:.0f} ms, of CPU time {cpu:.0f} ms)"
+    title = "the same, beyond the interpreter's own start"
+    row.results.append(Result(title, words, "≤ 30 ms", more <= 30))
     return row
 
 
@@ -258,6 +259,7 @@ def frames_of_pcs(bench: Bench) -> Row:
             words = f"{values['median']:.1f} µs (fastest of {values['runs']}: {values['best']:.1f})"
             ok = values["median"] <= aim
             row.results.append(Result(f"{title}: {what}", words, f"aim: {aim} µs", ok))
+    row.notes.append("in one process, CPU time; not the time of whole commands")
     return row
 
 

@@ -19,8 +19,9 @@ BEGIN = "<!-- begin of what `make bench` writes -->"
 END = "<!-- end of what `make bench` writes -->"
 
 
-def lines(rows: Sequence[Row], skipped: Mapping[str, str]) -> Iterator[str]:
-    yield f"Measured on {date.today().isoformat()}: {machine()}."
+def lines(rows: Sequence[Row], skipped: Mapping[str, str], load: float) -> Iterator[str]:
+    """The tables. `load` is the machine's load average before there was any of ours."""
+    yield f"Measured on {date.today().isoformat()}: {machine()}. Load before: {load:.1f}."
     yield ""
     yield from versions()
     yield ""
