@@ -81,13 +81,13 @@ def capture(pid: int) -> LiveTarget:
 
 def while_held(monkeypatch: pytest.MonkeyPatch, action: Callable[[], object]) -> None:
     """Has something done in the moment in which all threads of the next target are stopped."""
-    original = freeze._Work.copy_stacks
+    original = freeze._Work.check_program
 
-    def copy_stacks(work: Any, held: Any) -> None:
+    def check_program(work: Any, held: Any) -> None:
         action()
         original(work, held)
 
-    monkeypatch.setattr(freeze._Work, "copy_stacks", copy_stacks)
+    monkeypatch.setattr(freeze._Work, "check_program", check_program)
 
 
 # --- what is read -----------------------------------------------------------------------
@@ -249,12 +249,12 @@ def test_no_signal_is_lost_when_we_are_killed(start: Start) -> None:
         assert eventually(lambda: counted(process) == sent)
 
 
-@pytest.mark.parametrize("where", ["hold", "held_threads", "copy_stacks", "results"])
+@pytest.mark.parametrize("where", ["hold", "held_threads", "check_program", "results"])
 def test_killed_while_it_holds(start: Start, where: str) -> None:
     with start("count") as process:
         with forever_capturing(process.pid, hang_in=where) as unspool:
             stopped = set(states(process.pid).values())
-            assert stopped == {"t"} if where in ("held_threads", "copy_stacks") else True
+            assert stopped == {"t"} if where in ("held_threads", "check_program") else True
             unspool.kill()
             unspool.wait()
         assert eventually(lambda: is_free(process.pid))
