@@ -31,6 +31,7 @@ test: $(VENV)/installed-dev
 
 bench: | python
 	$(PYTHON) -m bench $(ARGS)
+	$(PYTHON) tools/docs.py
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

@@ -121,6 +121,18 @@ def text_example() -> str:
     return f"```\n{(ROOT / 'tests' / 'golden' / 'crash.txt').read_text('utf-8')}```\n"
 
 
+def measured() -> str:
+    """What `make bench` found, from the first table of bench/README.md."""
+    results = (ROOT / "bench" / "README.md").read_text("utf-8").partition("### Goals")
+    machine = results[0].rpartition("Measured on ")[2].partition("\n")[0]
+    lines = [line for line in results[2].partition("###")[0].splitlines() if line.startswith("| ")]
+    rows = [tuple(each.strip() for each in line.strip("|").split("|")) for line in lines[1:]]
+    if not rows:
+        return "Not measured yet: run `make bench`.\n"
+    text = table(("work", "measured", "goal", ""), [row for row in rows if len(row) == 4])
+    return f"{text}\nMeasured on {machine}\n"
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "commands": commands,
     "options of stack": lambda: options("stack"),
@@ -130,6 +142,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "keys": keys,
     "report": report_example,
     "text": text_example,
+    "measured": measured,
 }
 
 
