@@ -133,20 +133,36 @@ class Planner:
         self._foreign: list[Place] = []
         self._room = _MAX_POINTERS
 
+    @property
+    def maps(self) -> Maps:
+        """The process's mappings. A stack can be in any that is readable and writable."""
+        return self._maps
+
+    @maps.setter
+    def maps(self, maps: Maps) -> None:
+        self._maps = maps
+        possible = [each for each in maps.mappings if each.permissions.startswith("rw")]
+        self._starts = [each.start for each in possible]
+        self._ends = [each.end for each in possible]
+        self._is_main = [each.path == "[stack]" for each in possible]
+        self._is_arena = [_is_arena(each) for each in possible]
+
     def first(self, threads: Sequence[Held]) -> list[Range]:
         """The ranges to copy of threads that have just stopped."""
         self.cut, self._foreign = [], []
         code = [self.maps.at(pc) for pc in {thread.pc for thread in threads}]
         self.outdated = not all(mapping and mapping.executable for mapping in code)
         wanted = []
+        used = self._used
         for thread in threads:
-            used = self._used(thread, thread.sp)
-            if used is None:
+            part = used(thread, thread.sp)
+            if part is None:
                 self.outdated = True
-            else:
-                wanted.append((used[0], used[1], thread.tid))
-                if not used[2]:
-                    self._foreign.append((thread, thread.sp))
+                continue
+            low, high, known = part
+            wanted.append((low, high, thread.tid))
+            if not known:
+                self._foreign.append((thread, thread.sp))
         self._taken = merged(self._shared_out(wanted))
         return self._taken
 
@@ -168,6 +184,8 @@ class Planner:
                 wanted.append(used[:2])
         wanted += [way for place in self._foreign if (way := self._way_back(*place, copied))]
         self._foreign = []
+        if not wanted:
+            return [], []
         parts: list[Range] = []
         room = _BUDGET  # a process can fill its stacks with what looks like signal frames
         for whole in merged(wanted):
@@ -182,15 +200,15 @@ class Planner:
 
     def _used(self, thread: Held, sp: int) -> tuple[int, int, bool] | None:
         """The used part of the stack that `sp` is on, and whether its end is known."""
-        mapping = self.maps.at(sp)
-        if mapping is None or mapping.permissions[:2] != "rw":
+        index = bisect_right(self._starts, sp) - 1
+        if index < 0 or sp >= self._ends[index]:
             return None
-        low = max(mapping.start, sp - self.red_zone)
-        if mapping.path == "[stack]":
-            return low, mapping.end, True
-        if sp < thread.tls <= mapping.end and not _is_arena(mapping):
+        low, high = max(self._starts[index], sp - self.red_zone), self._ends[index]
+        if self._is_main[index]:
+            return low, high, True
+        if sp < thread.tls <= high and not self._is_arena[index]:
             return low, thread.tls, True
-        return low, min(mapping.end, low + _FOREIGN), False
+        return low, min(high, low + _FOREIGN), False
 
     def _shared_out(self, wanted: list[tuple[int, int, int]]) -> list[Range]:
         """All of each stack, or its innermost part if they are too big together."""
@@ -255,12 +273,15 @@ def fair_share(sizes: Iterable[int], budget: int) -> int:
 def merged(ranges: Iterable[Range]) -> list[Range]:
     """The same addresses as disjoint ranges in ascending order."""
     result: list[Range] = []
+    end = 0
     for low, high in sorted(ranges):
-        if result and low < result[-1][1]:
-            if high > result[-1][1]:
-                result[-1] = (result[-1][0], high)
-        elif low < high:
-            result.append((low, high))
+        if low >= end or not result:
+            if low < high:
+                result.append((low, high))
+                end = high
+        elif high > end:
+            result[-1] = (result[-1][0], high)
+            end = high
     return result
 
 
