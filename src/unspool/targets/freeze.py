@@ -21,7 +21,7 @@ import os
 import threading
 import time
 
-from unspool.targets.procfs import parse_maps
+from unspool.targets.copier import StackCopier
 from unspool.targets.ptrace import Calls
 from unspool.targets.stacks import Copied, Held, Planner
 
@@ -47,12 +47,6 @@ _FEW_STOPPED = 64
 # fewer of these.
 _ROUNDS = 100
 _UNFROZEN_ROUNDS = 3
-
-# What is used of most threads' stacks, in bytes.
-_USUAL_STACK = 4 << 10
-
-# Foreign stacks that signals interrupted, which signals interrupted …
-_NESTED = 4
 
 # For how long a thread of ours that hangs in the kernel is waited for.
 _GIVE_UP = 10.0
@@ -172,8 +166,7 @@ class _Work:
         self.seized: list[int] = []
         self.slots: dict[int, int] = {}
         self.used_slots = 0
-        # Written to once, so that copying meets few page faults.
-        self.buffer = bytearray(b"\xff") * (min(process.task_count(), 1024) * _USUAL_STACK)
+        self.copier = StackCopier(process, calls, planner, memory)
 
     def run(self) -> None:
         self.tid = threading.get_native_id()
@@ -224,7 +217,7 @@ class _Work:
         self.stop_all()
         held = self.held_threads()
         self.check_program(held)
-        self.copy_stacks(held)
+        self.snapshot.stacks = self.copier.copy_stacks(held)
         self.snapshot.held = time.perf_counter() - started
 
     def stop_all(self) -> None:
@@ -351,48 +344,6 @@ class _Work:
             taken = None if slot is None else words[slot * size : slot * size + size].tolist()
             self.snapshot.threads.append((tid, taken))
         return self.snapshot
-
-    def copy_stacks(self, held: Sequence[Held]) -> None:
-        planner = self.planner
-        ranges = planner.first(held)
-        if planner.outdated:
-            # After the mappings were read, a thread was made, a stack grew, a library was loaded.
-            planner.maps = parse_maps(self.process.read("maps") or b"")
-            ranges = planner.first(held)
-        places = [(thread, thread.sp) for thread in held]
-        for _ in range(_NESTED):
-            if not ranges:
-                return
-            copied = self.copy(held[0].tid, ranges)
-            self.snapshot.stacks.append(copied)
-            ranges, places = planner.more(places, copied)
-
-    def copy(self, tid: int, ranges: list[tuple[int, int]]) -> Copied:
-        """Copies ranges of memory, by the id of any thread that lives."""
-        size = sum([high - low for low, high in ranges])
-        buffer = self.buffer if size <= len(self.buffer) else bytearray(size)
-        self.buffer = bytearray()
-        done = self.calls.read_memory(tid, ranges, buffer)
-        if done < size:
-            ranges = self.copy_one_by_one(ranges, buffer)
-        return Copied(ranges, buffer)
-
-    def copy_one_by_one(
-        self, ranges: Sequence[tuple[int, int]], buffer: bytearray
-    ) -> list[tuple[int, int]]:
-        """The slower way, through /proc/PID/mem; gives the ranges that could be read."""
-        view = memoryview(buffer)
-        result = []
-        offset = 0
-        for low, high in ranges:
-            try:
-                done = os.preadv(self.memory, [view[offset : offset + high - low]], low)
-            except OSError:
-                continue
-            if done > 0:
-                result.append((low, low + done))
-                offset += done
-        return result
 
 
 def memory_ended(memory: int) -> bool:

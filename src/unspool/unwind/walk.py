@@ -190,11 +190,11 @@ class _Walk:
         if bounds is not None and bounds[0] <= old < bounds[1] and not bounds[0] <= sp < bounds[1]:
             handler = self.segments[-1]
             handler.kind, (handler.low, handler.high) = "signal", bounds
-        elif sp > old:
-            return None
-        elif self.in_another_mapping(old, sp):
+        elif self.in_another_mapping(old, sp) and (bounds is None or sp <= old):
             # The older sigframe of i386 does not record the alternate stack.
             self.segments[-1].kind = "signal"
+        elif sp > old:
+            return None
         else:
             return Stop(
                 StopReason.NO_PROGRESS,
@@ -219,7 +219,9 @@ class _Walk:
     def in_another_mapping(self, old: int, new: int) -> bool:
         memory = self.space.memory
         region, other = memory.region(old), memory.region(new)
-        return other is not None and other.writable and other is not region
+        if other is None or not other.writable:
+            return False
+        return region is None or other.mapping != region.mapping
 
     def switch(self, kind: str, sp: int, pc: int, how: str) -> Stop | None:
         """Enters another segment, unless the walk has been at that very switch before."""

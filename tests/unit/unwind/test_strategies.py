@@ -186,6 +186,18 @@ def test_the_end_of_a_thread_behind_the_call_is_a_root() -> None:
     assert isinstance(Root(made).answer(query(made, 0x50_0002, exact=True)), Missed)
 
 
+def test_a_thread_that_has_just_been_made_is_a_root() -> None:
+    # xor %ebp,%ebp; mov %r8,%rdi; call *%rdx; mov %rax,%rdi; mov $60,%eax; syscall
+    code = bytes.fromhex("31ed4c89c7ffd24889c7b83c0000000f05").ljust(64, b"\x90")
+    made = space("x86_64", bytes(64), region(0x50_0000, code, executable=True))
+    assert isinstance(Root(made).answer(query(made, 0x50_0000)), Ended)
+    parent = query(made, 0x50_0000)
+    parent.registers[0] = 4711
+    assert isinstance(Root(made).answer(parent), Missed)
+    # An exit without a call before it is no thread's start.
+    assert isinstance(Root(made).answer(query(made, 0x50_0007)), Missed)
+
+
 # --- scanning -------------------------------------------------------------------------
 
 

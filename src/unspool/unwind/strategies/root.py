@@ -12,11 +12,12 @@ if TYPE_CHECKING:
 # `_start`), which end in a call that does not return.
 _ENTRY_SIZE = 96
 
-# What follows the call of a thread's function in musl's clone.s and Go's runtime.clone: the
-# system call exit.
+# What follows the call of a thread's function in glibc's clone3.S and clone.S, musl's clone.s
+# and Go's runtime.clone: the system call exit.
 _THREAD_ENDS = (
     b"\xb8\x3c\x00\x00\x00\x0f\x05",  # mov $60,%eax; syscall
     b"\x89\xc7\x31\xc0\xb0\x3c\x0f\x05",  # mov %eax,%edi; xor %eax,%eax; mov $60,%al; syscall
+    b"\x89\xc3\xb8\x01\x00\x00\x00",  # mov %eax,%ebx; mov $1,%eax
     b"\x93\x31\xc0\x40\xcd\x80",  # xchg %eax,%ebx; xor %eax,%eax; inc %eax; int $0x80
     b"\xa8\x0b\x80\xd2\x01\x00\x00\xd4",  # mov x8,#93; svc #0
 )
@@ -38,4 +39,18 @@ class Root(DynamicStrategy):
             code = self.space.memory.read_available(query.pc, 24)
             if any(end in code for end in _THREAD_ENDS):
                 return Ended("the start of a thread: its end follows the call")
+        # A thread that has not left clone yet has its result, 0, in register 0, and nothing
+        # on its stack. glibc's unwind data ends before that system call on purpose.
+        elif query.registers[0] == 0 and self._about_to_start(query.pc):
+            return Ended("a thread that has just been made")
         return Missed("no known root")
+
+    def _about_to_start(self, pc: int) -> bool:
+        """Whether the code ahead calls a function and then ends the thread."""
+        code = self.space.memory.read_available(pc, 64)
+        is_call_before = self.space.arch.is_return_address
+        for end in _THREAD_ENDS:
+            at = code.find(end)
+            if any(is_call_before(code, after) for after in range(max(at - 8, 0), at + 1)):
+                return True
+        return False
