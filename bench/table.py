@@ -21,7 +21,11 @@ END = "<!-- end of what `make bench` writes -->"
 
 def lines(rows: Sequence[Row], skipped: Mapping[str, str], load: float) -> Iterator[str]:
     """The tables. `load` is the machine's load average before there was any of ours."""
-    yield f"Measured on {date.today().isoformat()}: {machine()}. Load before: {load:.1f}."
+    other = os.sched_getscheduler(0) != os.SCHED_OTHER
+    priority = ", measured with real-time priority" if other else ""
+    yield (
+        f"Measured on {date.today().isoformat()}: {machine()}. Load before: {load:.1f}{priority}."
+    )
     yield ""
     yield from versions()
     yield ""
