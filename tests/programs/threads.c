@@ -70,6 +70,7 @@ __attribute__((noipa)) static void boom(int *p)
 static void *crasher(void *argument)
 {
     prctl(PR_SET_NAME, "crasher");
+    usleep(100 * 1000); /* let main wait for us: inside of clone3, eu-stack finds no caller */
     boom(argument);
     work++;
     return NULL;
