@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 # A report of that many frames takes as much.
 MAX_REPORT = 1 << 30
 
-# All threads' frames together: some 800 MB of memory, and ten full 8 MB stacks of the
+# All threads' frames together: some 500 MB of memory, and six full 8 MB stacks of the
 # smallest frames there are.
-MAX_TOTAL_FRAMES = 5_000_000
+MAX_TOTAL_FRAMES = 3_000_000
 
 
 def open(

@@ -95,7 +95,7 @@ class Region:
 
 
 class Memory:
-    """Reads a target's memory. Regions never overlap; the first of two that do wins."""
+    """Reads a target's memory. Its regions never overlap, see `set_regions`."""
 
     def __init__(self, regions: Iterable[Region] = ()) -> None:
         self.regions: list[Region] = []
@@ -103,18 +103,21 @@ class Memory:
         self.set_regions(regions)
 
     def set_regions(self, regions: Iterable[Region]) -> None:
-        """Takes new regions in order of precedence; parts that an earlier one covers are cut.
+        """Takes new regions. One that reaches into the next ends where that starts.
 
-        A hostile program header table overlaps itself; keeping the first of each keeps
-        every look-up a bisection.
+        A hostile program header table overlaps itself; this keeps every look-up a bisection,
+        and one segment that claims everything from hiding the others. Of several with the
+        same start the first is kept.
         """
         taken: list[Region] = []
-        previous_end = 0
         for region in sorted(regions, key=_region_start):
-            if region.start >= previous_end and region.end > region.start:
-                taken.append(region)
-                previous_end = region.end
-            # An overlapping region is dropped whole: its bytes are not trustworthy anyway.
+            if region.end <= region.start:
+                continue
+            if taken and region.start < taken[-1].end:
+                if region.start == taken[-1].start:
+                    continue
+                taken[-1].end = region.start
+            taken.append(region)
         self.regions = taken
         self._starts = [region.start for region in taken]
 

@@ -144,3 +144,12 @@ def test_reads_agree_with_a_dictionary_of_bytes(
     else:
         with pytest.raises(Fault):
             memory.read(address, size)
+
+
+def test_a_region_that_claims_everything_hides_none_of_the_others() -> None:
+    liar = Region(0, 1 << 40, lambda: (bytes(64), 0, 64))
+    honest = Region(0x1000, 0x1004, lambda: (b"abcd", 0, 4))
+    memory = Memory([liar, honest])
+    assert memory.read(0x1000, 4) == b"abcd"
+    assert memory.read(8, 4) == bytes(4)
+    assert memory.region(0x2000) is None
