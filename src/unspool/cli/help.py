@@ -42,6 +42,10 @@ EXIT_CODES = (
 
 ENVIRONMENT = (
     ("NO_COLOR", "if set, no colours (see --color)"),
+    ("TMPDIR", "where compressed cores are unpacked to (sparse, without a name)"),
+    ("UNSPOOL_SPOOL_LIMIT", "at most so many bytes for that; 64 GiB if not set"),
+    ("XDG_CACHE_HOME", "where symcaches are kept, in unspool/symcache; ~/.cache if not set"),
+    ("UNSPOOL_CACHE_LIMIT", "at most so many bytes of them; 2 GiB if not set"),
     ("UNSPOOL_TRACEBACK", "if set, an internal error shows Python's traceback"),
 )
 
