@@ -15,7 +15,7 @@ RUNS = 10
 SLOW, SLOW_RUNS = 5.0, 3
 VERY_SLOW = 30.0
 # eu-stack needs time that grows with the square of a stack's depth; nobody waits for that.
-CUT_OFF = 120.0
+CUT_OFF = 60.0
 
 
 @dataclass
