@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from bench import table
 from bench.cores import Unavailable
-from bench.install import NotInstalled
+from bench.install import ROOT, NotInstalled
 from bench.measure import RUNS, Failed
 from bench.rows import ROWS, Bench, Row
 
@@ -38,6 +39,8 @@ def main() -> int:
     print(text)
     if not options.rows and not skipped:
         table.write(text)
+        # The README at the top quotes the table.
+        subprocess.run([sys.executable, str(ROOT / "tools" / "docs.py")], check=True)
     else:
         progress("README.md is left as it is: not every row was measured")
     return 0

@@ -21,13 +21,8 @@ NEEDED = ("pytest", "xdist", "hypothesis")
 # A registry that does not answer should cost a minute, not ten.
 PIP_OPTIONS = ["--quiet", "--disable-pip-version-check", "--timeout", "60", "--retries", "1"]
 UNREACHABLE = ("connection", "Max retries", "timed out", "name resolution", "Network is unreach")
-SCRIPT = """#!{python}
-import sys
-
-from unspool.cli import main
-
-sys.exit(main())
-"""
+# The command, with a first line that installers replace.
+LAUNCHER = ROOT / "tools" / "unspool"
 
 
 def main() -> int:
@@ -116,7 +111,8 @@ def copy_package(folder: Path) -> None:
     )
     compile_all(folder, site / "unspool")
     script = folder / "bin" / "unspool"
-    script.write_text(SCRIPT.format(python=folder / "bin" / "python"))
+    python = folder / "bin" / "python"
+    script.write_text(LAUNCHER.read_text().replace("#!python", f"#!{python}", 1))
     script.chmod(0o755)
 
 
