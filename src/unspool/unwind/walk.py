@@ -190,11 +190,14 @@ class _Walk:
         if bounds is not None and bounds[0] <= old < bounds[1] and not bounds[0] <= sp < bounds[1]:
             handler = self.segments[-1]
             handler.kind, (handler.low, handler.high) = "signal", bounds
-        elif self.in_another_mapping(old, sp) and (bounds is None or sp <= old):
-            # The older sigframe of i386 does not record the alternate stack.
+        elif bounds is None and (sp <= old or self.in_another_mapping(old, sp)):
+            # The older sigframe of i386 does not record the alternate stack. That may lie
+            # anywhere, in an older frame of the thread's own stack even.
             self.segments[-1].kind = "signal"
         elif sp > old:
             return None
+        elif self.in_another_mapping(old, sp):
+            self.segments[-1].kind = "signal"
         else:
             return Stop(
                 StopReason.NO_PROGRESS,
