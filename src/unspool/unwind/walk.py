@@ -206,7 +206,10 @@ class _Walk:
         return self.switch("unix", sp, frame.pc, f"signal frame at 0x{old:x}")
 
     def alternate_stack(self, row: Row, sp: int) -> tuple[int, int] | None:
-        """The bounds of the alternate stack from `uc_stack`: ss_sp, ss_flags, ss_size."""
+        """The bounds of the alternate stack from `uc_stack`: ss_sp, ss_flags, ss_size.
+
+        They are empty if there is none; the answer is None if the frame does not say.
+        """
         assert row.signal is not None
         if row.signal.alt_stack is None:
             return None
@@ -217,7 +220,7 @@ class _Walk:
             return None
         low = int.from_bytes(data[:word], "little")
         size = int.from_bytes(data[2 * word :], "little")
-        return (low, low + size) if size else None
+        return low, low + size
 
     def in_another_mapping(self, old: int, new: int) -> bool:
         memory = self.space.memory
