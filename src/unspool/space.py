@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from bisect import bisect_right
 
+from unspool.arch.calls import LOOK_BEHIND
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -59,6 +61,16 @@ class AddressSpace:
     def is_code(self, address: int) -> bool:
         """Whether `address` can be a pc: it is mapped executable."""
         return self.memory.is_executable(address)
+
+    def code_before(self, address: int) -> bytes:
+        """The last bytes of code before an address; empty if they are not at hand."""
+        code = self.memory.read_available(address - LOOK_BEHIND, LOOK_BEHIND)
+        return code if len(code) == LOOK_BEHIND else b""
+
+    def after_call(self, address: int) -> bool | None:
+        """Whether a call ends right before an address; None if its code is not at hand."""
+        code = self.code_before(address)
+        return self.arch.is_return_address(code, LOOK_BEHIND) if code else None
 
 
 def _base(module: Module) -> int:

@@ -7,7 +7,6 @@ a pc, whatever the thread; a dynamic strategy looks at one frame's registers and
 
 from __future__ import annotations
 
-from unspool.arch.calls import LOOK_BEHIND
 from unspool.memory import Fault
 from unspool.model import Attempt, Trust
 from unspool.unwind.rows import Row, Unusable, apply
@@ -202,7 +201,11 @@ class Stepper:
             return answer
         # A signal trampoline may be the first code of its page (qemu-user's is).
         if self.space.is_code(pc - 1) or self.space.is_code(pc):
-            answer.exact = not self._after_call(pc)
+            # An address that no call left there was planted, and belongs to itself, not to the
+            # instruction before: a signal trampoline, a context's first function (glibc's
+            # `__start_context`, Go's `goexit`), or the faulting instruction under Go's
+            # `runtime.sigpanic`, which the runtime makes look as if it had called.
+            answer.exact = self.space.after_call(pc) is False
             return answer
         # A null return address alone may be an overwritten stack. It ends a chain where the
         # frame pointer is null as well, as the ABI asks, or under a function that nothing
@@ -212,17 +215,6 @@ class Stepper:
         if query.planted and answer.row is not None and answer.row.function == query.pc:
             return Ended("a context begins here: the function was never called")
         return Missed(f"the return address 0x{pc:x} is not in executable memory")
-
-    def _after_call(self, pc: int) -> bool:
-        """Whether a call precedes a return address; true if the code cannot be read.
-
-        An address that no call left there was planted, and belongs to itself, not to the
-        instruction before: a signal trampoline, a context's first function (glibc's
-        `__start_context`, Go's `goexit`), or the faulting instruction under Go's
-        `runtime.sigpanic`, which the runtime makes look as if it had called.
-        """
-        code = self.space.memory.read_available(pc - LOOK_BEHIND, LOOK_BEHIND)
-        return len(code) < LOOK_BEHIND or self.space.arch.is_return_address(code, LOOK_BEHIND)
 
     def _words(self, answer: Found | Missed | Ended, row: Row | None = None) -> str:
         if not isinstance(answer, Found):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from unspool.arch.calls import LOOK_BEHIND
 from unspool.model import Trust
 from unspool.unwind.step import DynamicStrategy, Ended, Found, Missed, Query
 
@@ -57,10 +56,9 @@ class FramePointer(DynamicStrategy):
         a chain: its saved frame pointer points further up the same stack, or is zero.
         """
         memory = self.space.memory
-        code = memory.read_available(address - LOOK_BEHIND, LOOK_BEHIND)
-        if len(code) == LOOK_BEHIND:
-            checked = self.space.arch.is_return_address(code, LOOK_BEHIND)
-            return None if checked else f"no call before 0x{address:x}, where the record leads"
+        after_call = self.space.after_call(address)
+        if after_call is not None:
+            return None if after_call else f"no call before 0x{address:x}, where the record leads"
         if not self.space.is_code(address - 1):
             return f"the record leads to 0x{address:x}, which is no code"
         if older == 0 or (older >= sp and memory.region(older) is memory.region(sp)):

@@ -38,11 +38,9 @@ class Leaf(DynamicStrategy):
         address = self._return_address(query)
         if address is None:
             return Missed("no return address at hand")
-        memory = self.space.memory
-        code = memory.read_available(address - LOOK_BEHIND, LOOK_BEHIND)
-        if len(code) < LOOK_BEHIND or not arch.is_return_address(code, LOOK_BEHIND):
+        if not self.space.after_call(address):
             return Missed(f"no call before 0x{address:x}")
-        if self.space.is_code(query.pc) and not self._called_here(query, code, address):
+        if self.space.is_code(query.pc) and not self._called_here(query, address):
             return Missed("the function may have moved the stack pointer")
         registers = list(query.registers)
         registers[arch.pc] = address
@@ -63,11 +61,11 @@ class Leaf(DynamicStrategy):
             link = self.space.memory.read_uint(sp, arch.pointer_size)
         return None if link is None else link & arch.code_address_mask
 
-    def _called_here(self, query: Query, code: bytes, address: int) -> bool:
+    def _called_here(self, query: Query, address: int) -> bool:
         """Whether a direct call led here and the code since then left the stack alone."""
         linked = self.space.arch.link is not None
         called = aarch64_call_target if linked else x86_call_target
-        target = called(code, LOOK_BEHIND, address)
+        target = called(self.space.code_before(address), LOOK_BEHIND, address)
         if target is None or not 0 <= query.pc - target < _MAX_LEAF:
             return False
         done = self.space.memory.read_available(target, query.pc - target)

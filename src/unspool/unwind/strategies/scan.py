@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from struct import Struct
 
-from unspool.arch.calls import LOOK_BEHIND
 from unspool.memory import Fault
 from unspool.model import Trust
 from unspool.unwind.rows import Row, Unusable, apply
@@ -62,11 +61,10 @@ class Scan(DynamicStrategy):
             address = value & arch.code_address_mask
             if not self.space.is_code(address - 1):
                 continue
-            code = self.space.memory.read_available(address - LOOK_BEHIND, LOOK_BEHIND)
-            if len(code) < LOOK_BEHIND:
+            after_call = self.space.after_call(address)
+            if after_call is None:
                 unchecked[self._owner(address)] = None
-                continue
-            if not arch.is_return_address(code, LOOK_BEHIND):
+            if not after_call:
                 continue
             registers: list[int | None] = [None] * len(query.registers)
             registers[arch.pc] = address
