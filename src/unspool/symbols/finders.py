@@ -52,10 +52,10 @@ class DebugFiles:
     """
 
     def __init__(
-        self, symbols: Sequence[str] = (), sysroot: str | None = None,
+        self, symbols: SymbolPaths | Sequence[str] = (), sysroot: str | None = None,
         system_root: str = SYSTEM_DEBUG_ROOT,
     ) -> None:  # fmt: skip
-        self.symbols = SymbolPaths(symbols)
+        self.symbols = symbols if isinstance(symbols, SymbolPaths) else SymbolPaths(symbols)
         self.sysroot = sysroot
         self.system_root = system_root
         self.problems: list[tuple[str, str]] = []
@@ -144,12 +144,6 @@ _FINDERS = (
     DebugFiles.by_debug_link,
     DebugFiles.by_name_in_symbols,
 )
-
-
-def find_debug_file(module: Module, elf: Elf | None, options: SearchOptions) -> Elf | None:
-    """A module's separate debug file as ELF, or None. See `DebugFiles` for where it looks."""
-    found = DebugFiles(options.symbols, options.sysroot).find(module, elf)
-    return found.elf if found else None
 
 
 def has_symbols(elf: Elf) -> bool:

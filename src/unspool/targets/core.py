@@ -89,7 +89,9 @@ class CoreTarget(Target):
         held_regions = [_held_region(source.buffer, header) for header in loads]
         held = Memory(held_regions)
         listed = {region.start: region.executable for region in held_regions}
-        modules = CoreModules(self.notes, held, listed, elf.machine, arch.pointer_size, options)
+        modules = CoreModules(
+            self.notes, held, listed, elf.machine, arch.pointer_size, options, self.findings
+        )
         self.core_modules = modules
         memory = Memory([*held_regions, *_rests(held_regions, loads, modules)])
         memory.add_missing(modules.unlisted_regions(memory))
@@ -101,7 +103,6 @@ class CoreTarget(Target):
             arch, memory, modules.modules, modules.image, modules.entry_points()
         )
         modules.memory = memory
-        modules.report_to(self.findings)
         self.info = self._info()
         self._note_losses(elf, loads)
 
@@ -122,12 +123,12 @@ class CoreTarget(Target):
         size = len(self.source.buffer)
         cut = [header for header in loads if header.offset + header.filesz > size]
         lost_headers = elf.segment_count() - len(elf.program_headers())
-        if cut or lost_headers > 0:
+        if cut or lost_headers:
             wanted = max((header.offset + header.filesz for header in loads), default=0)
             lost = f"the core is truncated: it has {size:,} of at least {wanted:,} bytes"
             self._lose(
                 self.source.truncated or lost,
-                f"{len(cut) + max(lost_headers, 0)} of {len(loads) + max(lost_headers, 0)} memory "
+                f"{len(cut) + lost_headers} of {len(loads) + lost_headers} memory "
                 "segments are missing or cut; get the whole file (ulimit -c unlimited, space on "
                 "the disk, systemd's ProcessSizeMax and ExternalSizeMax)",
             )
@@ -143,8 +144,7 @@ class CoreTarget(Target):
 
     def _lose(self, title: str, detail: str | None) -> None:
         self.findings.append(Finding("truncated", title, detail=detail, incomplete=True))
-        if hasattr(self, "info"):
-            self.info.truncated = True
+        self.info.truncated = True
 
     def close(self) -> None:
         self.source.close()
@@ -215,7 +215,8 @@ def _rest(held: Region, end: int, modules: CoreModules) -> list[Region]:
     regions = []
     start = held.end
     while start < end:
-        mapping = modules.mapping_at(start)
+        place = modules.place_at(start)
+        mapping = place[0] if place else None
         stop = min(end, mapping.end) if mapping else end
         regions.append(
             Region(

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import os
-from bisect import bisect_right
 
 from unspool.formats import notes
 from unspool.formats.elf import ET_DYN, ET_EXEC, PT_LOAD, Elf, is_elf
 from unspool.formats.notes import FileMapping
-from unspool.image import Image
 from unspool.memory import Memory, Region
 from unspool.model import Finding, Module
 from unspool.symbols.files import map_file
+from unspool.targets.mapped_modules import MappedModules
 from unspool.targets.module_files import ModuleFiles, Wanted
-from unspool.targets.modules import (
-    MappedModule,
-    headers_at,
-    image_size,
-    modules_from_mappings,
-    vdso_module,
-)
+from unspool.targets.modules import MappedModule, headers_at, image_size, modules_from_mappings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,8 +27,8 @@ if TYPE_CHECKING:
 _MAX_MODULES = 10_000
 
 
-class CoreModules:
-    """Finds a core's modules; opens their files when they are first needed."""
+class CoreModules(MappedModules):
+    """Finds a core's modules."""
 
     def __init__(
         self,
@@ -45,39 +38,22 @@ class CoreModules:
         machine: int,
         word: int,
         options: Options,
+        findings: list[Finding],
     ) -> None:
         """`listed` says of each segment's start whether it may be executed, bytes or none."""
-        self.auxv = core.auxv
-        self.held = held
+        super().__init__(ModuleFiles(options, held), held, core.auxv, findings)
         self.listed = listed
         self.machine = machine
         self.word = word
         self.name = core.info[1] if core.info else ""
-        self.files = ModuleFiles(options, held)
-        self.memory = held
-        self.findings: list[Finding] = []
-        self._opened: dict[int, Elf | None] = {}
-        self._images: dict[int, Image] = {}
-        self.mapped: list[MappedModule] = []
         if core.files:
             entry = self.auxv.get(notes.AT_ENTRY)
             self.mapped = modules_from_mappings(core.files, held, machine, entry, self._is_elf)
         else:
             self._from_link_map()
         self._from_headers()
-        self.modules = [entry.module for entry in self.mapped]
-        self._by_base = {entry.module.base: entry for entry in self.mapped}
-        self._add_vdso()
-        self._mappings = sorted(
-            ((mapping, entry) for entry in self.mapped for mapping in entry.mappings),
-            key=_mapping_start,
-        )
-        self._starts = [mapping.start for mapping, _ in self._mappings]
-
-    def report_to(self, findings: list[Finding]) -> None:
-        """Makes `findings` the list that refused files are reported in from now on."""
-        findings.extend(self.findings)
-        self.findings = findings
+        vdso = self.auxv.get(notes.AT_SYSINFO_EHDR)
+        self.index([vdso] if vdso else [])
 
     @property
     def program(self) -> Module | None:
@@ -87,32 +63,12 @@ class CoreModules:
                 return entry.module
         return None
 
-    def entry_points(self) -> list[int]:
-        """Entry points of the program and of the dynamic linker, as addresses."""
-        points = [self.auxv[notes.AT_ENTRY]] if notes.AT_ENTRY in self.auxv else []
-        base = self.auxv.get(notes.AT_BASE)
-        if base:
-            headers = headers_at(self.held, base)
-            if headers is None:
-                linker = next((e for e in self.mapped if e.module.base == base), None)
-                headers = self.elf(linker) if linker else None
-            if headers is not None:
-                points.append(headers.entry + headers.load_bias(base))
-        return points
-
-    def mapping_at(self, address: int) -> FileMapping | None:
-        """The file mapping of a module that contains an address."""
-        index = bisect_right(self._starts, address) - 1
-        if index >= 0 and address < self._mappings[index][0].end:
-            return self._mappings[index][0]
-        return None
-
     def loader(self, mapping: FileMapping, start: int) -> Loader:
         """A region loader for the file's bytes from `start` on."""
 
         def load() -> tuple[Buffer, int, int] | None:
-            index = bisect_right(self._starts, mapping.start) - 1
-            elf = self.elf(self._mappings[index][1])
+            place = self.place_at(mapping.start)
+            elf = self.elf(place[1]) if place else None
             if elf is None:
                 return None
             return elf.buffer, mapping.offset + start - mapping.start, mapping.end - start
@@ -145,52 +101,6 @@ class CoreModules:
                     )
                 )
         return regions
-
-    def image(self, module: Module) -> Image | None:
-        """A module's unwind data from its file, else from its memory."""
-        if module.base in self._images:
-            return self._images[module.base]
-        entry = self._by_base.get(module.base)
-        if entry is None:
-            return None
-        elf = self.elf(entry)
-        if (elf is None and entry.headers is None) or module.bias is None:
-            return None
-        return Image(
-            self.memory, module.bias, file=elf, mapped=entry.headers,
-            find_debug=lambda: self._debug_file(entry, elf),
-        )  # fmt: skip
-
-    def elf(self, entry: MappedModule) -> Elf | None:
-        """The module's verified file; remembers it, or that there is none."""
-        base = entry.module.base
-        if base not in self._opened:
-            self._opened[base] = None
-            found = self.files.find(entry.wanted)
-            if isinstance(found, tuple):
-                entry.module.file, self._opened[base] = found
-                self._learn(entry, found[1])
-            elif found:
-                self.findings.append(
-                    Finding(
-                        "file_refused",
-                        f"{found[0].path} is not the file that crashed: {found[0].why}",
-                        detail=f"give the right {entry.module.name} with --symbols or --sysroot",
-                    )
-                )
-        return self._opened[base]
-
-    def _learn(self, entry: MappedModule, elf: Elf) -> None:
-        """Takes from the file what the core did not hold."""
-        module = entry.module
-        module.code_id = module.code_id or elf.build_id()
-        if module.bias is None:
-            module.bias = _bias_by_mapping(elf, entry.mappings)
-
-    def _debug_file(self, entry: MappedModule, elf: Elf | None) -> Elf | None:
-        from unspool.symbols.finders import find_debug_file
-
-        return find_debug_file(entry.module, elf or entry.headers, self.files.options)
 
     def _is_elf(self, group: Sequence[FileMapping]) -> bool:
         """Whether mappings whose first page the core lacks are an image's.
@@ -324,24 +234,6 @@ class CoreModules:
             if self._add_unmapped(wanted, bias, None, headers):
                 self.mapped[-1].module.name = os.path.basename(path) or f"image at 0x{base:x}"
 
-    def _add_vdso(self) -> None:
-        base = self.auxv.get(notes.AT_SYSINFO_EHDR)
-        found = vdso_module(len(self.mapped), self.held, base) if base else None
-        if found is not None:
-            module, image = found
-            self.modules.append(module)
-            self._images[module.base] = image
-
-
-def _bias_by_mapping(elf: Elf, mappings: Sequence[FileMapping]) -> int | None:
-    """The bias by which segment each mapping must be of."""
-    for mapping in mappings:
-        for header in elf.program_headers():
-            if header.type == PT_LOAD and header.offset & ~0xFFF == mapping.offset:
-                return mapping.start - (header.vaddr & ~0xFFF)
-    return None
-
-
 def _flags(elf: Elf, address: int) -> int:
     """Flags of the segment that a file address is in, by pages."""
     for header in elf.program_headers():
@@ -349,7 +241,3 @@ def _flags(elf: Elf, address: int) -> int:
         if header.type == PT_LOAD and low <= address < header.vaddr + header.memsz:
             return header.flags
     return 0
-
-
-def _mapping_start(pair: tuple[FileMapping, MappedModule]) -> int:
-    return pair[0].start

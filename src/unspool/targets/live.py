@@ -114,10 +114,9 @@ class LiveTarget(Target):
             maps = planner.maps
         self.threads = self._threads(snapshot)
         self._report(snapshot, planner)
-        modules = LiveModules(process, maps, heads, auxv, arch.machine, self.options)
+        modules = LiveModules(process, maps, heads, auxv, arch.machine, self.options, self.findings)
         memory = Memory(self._regions(maps, snapshot.stacks, modules))
         modules.memory = memory
-        modules.findings = self.findings
         self.space = AddressSpace(
             arch, memory, modules.modules, modules.image, modules.entry_points()
         )

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from unspool.formats.notes import FileMapping
     from unspool.memory import Memory
+    from unspool.model import Module
+    from unspool.symbols.finders import DebugFiles
     from unspool.targets.base import Options
 
 # Bytes compared in each mapping; enough to notice any rebuild, cheap on every core.
@@ -76,6 +78,16 @@ class ModuleFiles:
         self.options = options
         self.dump = dump
         self.symbols = SymbolPaths(options.symbols)
+        self._debug_files: DebugFiles | None = None
+
+    def debug_file(self, module: Module, elf: Elf) -> Elf | None:
+        """The module's separate debug file, or None. `elf` is the module's own, or its headers."""
+        if self._debug_files is None:
+            from unspool.symbols.finders import DebugFiles
+
+            self._debug_files = DebugFiles(self.symbols, self.options.sysroot)
+        found = self._debug_files.find(module, elf)
+        return found.elf if found else None
 
     def find(self, wanted: Wanted) -> tuple[str, Elf] | list[Refusal]:
         """The path and ELF of the module's file, or why every candidate was refused."""
@@ -145,19 +157,9 @@ class ModuleFiles:
         return None
 
     def _objection_by_bytes(self, wanted: Wanted, elf: Elf) -> str | None:
-        """Compares what the dump holds of segments that nobody can have written to.
-
-        The file says which these are, not the mapping: relocated data is made read-only
-        once it has been written (RELRO).
-        """
-        writable = [
-            (header.offset & ~0xFFF, header.offset + header.filesz)
-            for header in elf.program_headers()
-            if header.type == PT_LOAD and header.flags & PF_W
-        ]
+        """Compares what the dump holds of segments that nobody can have written to."""
         for mapping in wanted.mappings:
-            end = mapping.offset + mapping.end - mapping.start
-            if any(low < end and mapping.offset < high for low, high in writable):
+            if may_be_written(elf, mapping):
                 continue
             size = min(mapping.end - mapping.start, _COMPARED)
             held = self.dump.read_available(mapping.start, size)
@@ -165,6 +167,20 @@ class ModuleFiles:
             if there != held[: len(there)]:
                 return f"its bytes at offset 0x{mapping.offset:x} differ from those in the core"
         return None
+
+
+def may_be_written(elf: Elf, mapping: FileMapping) -> bool:
+    """Whether a mapping is of a segment that the process can have written to.
+
+    The file says so, not the mapping: relocated data is made read-only once it has been
+    written (RELRO).
+    """
+    end = mapping.offset + mapping.end - mapping.start
+    return any(
+        header.offset & ~0xFFF < end and mapping.offset < header.offset + header.filesz
+        for header in elf.program_headers()
+        if header.type == PT_LOAD and header.flags & PF_W
+    )
 
 
 def _is_debug_file(elf: Elf) -> bool:

@@ -69,25 +69,23 @@ def modules_from_mappings(
     `is_elf` is asked about mappings whose first bytes the dump does not hold.
     """
     result: list[MappedModule] = []
-    for group in group_mappings(mappings, dump):
-        first = group[0]
-        headers = headers_at(dump, first.start) if first.offset == 0 else None
+    for group, headers in _group_mappings(mappings, dump):
         if headers is None and not is_elf(group):
             continue  # a font, an archive of locales: mapped, but no code
         result.append(_mapped_module(len(result), group, headers, machine, entry))
     return result
 
 
-def group_mappings(
+def _group_mappings(
     mappings: Sequence[FileMapping], dump: Memory
-) -> list[list[FileMapping]]:
-    """Mappings of one image together, in order of address.
+) -> list[tuple[list[FileMapping], Elf | None]]:
+    """Mappings of one image together, in order of address, and its headers in the dump.
 
     Mappings of one path belong together up to the end of the image by its own program
     headers: a library can be loaded twice (dlmopen), and a small one maps its file's only
     page twice, once for code and once for data, so the offset alone tells nothing.
     """
-    groups: list[list[FileMapping]] = []
+    groups: list[tuple[list[FileMapping], Elf | None]] = []
     open_groups: dict[str, tuple[list[FileMapping], int]] = {}
     for mapping in sorted(mappings, key=_start):
         known = open_groups.get(mapping.path)
@@ -99,7 +97,7 @@ def group_mappings(
         # unless it follows at once.
         end = mapping.start + image_size(headers) if headers else mapping.end + 0x1000
         group = [mapping]
-        groups.append(group)
+        groups.append((group, headers))
         open_groups[mapping.path] = (group, end)
     return groups
 

@@ -12,15 +12,17 @@ from tests.build.elf import Elf as Builder
 from tests.build.elf import Symbol as Entry
 from tests.unit.symbols.conftest import Run, module_of
 from unspool.formats.elf import Elf
+from unspool.memory import Memory
 from unspool.model import Module
 from unspool.symbols.files import open_elf
 from unspool.symbols.finders import (
     DebugFiles,
     alternate_debug_file,
-    find_debug_file,
     has_dwarf,
     has_symbols,
 )
+from unspool.targets.base import Options
+from unspool.targets.module_files import ModuleFiles
 
 ID = bytes(range(0xA0, 0xB4))
 
@@ -43,12 +45,6 @@ def stripped_file(identity: bytes | None = ID, link: tuple[str, bytes] | None = 
     if link:
         builder.debug_link(*link)
     return builder.build()
-
-
-class Options:
-    def __init__(self, symbols: tuple[str, ...] = (), sysroot: str | None = None) -> None:
-        self.symbols = symbols
-        self.sysroot = sysroot
 
 
 class Place:
@@ -223,11 +219,12 @@ def test_an_absolute_sysroot_link_stays_inside(place: Place) -> None:
     assert place.files().find(module, elf) is None
 
 
-def test_the_short_form_takes_options(place: Place) -> None:
+def test_modules_files_find_debug_files_by_the_users_options(place: Place) -> None:
     place.put(f"symbols/{TREE}", debug_file())
     module, elf = place.module(stripped_file())
-    assert find_debug_file(module, elf, Options((str(place.symbols),))) is not None
-    assert find_debug_file(module, elf, Options()) is None
+    with_symbols = ModuleFiles(Options(symbols=[str(place.symbols)]), Memory())
+    assert with_symbols.debug_file(module, elf) is not None
+    assert ModuleFiles(Options(), Memory()).debug_file(module, elf) is None
 
 
 def test_what_a_file_offers(inlined: Path, tmp_path: Path, run: Run) -> None:
