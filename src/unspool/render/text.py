@@ -95,6 +95,7 @@ class _Text:
         self.verbose = verbose
         self.rows = Rows(report, style, verbose=verbose)
         self.known: dict[tuple[int, bool, str], list[str]] = {}
+        self.gaps: dict[int, str] = {}
         self.notes = {
             trust: style.paint("warning", f"  ({note})") if note else ""
             for trust, note in words.TRUST_WORDS.items()
@@ -172,6 +173,7 @@ class _Text:
     def stack(self, stack: Stack, alone: bool) -> Iterator[str]:
         frames = stack.frames
         pcs = lookup_pcs(stack)
+        self.gaps = {gap.before: gap.detail for gap in stack.gaps}
         width = max(4, len(str(len(frames) - 1)) + 2)
         start = 0
         while start < len(frames):
@@ -188,19 +190,17 @@ class _Text:
             start = end
         yield self.stop_line(stack)
 
-    def gap_lines(self, stack: Stack, index: int, width: int) -> Iterator[str]:
-        for gap in stack.gaps:
-            if gap.before == index:
-                line = f"… frames may be missing here: {printable(gap.detail)}"
-                yield " " * width + self.style.paint("warning", line)
+    def gap_line(self, detail: str, width: int) -> str:
+        line = f"… frames may be missing here: {printable(detail)}"
+        return " " * width + self.style.paint("warning", line)
 
     def frames(self, stack: Stack, start: int, end: int, width: int) -> Iterator[str]:
-        frames, known = stack.frames, self.known
+        frames, known, gaps = stack.frames, self.known, self.gaps
         for index in range(start, end):
             frame = frames[index]
             rows = known.get((frame.pc, frame.exact, frame.trust)) or self.noted_rows(frame)
-            if stack.gaps:
-                yield from self.gap_lines(stack, index, width)
+            if index in gaps:
+                yield self.gap_line(gaps[index], width)
             yield str(index).rjust(width) + rows[0]
             if len(rows) > 1:
                 for row in rows[1:]:
