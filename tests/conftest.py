@@ -51,6 +51,17 @@ Corpus = Callable[[str], bytes]
 
 
 @pytest.fixture(scope="session")
+def programs_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where programs and cores are made, one folder for all workers of a test session."""
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+    folder = base / "programs"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def tool() -> Tool:
     """Runs another program for its standard output; skips the test where it is not installed."""
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -10,17 +9,6 @@ from tests.programs.cores import Core, make_core
 from tests.programs.table import BY_NAME
 
 from .unspool_command import Answer, ask_unspool
-
-
-@pytest.fixture(scope="session")
-def programs_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where programs and cores are made, one folder for all workers of a test session."""
-    base = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        base = base.parent
-    folder = base / "programs"
-    folder.mkdir(exist_ok=True)
-    return folder
 
 
 @pytest.fixture

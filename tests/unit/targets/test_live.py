@@ -42,17 +42,6 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(scope="session")
-def programs_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where programs are made, one folder for all workers of a test session."""
-    base = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        base = base.parent
-    folder = base / "programs"
-    folder.mkdir(exist_ok=True)
-    return folder
-
-
 @pytest.fixture
 def start(programs_root: Path) -> Start:
     """Runs a mode of live.c; skips the test where there is no compiler."""
