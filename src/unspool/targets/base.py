@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unspool.symbols.files import SymbolPaths
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -17,8 +19,9 @@ class Options:
     """Where a target looks for files, as the user said.
 
     `executable` is the crashed program's file; `symbols` are directories (or files) with
-    executables, libraries and debug files; `sysroot` is a directory that holds the target's
-    file system. `progress` is called with the number of bytes done, from time to time.
+    executables, libraries and debug files, indexed once for all who look there; `sysroot` is
+    a directory that holds the target's file system. `progress` is called with the number of
+    bytes done, from time to time.
     """
 
     __slots__ = ("executable", "progress", "symbols", "sysroot")
@@ -32,7 +35,7 @@ class Options:
         progress: Callable[[int], None] | None = None,
     ) -> None:
         self.executable = executable
-        self.symbols = tuple(symbols)
+        self.symbols = SymbolPaths(symbols)
         self.sysroot = sysroot
         self.progress = progress
 

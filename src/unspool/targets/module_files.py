@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from unspool.formats.elf import ET_CORE, ET_REL, PF_W, PT_LOAD, SHT_NOBITS, Elf
-from unspool.symbols.files import SymbolPaths, open_elf, under_sysroot
+from unspool.symbols.files import open_elf, under_sysroot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,7 +77,6 @@ class ModuleFiles:
     def __init__(self, options: Options, dump: Memory) -> None:
         self.options = options
         self.dump = dump
-        self.symbols = SymbolPaths(options.symbols)
         self._debug_files: DebugFiles | None = None
 
     def debug_file(self, module: Module, elf: Elf) -> Elf | None:
@@ -85,7 +84,7 @@ class ModuleFiles:
         if self._debug_files is None:
             from unspool.symbols.finders import DebugFiles
 
-            self._debug_files = DebugFiles(self.symbols, self.options.sysroot)
+            self._debug_files = DebugFiles(self.options.symbols, self.options.sysroot)
         found = self._debug_files.find(module, elf)
         return found.elf if found else None
 
@@ -111,25 +110,25 @@ class ModuleFiles:
         path = wanted.path.removesuffix(_DELETED)
         if wanted.is_program and options.executable:
             yield options.executable
-        if options.symbols and wanted.build_id:
-            yield from self.symbols.by_build_id(wanted.build_id)
+        if options.symbols.paths and wanted.build_id:
+            yield from options.symbols.by_build_id(wanted.build_id)
         if options.sysroot and path:
             inside = under_sysroot(options.sysroot, path)
             if inside:
                 yield inside
         elif path.startswith("/"):
             yield path
-        if options.symbols:
-            yield from self.symbols.by_name(os.path.basename(path))
+        if options.symbols.paths:
+            yield from options.symbols.by_name(os.path.basename(path))
             if wanted.is_program or not wanted.build_id:
                 # An old or stripped core names nothing: try whatever fits by its shape.
-                yield from self.symbols.all_elfs()
+                yield from options.symbols.all_elfs()
 
     def objection(self, wanted: Wanted, elf: Elf) -> str | None:
         """Why `elf` cannot be the module's file, in words; None if nothing speaks against it."""
         if elf.type in (ET_CORE, ET_REL) or elf.machine != wanted.machine:
             return "it is for another CPU or no program or library"
-        if self.options.symbols and _is_debug_file(elf):
+        if self.options.symbols.paths and _is_debug_file(elf):
             return "it has debug information alone"
         build_id = elf.build_id()
         if wanted.build_id:
