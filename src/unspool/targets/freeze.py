@@ -223,6 +223,7 @@ class _Work:
     def stop_all(self) -> None:
         """Stops the seized threads, and those that appeared meanwhile."""
         batch = self.seized
+        pause = _FIRST_PAUSE
         for _ in range(_ROUNDS):
             # The kernel lets go of tracees in the reverse of the order in which they were
             # seized. With the same order here, all are stopped for an equally long time.
@@ -241,6 +242,11 @@ class _Work:
                 self.seize(tid)
             self.seizing = False
             batch = [tid for tid in self.seized[before:] if self.process.has_task(tid)]
+            if not batch:
+                # What is listed is about to end, and needs the CPU for that: going round
+                # without a pause would use all rounds up before it is gone.
+                time.sleep(pause)
+                pause = min(pause * 1.5, _LONGEST_PAUSE)
         self.snapshot.late = True
 
     def collect(self, tids: Sequence[int]) -> None:
