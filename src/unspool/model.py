@@ -11,30 +11,11 @@ These are hand-written classes with `__slots__` and not dataclasses: importing
 
 from __future__ import annotations
 
+from unspool.record import Record
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-
-class Record:
-    """Base of the model's classes: comparison and a readable `repr` from `__slots__`."""
-
-    __slots__: tuple[str, ...] = ()
-
-    def _values(self) -> list[object]:
-        return [getattr(self, name) for name in self.__slots__]
-
-    def __eq__(self, other: object) -> bool:
-        if type(other) is not type(self):
-            return NotImplemented
-        return self._values() == other._values()
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __repr__(self) -> str:
-        values = zip(self.__slots__, self._values(), strict=True)
-        shown = ", ".join(f"{name}={value!r}" for name, value in values if value is not None)
-        return f"{type(self).__name__}({shown})"
 
 
 class Trust:
@@ -107,10 +88,11 @@ class Thread(Record):
     """A thread as the target found it. Its identity is `index`: ids can repeat.
 
     `registers` are indexed by DWARF number, None where unknown; the whole list is None
-    if the target holds no context for the thread.
+    if the target holds no context for the thread. `special` are registers that no unwinding
+    needs, by name: "fs_base", "gs_base", "cs".
     """
 
-    __slots__ = ("crashed", "index", "name", "registers", "tid")
+    __slots__ = ("crashed", "index", "name", "registers", "special", "tid")
 
     def __init__(
         self,
@@ -120,12 +102,14 @@ class Thread(Record):
         *,
         name: str | None = None,
         crashed: bool = False,
+        special: dict[str, int] | None = None,
     ) -> None:
         self.index = index
         self.tid = tid
         self.registers = registers
         self.name = name
         self.crashed = crashed
+        self.special = special or {}
 
 
 class Crash(Record):

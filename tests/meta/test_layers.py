@@ -12,13 +12,15 @@ SOURCE = Path(__file__).parents[2] / "src" / "unspool"
 
 # From the bottom to the top. A module's rank is that of the first component below `unspool`.
 RANKS = (
-    {"errors"},
+    {"errors", "record"},
     {"cursor"},
     {"memory"},
     {"arch", "formats"},
     {"model"},
-    {"image"},
+    {"image", "pe_eh_frame"},
+    {"pe_image"},
     {"space"},
+    {"wine"},
     {"unwind"},
     {"symbols"},
     {"targets"},

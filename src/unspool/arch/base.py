@@ -17,14 +17,21 @@ class PrStatus:
     """Layout of NT_PRSTATUS (`struct elf_prstatus`): where the id and the registers lie.
 
     `order[i]` is the DWARF number of the i-th word of `pr_reg`, or None for a word that
-    no unwinding needs.
+    no unwinding needs. `special` are some of the latter by name, as (i, name): where Wine
+    keeps what it knows of a thread, and which code a thread runs.
     """
 
-    __slots__ = ("order", "registers_offset", "size", "tid_offset")
+    __slots__ = ("order", "registers_offset", "size", "special", "tid_offset")
 
     def __init__(
-        self, size: int, tid_offset: int, registers_offset: int, order: Sequence[int | None]
+        self,
+        size: int,
+        tid_offset: int,
+        registers_offset: int,
+        order: Sequence[int | None],
+        special: Sequence[tuple[int, str]] = (),
     ) -> None:
+        self.special = special
         self.size = size
         self.tid_offset = tid_offset
         self.registers_offset = registers_offset

@@ -20,6 +20,8 @@ _PR_REG = (
     None,  # ss
 )  # fmt: skip
 
+_SPECIAL = ((9, "fs"), (10, "gs"), (13, "cs"))
+
 # struct sigcontext_32 (linux/arch/x86/include/uapi/asm/sigcontext.h).
 _SIGCONTEXT = (
     (EDI, 16), (ESI, 20), (EBP, 24), (ESP, 28), (EBX, 32), (EDX, 36), (ECX, 40), (EAX, 44),
@@ -48,7 +50,7 @@ X86 = Arch(
     ra_column=EIP,
     code_address_mask=(1 << 32) - 1,
     stack_alignment=4,
-    prstatus=PrStatus(144, 24, 72, _PR_REG),
+    prstatus=PrStatus(144, 24, 72, _PR_REG, _SPECIAL),
     prpsinfo=PrPsInfo(124, 12, 28, 44),
     signal_frames=(
         # mov $173, %eax; int $0x80: vdso, glibc, musl.

@@ -20,8 +20,7 @@ _PR_REG = (
     None, None, None, None, None, None, None,  # ss, fs_base, gs_base, ds, es, fs, gs
 )  # fmt: skip
 
-FS_BASE_INDEX = 21
-GS_BASE_INDEX = 22
+_SPECIAL = ((17, "cs"), (21, "fs_base"), (22, "gs_base"))
 
 # When the handler returns, the stack pointer is past `pretcode` of struct rt_sigframe and
 # points at its ucontext: uc_flags 0, uc_link 8, uc_stack 16, sigcontext 40
@@ -48,7 +47,7 @@ X86_64 = Arch(
     ra_column=RIP,
     code_address_mask=(1 << 64) - 1,
     stack_alignment=8,
-    prstatus=PrStatus(336, 32, 112, _PR_REG),
+    prstatus=PrStatus(336, 32, 112, _PR_REG, _SPECIAL),
     prpsinfo=PrPsInfo(136, 24, 40, 56),
     signal_frames=(
         # mov $15, %rax; syscall. glibc and musl use it in this form, Go too.

@@ -18,6 +18,7 @@ NT_PRPSINFO = 3
 NT_AUXV = 6
 NT_FILE = 0x46494C45
 NT_SIGINFO = 0x53494749
+NT_386_TLS = 0x200
 NT_ARM_PAC_MASK = 0x406
 
 AT_NULL, AT_PHDR, AT_PHENT, AT_PHNUM, AT_PAGESZ, AT_BASE, AT_ENTRY = 0, 3, 4, 5, 6, 7, 9
@@ -27,14 +28,21 @@ _MAX_FILES = 1_000_000
 
 
 class PrStatusNote:
-    """A thread's id, its signal, and its registers by DWARF number."""
+    """A thread's id, its signal, its registers by DWARF number, and others by name."""
 
-    __slots__ = ("cursig", "registers", "tid")
+    __slots__ = ("cursig", "registers", "special", "tid")
 
-    def __init__(self, tid: int, cursig: int, registers: list[int | None] | None) -> None:
+    def __init__(
+        self,
+        tid: int,
+        cursig: int,
+        registers: list[int | None] | None,
+        special: dict[str, int] | None = None,
+    ) -> None:
         self.tid = tid
         self.cursig = cursig
         self.registers = registers
+        self.special = special or {}
 
 
 class FileMapping:
@@ -60,18 +68,31 @@ def parse_prstatus(arch: Arch, data: bytes) -> PrStatusNote | None:
     end = layout.registers_offset + word * len(layout.order)
     if len(data) < end:
         return PrStatusNote(tid, cursig, None)
-    return PrStatusNote(tid, cursig, parse_registers(arch, data[layout.registers_offset : end]))
-
-
-def parse_registers(arch: Arch, data: bytes) -> list[int | None]:
-    """The general registers as the kernel lays them out (`elf_gregset_t`), by DWARF number."""
+    order = layout.order
+    code = "Q" if word == 8 else "I"
+    words = Struct(f"<{len(order)}{code}").unpack(data[layout.registers_offset : end])
     registers: list[int | None] = [None] * len(arch.register_names)
-    code = "Q" if arch.pointer_size == 8 else "I"
-    order = arch.prstatus.order
-    for number, value in zip(order, Struct(f"<{len(order)}{code}").unpack(data), strict=True):
+    for number, value in zip(order, words, strict=True):
         if number is not None:
             registers[number] = value
-    return registers
+    special = {name: words[index] for index, name in layout.special}
+    return PrStatusNote(tid, cursig, registers, special)
+
+
+def parse_386_tls(data: bytes, selector: int) -> int | None:
+    """The base address of a segment from NT_386_TLS, by its selector; None if it is not there.
+
+    The note holds the thread's three entries of the global descriptor table as `struct
+    user_desc`: entry number, base, limit, flags (linux/arch/x86/kernel/tls.c). A selector
+    with bit 2 set is of the local table, which no note holds.
+    """
+    if selector & 4:
+        return None
+    usable = len(data) - len(data) % 16
+    for number, base, _, _ in Struct("<4I").iter_unpack(data[:usable]):
+        if number == selector >> 3:
+            return int(base)
+    return None
 
 
 def parse_prpsinfo(arch: Arch, data: bytes) -> tuple[int, str, str] | None:

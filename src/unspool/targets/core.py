@@ -29,7 +29,7 @@ _NO_CRASH = {0, 5, 18, 19, 20}
 
 _NOTE_TYPES = {
     notes.NT_PRSTATUS, notes.NT_PRPSINFO, notes.NT_SIGINFO, notes.NT_AUXV, notes.NT_FILE,
-    notes.NT_ARM_PAC_MASK,
+    notes.NT_ARM_PAC_MASK, notes.NT_386_TLS,
 }  # fmt: skip
 
 _FAULTS = {4, 5, 7, 8, 11}
@@ -57,6 +57,11 @@ class CoreNotes:
                 status = notes.parse_prstatus(arch, data)
                 if status is not None:
                     self.statuses.append(status)
+            elif note.type == notes.NT_386_TLS and self.statuses:
+                special = self.statuses[-1].special
+                base = notes.parse_386_tls(data, special.get("fs", 0))
+                if base is not None:
+                    special["fs_base"] = base
             elif note.type == notes.NT_PRPSINFO:
                 self.info = notes.parse_prpsinfo(arch, data)
             elif note.type == notes.NT_SIGINFO and self.siginfo is None:
@@ -239,7 +244,7 @@ def _threads(core: CoreNotes, arch: Arch) -> list[Thread]:
         registers = status.registers
         if registers is not None:
             registers[arch.pc] = (registers[arch.pc] or 0) & arch.code_address_mask
-        threads.append(Thread(index, status.tid, registers))
+        threads.append(Thread(index, status.tid, registers, special=status.special))
     return threads
 
 

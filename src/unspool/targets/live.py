@@ -143,8 +143,11 @@ class LiveTarget(Target):
                 continue
             registers = None if words is None else to_registers(self.arch, words)
             threads.append(
-                Thread(len(threads), tid, registers, name=self.process.name(tid))
-            )
+                Thread(
+                    len(threads), tid, registers, name=self.process.name(tid),
+                    special=to_special(self.arch, words or ()),
+                )
+            )  # fmt: skip
         if not any(thread.registers for thread in threads):
             error = next(iter(snapshot.refused.values()), 0)
             if error or not threads:
@@ -260,6 +263,18 @@ def to_registers(arch: Arch, words: Sequence[int]) -> list[int | None]:
         if number is not None:
             registers[number] = value
     return registers
+
+
+# Words of `struct user_regs_struct` of a 64-bit host; of an i386 thread as well, whose fs and
+# gs hold selectors: its bases are those of the segments.
+_SPECIAL_WORDS = ((17, "cs"), (21, "fs_base"), (22, "gs_base"))
+
+
+def to_special(arch: Arch, words: Sequence[int]) -> dict[str, int]:
+    """The registers by name that are none of the unwinder's, from the host's words."""
+    if arch.link is not None:
+        return {}
+    return {name: words[index] for index, name in _SPECIAL_WORDS if index < len(words)}
 
 
 def both(maps: Maps, later: Maps) -> Maps:
