@@ -1,4 +1,4 @@
-"""Files on this machine that may belong to the target: opened safely, found by build id."""
+"""Files on this machine that may belong to the target: opened safely, found by id or name."""
 
 from __future__ import annotations
 
@@ -13,8 +13,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from unspool.symbols.pe_files import PeFiles
+
 # Files looked at in one --symbols directory.
 _MAX_FILES = 50_000
+
+_ELF_MAGIC, _PE_MAGIC = b"\x7fELF", b"MZ"
+_PDB_MAGIC = b"Microsoft C/C++ MSF 7.00\r\n"
 
 
 def map_file(path: str) -> mmap | None:
@@ -85,6 +90,9 @@ class SymbolPaths:
         self._by_id: dict[str, list[str]] | None = None
         self._by_name: dict[str, list[str]] = {}
         self._elfs: list[str] = []
+        self._pes: list[str] = []
+        self._pdbs: list[str] = []
+        self._pe_files: PeFiles | None = None
 
     def by_build_id(self, build_id: str) -> Iterator[str]:
         """Files with that build id: `.build-id` trees first, then any file that has it.
@@ -111,19 +119,67 @@ class SymbolPaths:
         self._index()
         return self._elfs
 
+    def pe_candidates(self, name: str, code_id: str | None) -> Iterator[str]:
+        """Files that may be the PE module `name`, the likeliest first; none is checked.
+
+        `code_id` is the module's time stamp and size as `Pe.code_id` has them. Symbol-store
+        trees come first (`ntdll.dll/5E0D1A2B1c5000/ntdll.dll`), then files of that name, then
+        any PE file of that code id. The case of letters does not matter. Without a code id
+        files of that name are all there is.
+        """
+        if self.paths:
+            yield from self._pe().images(name, code_id)
+
+    def pdb_candidates(self, name: str, store_id: str | None) -> Iterator[str]:
+        """Files that may be the PDB file `name`, the likeliest first; none is checked.
+
+        `store_id` is the file's GUID and age as symbol stores write them (`CodeView.store_id`).
+        """
+        if self.paths:
+            yield from self._pe().pdbs(name, store_id)
+
+    def pe_files(self) -> list[str]:
+        """Every PE file there is (and whatever else starts as one)."""
+        self._index()
+        return self._pes
+
+    def pdb_files(self) -> list[str]:
+        """Every PDB file there is."""
+        self._index()
+        return self._pdbs
+
+    def _pe(self) -> PeFiles:
+        if self._pe_files is None:
+            from unspool.symbols.pe_files import PeFiles
+
+            self._pe_files = PeFiles(self)
+        return self._pe_files
+
     def _index(self) -> None:
         if self._by_id is not None:
             return
         self._by_id = {}
         for path in self._files():
-            elf = open_elf(path)
-            if elf is None:
+            buffer = map_file(path)
+            if buffer is None:
                 continue
-            self._elfs.append(path)
-            self._by_name.setdefault(os.path.basename(path), []).append(path)
-            build_id = elf.build_id()
-            if build_id:
-                self._by_id.setdefault(build_id, []).append(path)
+            if buffer[:4] == _ELF_MAGIC:
+                self._add_elf(path, buffer)
+            elif buffer[:2] == _PE_MAGIC:
+                self._pes.append(path)
+            elif buffer[: len(_PDB_MAGIC)] == _PDB_MAGIC:
+                self._pdbs.append(path)
+
+    def _add_elf(self, path: str, buffer: mmap) -> None:
+        assert self._by_id is not None
+        try:
+            build_id = Elf(buffer).build_id()
+        except FormatError:
+            return
+        self._elfs.append(path)
+        self._by_name.setdefault(os.path.basename(path), []).append(path)
+        if build_id:
+            self._by_id.setdefault(build_id, []).append(path)
 
     def _files(self) -> Iterator[str]:
         count = 0
