@@ -1,0 +1,133 @@
+"""The export table of a PE image: names and ordinals of functions and data by RVA.
+
+Read through a function, since a process may hold some of its pages and the file the others.
+Microsoft's "PE Format", .edata.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+
+from unspool.errors import FormatError
+from unspool.memory import Fault
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Read = Callable[[int, int], bytes]
+
+# Ordinals have 16 bits, and so have the indexes in the table beside the names.
+_MAX_ENTRIES = 1 << 16
+_MAX_NAME = 4096
+_MAX_DIRECTORY = 32 << 20
+# Names of an honest table do not overlap; without a limit, 65,536 that do take minutes.
+_MAX_NAMES = 32 << 20
+
+_HEADER = Struct("<12xIIIIIII")
+# Names outside of the directory are read in pieces, small ones where a section ends.
+_PIECES = (64, 16, 4, 1)
+
+
+class Export:
+    """A function or a datum at `rva`. An export by ordinal alone has no name."""
+
+    __slots__ = ("name", "ordinal", "rva")
+
+    def __init__(self, name: str | None, ordinal: int, rva: int) -> None:
+        self.name = name
+        self.ordinal = ordinal
+        self.rva = rva
+
+
+def exports(read: Read, directory: tuple[int, int]) -> tuple[str | None, list[Export]]:
+    """The DLL's name in the export directory, and its exports by ordinal.
+
+    `read(rva, size)` gives bytes of the image or raises `FormatError` or `Fault`; so does
+    this if the directory or its address table cannot be read. Names that cannot be read
+    are None. What is exported twice is there twice. Forwarders are left out: they are
+    another module's code.
+    """
+    table = _Table(read, directory)
+    name_at, base, count, name_count, functions, names, ordinals = _HEADER.unpack(
+        table.read(directory[0], _HEADER.size)
+    )
+    rvas = _u32s(table.read(functions, 4 * min(count, _MAX_ENTRIES)))
+    names_of = _names(table, min(name_count, _MAX_ENTRIES), names, ordinals)
+    first, size = directory
+    found = []
+    for index, rva in enumerate(rvas):
+        # A forwarder's "address" is the text "OTHER.Function" inside the directory.
+        if rva and not first <= rva < first + size:
+            for name in names_of.get(index, _NAMELESS):
+                found.append(Export(name, base + index, rva))
+    return table.string(name_at), found
+
+
+_NAMELESS: list[str | None] = [None]
+
+
+def _names(table: _Table, count: int, names: int, ordinals: int) -> dict[int, list[str | None]]:
+    """The names of each function by its index in the address table."""
+    found: dict[int, list[str | None]] = {}
+    try:
+        name_rvas = _u32s(table.read(names, 4 * count))
+        raw = table.read(ordinals, 2 * count)
+    except (FormatError, Fault):
+        return found
+    for (index,), rva in zip(Struct("<H").iter_unpack(raw), name_rvas, strict=True):
+        name = table.string(rva)
+        if name is not None:
+            found.setdefault(index, []).append(name)
+    return found
+
+
+class _Table:
+    """The directory's bytes, read at once if possible, and what lies outside of it."""
+
+    __slots__ = ("_bytes", "_left", "_read", "_rva")
+
+    def __init__(self, read: Read, directory: tuple[int, int]) -> None:
+        self._read = read
+        self._rva, size = directory
+        self._left = _MAX_NAMES
+        try:
+            self._bytes = read(self._rva, min(size, _MAX_DIRECTORY))
+        except (FormatError, Fault):
+            self._bytes = b""
+
+    def read(self, rva: int, size: int) -> bytes:
+        start = rva - self._rva
+        if 0 <= start <= len(self._bytes) - size:
+            return self._bytes[start : start + size]
+        return self._read(rva, size)
+
+    def string(self, rva: int) -> str | None:
+        """The text at `rva`; None if there is none, it has no end, or there were too many."""
+        if not rva or self._left <= 0:
+            return None
+        start = rva - self._rva
+        if 0 <= start < len(self._bytes):
+            end = self._bytes.find(b"\0", start, start + _MAX_NAME)
+            raw = self._bytes[start:end] if end >= 0 else b""
+        else:
+            raw = self._string_outside(rva)
+        self._left -= len(raw) + 1
+        return raw.decode("latin-1") or None
+
+    def _string_outside(self, rva: int) -> bytes:
+        raw = b""
+        for size in _PIECES:
+            try:
+                while len(raw) < _MAX_NAME:
+                    piece, end, _ = self._read(rva + len(raw), size).partition(b"\0")
+                    raw += piece
+                    if end:
+                        return raw
+            except (FormatError, Fault):
+                continue
+        return b""
+
+
+def _u32s(raw: bytes) -> tuple[int, ...]:
+    return Struct(f"<{len(raw) // 4}I").unpack(raw)
