@@ -48,14 +48,15 @@ class Row:
     lists (register, offset from the CFA). `other` holds every further rule. The caller's
     stack pointer is the CFA unless a rule says otherwise; its pc is `ra_column` of the
     caller's registers. `root` marks a function that has no caller; `signal` the frame that
-    a signal handler returns to, whose caller's pc is exact. `function` is the address of
-    the function's first instruction, where the table says it. `quick` is the row ready for
-    use, if it is one of the simple ones, as nearly all are.
+    a signal handler returns to, whose caller's pc is exact, as it is where the caller was
+    `interrupted` otherwise. `function` is the address of the function's first instruction,
+    where the table says it. `quick` is the row ready for use, if it is one of the simple
+    ones, as nearly all are.
     """
 
     __slots__ = (
-        "cfa_expression", "cfa_offset", "cfa_register", "function", "other", "quick",
-        "ra_column", "root", "saved", "signal", "strategy", "trust",
+        "cfa_expression", "cfa_offset", "cfa_register", "function", "interrupted", "other",
+        "quick", "ra_column", "root", "saved", "signal", "strategy", "trust",
     )  # fmt: skip
 
     def __init__(
@@ -73,6 +74,7 @@ class Row:
         root: bool = False,
         signal: SignalFrame | None = None,
         function: int | None = None,
+        interrupted: bool = False,
     ) -> None:
         self.strategy = strategy
         self.trust = trust
@@ -85,18 +87,23 @@ class Row:
         self.root = root
         self.signal = signal
         self.function = function
-        self.quick = self._compile(arch.pointer_size)
+        self.interrupted = interrupted
+        self.quick = self._compile(arch)
 
-    def _compile(self, word: int) -> Quick | None:
+    def _compile(self, arch: Arch) -> Quick | None:
         """One unpack call for all saved registers, the gaps between them included.
 
         None if the row asks for more than that, or does not say where the caller's pc is saved.
         """
+        word = arch.pointer_size
         saved = self.saved
         fields = tuple(register for register, _ in saved)
         if (
             self.cfa_expression is not None or self.other or self.root or self.signal
             or self.ra_column not in fields
+            # Whoever uses the quick form takes the CFA for the caller's stack pointer, and
+            # the caller's pc for a return address.
+            or arch.sp in fields or self.interrupted
         ):  # fmt: skip
             return None
         first = at = saved[0][1]

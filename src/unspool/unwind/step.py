@@ -187,7 +187,8 @@ class Stepper:
             return Missed(f"memory at {fault} cannot be read", fault=True)
         except Unusable as reason:
             return Missed(str(reason))
-        return self._checked(Found(registers, row.trust, row.signal is not None, row), query)
+        exact = row.interrupted or row.signal is not None
+        return self._checked(Found(registers, row.trust, exact, row), query)
 
     def _checked(self, answer: Found | Missed | Ended, query: Query) -> Found | Missed | Ended:
         """Turns an answer that leads nowhere into a miss: a wrong frame is worse than none."""

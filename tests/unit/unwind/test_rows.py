@@ -183,6 +183,22 @@ def test_a_row_in_words() -> None:
     assert "1 further" in row(X86, 8, other=[(RBX, UNDEFINED, 0)]).describe(X86)
 
 
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_stack_pointer_saved_in_memory_is_not_the_cfa(fast: bool) -> None:
+    held = memory(words(X86, 0x40_1234, 0x33, 0x202, STACK + 24, 0x2B))
+    made = row(X86, 40, [(RIP, -40), (RSP, -16)])
+    found = apply(made, registers(), held.window(STACK) if fast else None, held, X86)
+    assert (found[RIP], found[RSP]) == (0x40_1234, STACK + 24)
+    # The hot loop of a walk takes the CFA for the stack pointer.
+    assert made.quick is None
+    assert row(X86, 40, [(RIP, -40)]).quick is not None
+
+
+def test_an_interrupted_caller_is_not_for_the_hot_loop() -> None:
+    # Its pc is exact, and the hot loop looks callers up by what lies before their pc.
+    assert row(X86, 40, [(RIP, -40)], interrupted=True).quick is None
+
+
 OFFSETS = st.one_of(st.integers(-200, 200), st.sampled_from([-70_000, 70_000, 1 << 40]))
 
 

@@ -76,6 +76,26 @@ def test_a_second_walk_with_cached_rows_finds_the_same() -> None:
     assert len(table.asked) == asked
 
 
+def test_a_machine_frame_gives_an_exact_pc_and_a_stack_pointer() -> None:
+    """A frame with the interrupted pc and stack pointer, as PE code describes: rip, cs, flags,
+    rsp, ss. The interrupted pc has no call before it that belongs to it.
+    """
+    interrupted, back = call_at("x86_64", 7), call_at("x86_64", 9)
+    data = words(X86, interrupted, 0x33, 0x202, STACK + 48, 0x2B, 0, back, 0, 0)
+    rows = {
+        CODE: row(X86, 40, [(16, -40), (7, -16)], interrupted=True),
+        interrupted: row(X86, 8),
+        back - 1: row(X86, 8, root=True),
+    }
+    stepper = Stepper(space("x86_64", data), [Table(rows)], [])
+    for _ in range(2):  # the second walk finds the rows cached
+        stack = walk(stepper, thread(X86, pc=CODE, sp=STACK, fp=1))
+        assert pcs(stack) == [CODE, interrupted, back]
+        assert [frame.sp for frame in stack.frames] == [STACK, STACK + 48, STACK + 56]
+        assert [frame.exact for frame in stack.frames] == [True, True, False]
+        assert stack.stop.reason == StopReason.ROOT
+
+
 @pytest.mark.parametrize("limit", [1, 2, 5, 6, 7])
 @pytest.mark.parametrize("warm", [False, True])
 def test_the_limit_on_frames(limit: int, warm: bool) -> None:
