@@ -6,6 +6,7 @@ Targets fill it; the unwinder reads it; neither knows of the other.
 from __future__ import annotations
 
 from bisect import bisect_right
+from itertools import pairwise
 
 from unspool.arch.calls import LOOK_BEHIND
 
@@ -17,6 +18,21 @@ if TYPE_CHECKING:
     from unspool.image import Image
     from unspool.memory import Memory
     from unspool.model import Module
+    from unspool.pe_image import PeImage
+
+    AnyImage = Image | PeImage
+
+
+class KnownStack:
+    """A stack whose bounds somebody knows: `kind` as a segment's, `thread` its owner's index."""
+
+    __slots__ = ("high", "kind", "low", "thread")
+
+    def __init__(self, kind: str, low: int, high: int, thread: int | None = None) -> None:
+        self.kind = kind
+        self.low = low
+        self.high = high
+        self.thread = thread
 
 
 class AddressSpace:
@@ -31,7 +47,7 @@ class AddressSpace:
         arch: Arch,
         memory: Memory,
         modules: Iterable[Module],
-        load_image: Callable[[Module], Image | None],
+        load_image: Callable[[Module], AnyImage | None],
         entry_points: Iterable[int] = (),
     ) -> None:
         self.arch = arch
@@ -43,7 +59,9 @@ class AddressSpace:
             module.index = index
         self._bases = [module.base for module in self.modules]
         self._load_image = load_image
-        self._images: dict[int, Image | None] = {}
+        self._images: dict[int, AnyImage | None] = {}
+        self._stacks: list[KnownStack] = []
+        self._stack_lows: list[int] = []
 
     def module_at(self, address: int) -> Module | None:
         """The module whose range contains `address`."""
@@ -52,11 +70,26 @@ class AddressSpace:
             return self.modules[index]
         return None
 
-    def image(self, module: Module) -> Image | None:
+    def image(self, module: Module) -> AnyImage | None:
         """The module's unwind data, or None if neither its file nor its memory is at hand."""
         if module.index not in self._images:
             self._images[module.index] = self._load_image(module)
         return self._images[module.index]
+
+    def know_stacks(self, stacks: Iterable[KnownStack]) -> None:
+        """Takes stacks whose bounds the mappings do not show. One ends where the next begins."""
+        ordered = sorted((each for each in stacks if each.low < each.high), key=_low)
+        for stack, following in pairwise(ordered):
+            stack.high = min(stack.high, following.low)
+        self._stacks = ordered
+        self._stack_lows = [stack.low for stack in ordered]
+
+    def stack_at(self, address: int) -> KnownStack | None:
+        """The known stack that an address is in."""
+        index = bisect_right(self._stack_lows, address) - 1
+        if index >= 0 and address < self._stacks[index].high:
+            return self._stacks[index]
+        return None
 
     def is_code(self, address: int) -> bool:
         """Whether `address` can be a pc: it is mapped executable."""
@@ -71,6 +104,10 @@ class AddressSpace:
         """Whether a call ends right before an address; None if its code is not at hand."""
         code = self.code_before(address)
         return self.arch.is_return_address(code, LOOK_BEHIND) if code else None
+
+
+def _low(stack: KnownStack) -> int:
+    return stack.low
 
 
 def _base(module: Module) -> int:

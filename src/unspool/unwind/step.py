@@ -58,10 +58,10 @@ class Found:
     `above` is a lower bound of the caller's stack pointer, for answers that leave it
     unknown: where a frame record or a saved link register lies says where the frame that
     holds it is, but not where it ends. `gap` says in words why frames may be missing before
-    this one.
+    this one. `switch` says that the caller is on another stack, and how the walk gets there.
     """
 
-    __slots__ = ("above", "exact", "gap", "registers", "row", "trust")
+    __slots__ = ("above", "exact", "gap", "registers", "row", "switch", "trust")
 
     def __init__(
         self,
@@ -71,7 +71,9 @@ class Found:
         row: Row | None = None,
         above: int | None = None,
         gap: str | None = None,
+        switch: Switch | None = None,
     ) -> None:
+        self.switch = switch
         self.gap = gap
         self.above = above
         self.registers = registers
@@ -80,14 +82,40 @@ class Found:
         self.row = row
 
 
+class Switch:
+    """How a thread goes on on another stack: the kind of its segment, and what did that, in words.
+
+    `stepper` is who knows the code there, where that is of another architecture. `resume` is
+    where the walk goes on after that part has come to its own root.
+    """
+
+    __slots__ = ("kind", "resume", "stepper", "words")
+
+    def __init__(
+        self,
+        kind: str,
+        words: str,
+        stepper: Stepper | None = None,
+        resume: Found | None = None,
+    ) -> None:
+        self.kind = kind
+        self.words = words
+        self.stepper = stepper
+        self.resume = resume
+
+
 class Missed:
-    """No answer, and why. `fault` is set if it was memory that could not be read."""
+    """No answer, and why. `fault` is set if it was memory that could not be read.
 
-    __slots__ = ("fault", "why")
+    `final` forbids to ask anybody else: what would answer is known to be wrong there.
+    """
 
-    def __init__(self, why: str, fault: bool = False) -> None:
+    __slots__ = ("fault", "final", "why")
+
+    def __init__(self, why: str, fault: bool = False, final: bool = False) -> None:
         self.why = why
         self.fault = fault
+        self.final = final
 
 
 class Ended:
@@ -118,6 +146,18 @@ class DynamicStrategy:
         raise NotImplementedError
 
 
+class EarlyStrategy(DynamicStrategy):
+    """Answers for certain frames before any table is asked.
+
+    The tables have rows for such code, and these are wrong, or skip frames. No row of code
+    that a strategy claims is ever remembered.
+    """
+
+    def claims(self, query: Query) -> bool:
+        """Whether the frame is this strategy's. Asked at a pc until a row is known for it."""
+        raise NotImplementedError
+
+
 class Stepper:
     """Asks strategies for callers; one for a whole target, since rows are shared by threads."""
 
@@ -130,12 +170,17 @@ class Stepper:
         self.space = space
         self.tables = tables
         self.dynamic = dynamic
+        self.early: list[EarlyStrategy] = []
         self.rows: dict[int, Row] = {}
         self._missed: dict[int, list[Attempt]] = {}
 
     def step(self, query: Query, trail: list[Attempt]) -> Found | Missed | Ended:
         """The first good answer; `trail` gets every attempt, the answering one last."""
         missed = Missed("no strategy answered")
+        if self.early and query.lookup_pc not in self.rows:
+            answer = self._ask_early(query, trail)
+            if not isinstance(answer, Missed) or answer.final:
+                return answer
         row = self.find_row(query, trail)
         if row is not None:
             answer = self.apply_row(row, query)
@@ -156,6 +201,22 @@ class Stepper:
             if not isinstance(answer, Missed):
                 return answer
         return missed
+
+    def _ask_early(self, query: Query, trail: list[Attempt]) -> Found | Missed | Ended:
+        for strategy in self.early:
+            try:
+                if not strategy.claims(query):
+                    continue
+                answer = strategy.answer(query)
+            except Fault as fault:
+                answer = Missed(f"memory at {fault} cannot be read", fault=True)
+            # Registers of another architecture are for another stepper to check.
+            if not (isinstance(answer, Found) and answer.switch and answer.switch.stepper):
+                answer = self._checked(answer, query)
+            trail.append(Attempt(strategy.name, self._words(answer)))
+            if not isinstance(answer, Missed) or answer.final:
+                return answer
+        return Missed("nobody claims it")
 
     def find_row(self, query: Query, trail: list[Attempt]) -> Row | None:
         """The cached or new row for a frame; the tables' whys go to the trail if none has it."""
@@ -220,7 +281,8 @@ class Stepper:
     def _words(self, answer: Found | Missed | Ended, row: Row | None = None) -> str:
         if not isinstance(answer, Found):
             return answer.why
-        pc = answer.registers[self.space.arch.pc]
+        goal = answer.switch.stepper if answer.switch else None
+        pc = answer.registers[(goal or self).space.arch.pc]
         rule = f"{row.describe(self.space.arch)}; " if row else ""
         certainty = "" if answer.trust != Trust.SCAN else ", a guess"
         return f"{rule}caller at 0x{pc:x}{certainty}"

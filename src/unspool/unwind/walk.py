@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from unspool.memory import Window
     from unspool.model import Thread
     from unspool.unwind.rows import Quick, Row
-    from unspool.unwind.step import Stepper
+    from unspool.unwind.step import Stepper, Switch
 
 # More frames than a stack of 32 MB can hold: what remains is a lying dump.
 SAFETY_LIMIT = 2_000_000
@@ -55,6 +55,7 @@ class _Walk:
         self.gaps: list[Gap] = []
         self.segments: list[Segment] = []
         self.stack: Window | None = None
+        self.pending: list[Found] = []
         self.switches: set[tuple[int, int]] = set()
 
     def run(self) -> Stop:
@@ -134,6 +135,9 @@ class _Walk:
         if self.explain:
             frame.trail = trail
         if isinstance(answer, Ended):
+            if self.pending:
+                # The root of 32-bit code, say, that 64-bit code runs: that has callers.
+                return self.accept(frame, self.pending.pop())
             return Stop(StopReason.ROOT, answer.why)
         if isinstance(answer, Missed):
             return Stop(StopReason.FAULT if answer.fault else StopReason.NO_STRATEGY, answer.why)
@@ -141,6 +145,8 @@ class _Walk:
 
     def accept(self, frame: Frame, found: Found) -> list[int | None] | Stop:
         """Appends the caller's frame, in the same segment or in a new one."""
+        if found.switch is not None:
+            self.follow(found.switch)
         arch = self.space.arch
         pc, sp = found.registers[arch.pc], found.registers[arch.sp]
         assert pc is not None
@@ -153,6 +159,8 @@ class _Walk:
             # function that happens to lie before it.
             frame.exact = True
             stop = self.leave_signal_handler(frame, found.row, sp)
+        elif found.switch is not None:
+            stop = self.switch(found.switch.kind, sp, pc, found.switch.words)
         else:
             stop = self.check_progress(frame, found, pc, sp)
         if stop is not None:
@@ -164,6 +172,14 @@ class _Walk:
             self.stack = self.space.memory.window(sp)
             self.complete_bounds(sp)
         return found.registers
+
+    def follow(self, switch: Switch) -> None:
+        """Prepares to go on where code of another architecture runs, if it does."""
+        if switch.resume is not None:
+            self.pending.append(switch.resume)
+        if switch.stepper is not None:
+            self.stepper = switch.stepper
+            self.space = switch.stepper.space
 
     def check_progress(self, frame: Frame, found: Found, pc: int, sp: int) -> Stop | None:
         old = frame.sp or 0
@@ -225,6 +241,9 @@ class _Walk:
     def in_another_mapping(self, old: int, new: int) -> bool:
         memory = self.space.memory
         region, other = memory.region(old), memory.region(new)
+        known, goal = self.space.stack_at(old), self.space.stack_at(new)
+        if other is not None and goal is not None and other.writable:
+            return goal is not known
         if other is None or not other.writable:
             return False
         return region is None or other.mapping != region.mapping
@@ -247,5 +266,8 @@ class _Walk:
     def enter_segment(self, kind: str, sp: int | None, how: str | None = None) -> None:
         region = self.space.memory.region(sp) if sp is not None else None
         low, high = region.mapping if region else (None, None)
+        known = self.space.stack_at(sp) if sp is not None else None
+        if known is not None:
+            kind, low, high = known.kind, known.low, known.high
         self.segments.append(Segment(kind, low, high, how))
         self.stack = self.space.memory.window(sp) if sp is not None else None

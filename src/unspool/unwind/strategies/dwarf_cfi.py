@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from unspool.arch.base import Arch
     from unspool.formats.cfi import CfiSection, Fde
     from unspool.formats.cfi_row import CfiRow
-    from unspool.image import Image
-    from unspool.space import AddressSpace
+    from unspool.space import AddressSpace, AnyImage
 
 _OTHER_KINDS = {
     cfi_row.UNDEFINED: rows.UNDEFINED,
@@ -63,7 +62,7 @@ class DwarfCfi(TableStrategy):
             return Missed(f"broken unwind data in {module.name}: {error}")
 
 
-def find_fde(image: Image, address: int) -> tuple[CfiSection, Fde] | None:
+def find_fde(image: AnyImage, address: int) -> tuple[CfiSection, Fde] | None:
     """The FDE that covers a file address. Raises `FormatError` for one that is broken."""
     hdr, section = image.eh_frame()
     if section is not None:
@@ -81,7 +80,7 @@ def find_fde(image: Image, address: int) -> tuple[CfiSection, Fde] | None:
     return None
 
 
-def _why_none(image: Image, name: str) -> str:
+def _why_none(image: AnyImage, name: str) -> str:
     _, section = image.eh_frame()
     if section is None and not image.debug_frames():
         problem = f" ({image.problems[0]})" if image.problems else ""

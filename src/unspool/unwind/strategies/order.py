@@ -12,12 +12,20 @@ if TYPE_CHECKING:
 
     from unspool.space import AddressSpace
     from unspool.unwind.step import DynamicStrategy, TableStrategy
+    from unspool.wine.process import WineProcess
 
 
-def default_stepper(space: AddressSpace) -> Stepper:
+def default_stepper(space: AddressSpace, wine: WineProcess | None = None) -> Stepper:
     """A stepper with every strategy that applies to a target."""
-    tables: list[TableStrategy] = [SignalTrampoline(space), DwarfCfi(space)]
-    return Stepper(space, tables, _Dynamic(space, tables))
+    cfi = DwarfCfi(space)
+    tables: list[TableStrategy] = [SignalTrampoline(space), cfi]
+    if wine is None:
+        return Stepper(space, tables, _Dynamic(space, tables))
+    from unspool.unwind.strategies.wine import add_wine
+
+    stepper = Stepper(space, tables, _Dynamic(space, tables))
+    add_wine(stepper, wine, cfi)
+    return stepper
 
 
 class _Dynamic:

@@ -1,0 +1,109 @@
+"""Wine's callbacks: from Windows code back to the Unix code that called it.
+
+A window procedure, a hook, a timer: Unix code of win32u calls back by
+`call_user_mode_callback`, which makes a new system call frame below the old one and starts
+`KiUserCallbackDispatcher` on the Windows stack. What that returns to is no return address:
+0xdeadbabe up to Wine 8.9, then 0, and since 9.0 a machine frame as Windows has it, which leads to
+the older Windows code, past all Unix frames.
+"""
+
+from __future__ import annotations
+
+from unspool.memory import Fault
+from unspool.model import Trust
+from unspool.unwind.step import EarlyStrategy, Found, Missed, Query, Switch
+from unspool.unwind.strategies.wine_functions import Functions
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from unspool.wine.frames import SyscallFrame
+    from unspool.wine.layouts import Resume
+    from unspool.wine.process import WineProcess, WineThread
+
+_DISPATCHER = "KiUserCallbackDispatcher"
+
+
+class WineCallback(EarlyStrategy):
+    """Crosses from KiUserCallbackDispatcher to the Unix stack."""
+
+    name = "wine_callback"
+
+    def __init__(self, wine: WineProcess) -> None:
+        self.wine = wine
+        self.space = wine.space
+        self.functions = Functions(wine.space, wine.ntdll, (_DISPATCHER,))
+
+    def claims(self, query: Query) -> bool:
+        return self.functions.at(query.lookup_pc) is not None
+
+    def answer(self, query: Query) -> Found | Missed:
+        sp = query.above
+        thread = None if sp is None else self.wine.thread_at(sp)
+        if thread is None or sp is None:
+            return Missed("the thread's system call frames are not known")
+        level = self._level(thread, sp)
+        if level is None:
+            return Missed("no system call frame belongs to this callback", final=True)
+        newer, older = thread.frames[level - 1], thread.frames[level]
+        for resume in self._resumes():
+            registers = self._resumed(newer, older, resume)
+            if registers is not None:
+                words = f"Wine callback: Windows → Unix, frame at 0x{older.address:x}"
+                return Found(
+                    registers,
+                    Trust.SEGMENT_SWITCH,
+                    switch=Switch("unix", f"{words} by the {resume.name}"),
+                )
+        return Missed("where the Unix code goes on is not known", final=True)
+
+    def _level(self, thread: WineThread, sp: int) -> int | None:
+        """Which of the thread's frames is that of the system call that called back.
+
+        The callback's Windows frames lie right below the stack pointer of the code that made
+        the system call. The newest frame is no candidate: its registers are stale or of a call
+        within the callback.
+        """
+        best = None
+        for level, frame in enumerate(thread.frames[1:], 1):
+            try:
+                outer = frame.word(self.space, frame.layout.sp)
+            except Fault:
+                continue
+            if outer > sp and (best is None or outer < best[0]):
+                best = outer, level
+        return best[1] if best else None
+
+    def _resumes(self) -> list[Resume]:
+        """The layouts to try: those of the process's version first."""
+        version = self.wine.version
+
+        def is_other(resume: Resume) -> bool:
+            return version is None or not resume.since <= version <= resume.until
+
+        return sorted(self.wine.resumes, key=is_other)
+
+    def _resumed(
+        self, newer: SyscallFrame, older: SyscallFrame, resume: Resume
+    ) -> list[int | None] | None:
+        """The Unix code's registers by one layout, or None if they cannot be right."""
+        space, arch = self.space, self.space.arch
+        registers: list[int | None] = [None] * len(arch.register_names)
+        try:
+            base = newer.address
+            if resume.base_at is not None:
+                base = newer.word(space, resume.base_at)
+            for number, offset in resume.registers:
+                registers[number] = space.memory.read_uint(base + offset, arch.pointer_size)
+        except Fault:
+            return None
+        if resume.adjust is not None:
+            registers[arch.sp] = base + resume.adjust
+        pc, sp = registers[arch.pc], registers[arch.sp]
+        assert pc is not None
+        # In between the two frames, in Unix code that has called something.
+        if sp is None or not newer.address < sp <= older.address or not space.is_code(pc - 1):
+            return None
+        module = space.module_at(pc - 1)
+        if module is not None and module.kind != "elf":
+            return None
+        return None if space.after_call(pc) is False else registers

@@ -1,0 +1,103 @@
+"""Where Wine's dispatchers lie: the code that joins a thread's Windows and Unix stacks.
+
+A system call dispatcher and, since 8.0, one for calls of Unix libraries. They are found by
+every way there is, and what is found must be code of an ELF module: a pointer in a dump can
+point anywhere.
+"""
+
+from __future__ import annotations
+
+from unspool.errors import FormatError
+from unspool.image import Image
+from unspool.memory import Fault
+from unspool.unwind.strategies.dwarf_cfi import find_fde
+from unspool.wine import layouts
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from unspool.wine.process import WineProcess
+
+_SYSCALL, _UNIX_CALL = "__wine_syscall_dispatcher", "__wine_unix_call_dispatcher"
+_NAMES = (_SYSCALL, _UNIX_CALL, f"{_SYSCALL}_return", f"{_SYSCALL}_instrumentation")
+
+# Of a dispatcher without an FDE; real ones have 0x260 to 0x300 bytes.
+_SIZE = 0x300
+
+
+class Dispatcher:
+    """A range of code, and how it was found."""
+
+    __slots__ = ("end", "how", "start")
+
+    def __init__(self, start: int, end: int, how: str) -> None:
+        self.start = start
+        self.end = end
+        self.how = how
+
+
+def find_dispatchers(wine: WineProcess) -> list[Dispatcher]:
+    """Every dispatcher, once, with all the ways that led to it."""
+    found: dict[int, Dispatcher] = {}
+    for address, how in _pointers(wine):
+        dispatcher = _range(wine, address, how)
+        if dispatcher is None:
+            continue
+        known = found.setdefault(dispatcher.start, dispatcher)
+        if how not in known.how:
+            known.how += f", {how}"
+    return list(found.values())
+
+
+def _pointers(wine: WineProcess) -> Iterator[tuple[int, str]]:
+    """Addresses of dispatchers by what points at them, unchecked."""
+    space = wine.space
+    word = space.arch.pointer_size
+    if word == 8:
+        pointed = _word(wine, layouts.DISPATCHER_POINTER, word)
+        if pointed:
+            yield pointed, f"the pointer at 0x{layouts.DISPATCHER_POINTER:x}"
+    else:
+        for thread in wine.threads.values():
+            pointed = _word(wine, thread.teb.address + thread.teb.layout.wow32_reserved, word)
+            if pointed:
+                yield pointed, "the TEB's WOW32Reserved"
+                break
+    if wine.ntdll is not None:
+        image = space.image(wine.ntdll)
+        for name in (_SYSCALL, _UNIX_CALL):
+            rva = image.export(name) if image is not None and not isinstance(image, Image) else None
+            pointed = _word(wine, wine.ntdll.base + rva, word) if rva is not None else None
+            if pointed:
+                yield pointed, f"ntdll.dll's variable {name}"
+    if wine.ntdll_so is not None and wine.find_symbol is not None:
+        for name in _NAMES:
+            address = wine.find_symbol(wine.ntdll_so, name)
+            if address is not None:
+                yield address, f"ntdll.so's symbol {name}"
+
+
+def _word(wine: WineProcess, address: int, size: int) -> int | None:
+    try:
+        return wine.space.memory.read_uint(address, size)
+    except Fault:
+        return None
+
+
+def _range(wine: WineProcess, address: int, how: str) -> Dispatcher | None:
+    """The function at an address of an ELF module, by its FDE or, without one, by its size."""
+    space = wine.space
+    module = space.module_at(address)
+    if module is None or module.kind != "elf" or not space.is_code(address):
+        return None
+    image = space.image(module)
+    if isinstance(image, Image):
+        try:
+            found = find_fde(image, address - image.bias)
+        except FormatError:
+            found = None
+        if found is not None:
+            fde = found[1]
+            return Dispatcher(fde.start + image.bias, fde.end + image.bias, how)
+    return Dispatcher(address, address + _SIZE, how)

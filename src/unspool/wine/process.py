@@ -1,0 +1,294 @@
+"""A Wine process: recognised by its modules, its threads known by their TEBs."""
+
+from __future__ import annotations
+
+from unspool.arch.x86 import X86
+from unspool.arch.x86_64 import X86_64
+from unspool.memory import Fault
+from unspool.space import KnownStack
+from unspool.wine import frames, layouts
+from unspool.wine.teb import Teb, read_teb, search
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from unspool.model import Module, Thread
+    from unspool.space import AddressSpace
+    from unspool.wine.frames import SyscallFrame
+    from unspool.wine.layouts import Version
+
+    SymbolFinder = Callable[[Module, str], int | None]
+
+_WINDOWS, _UNIX, _SIGNAL = "windows", "unix", "signal"
+
+
+class WineThread:
+    """A thread of a Wine process. `frames` are its system call frames, the newest first.
+
+    `teb` is that of the process's own word size, `teb32` the other one of a WoW64 thread.
+    """
+
+    __slots__ = ("frames", "index", "stacks", "teb", "teb32")
+
+    def __init__(
+        self,
+        index: int,
+        teb: Teb,
+        teb32: Teb | None,
+        chain: Sequence[SyscallFrame],
+    ) -> None:
+        self.index = index
+        self.teb = teb
+        self.teb32 = teb32
+        self.frames = chain
+        self.stacks: list[KnownStack] = []
+
+
+class WineProcess:
+    """What is known of the process and its threads. See `recognise`.
+
+    `build` is what Wine calls itself, "8.0 (Debian 8.0~repack-4)", `version` the numbers in it.
+    `ntdll` is the PE module, `ntdll_so` its Unix half.
+    """
+
+    def __init__(
+        self,
+        space: AddressSpace,
+        ntdll_so: Module | None,
+        ntdll: Sequence[Module],
+        find_symbol: SymbolFinder | None = None,
+    ) -> None:
+        self.space = space
+        self.ntdll_so = ntdll_so
+        self.find_symbol = find_symbol
+        is_64 = space.arch.pointer_size == 8
+        self.frame_layout = layouts.FRAME_X86_64 if is_64 else layouts.FRAME_I386
+        self.teb_layout = layouts.TEB64 if is_64 else layouts.TEB32
+        self.resumes = layouts.RESUMES_X86_64 if is_64 else layouts.RESUMES_I386
+        self.ntdll = _native(ntdll, is_64)
+        self.ntdll32 = next((each for each in ntdll if each is not self.ntdll), None)
+        self.build = _build(space, ntdll_so) if ntdll_so else None
+        self.version = _numbers(self.build) if self.build else None
+        self.threads: dict[int, WineThread] = {}
+
+    @property
+    def bitness(self) -> int:
+        """64 or 32: of the Windows program, not of the process."""
+        return 32 if self.is_wow64 else self.space.arch.pointer_size * 8
+
+    @property
+    def is_wow64(self) -> bool:
+        """Whether 32-bit Windows code runs in this 64-bit process (new-style WoW64)."""
+        return any(thread.teb32 for thread in self.threads.values())
+
+    def describe(self) -> dict[str, object]:
+        """The facts for a report: version, bitness, build."""
+        version = None
+        if self.build:
+            version = self.build.split(" ")[0]
+        known = {
+            "version": version, "bitness": self.bitness, "build": self.build,
+            "wow64": True if self.is_wow64 else None,
+        }  # fmt: skip
+        return {key: value for key, value in known.items() if value is not None}
+
+    def thread_at(self, sp: int) -> WineThread | None:
+        """The thread one of whose stacks an address is in."""
+        known = self.space.stack_at(sp)
+        return None if known is None or known.thread is None else self.threads.get(known.thread)
+
+    def add_threads(self, threads: Sequence[Thread]) -> None:
+        """Finds each thread's TEB, stacks and frames; threads of native libraries have none."""
+        tebs = self._tebs(threads)
+        layout = self.frame_layout
+        for thread in threads:
+            teb = tebs.get(thread.index)
+            if teb is None:
+                continue
+            teb32 = None
+            if teb.wow_offset and teb.layout is layouts.TEB64:
+                other = teb.address + teb.wow_offset
+                teb32 = read_teb(self.space.memory, other, layouts.TEB32)
+            chain = frames.chain(self.space, teb, layout)
+            self.threads[thread.index] = WineThread(thread.index, teb, teb32, chain)
+        for each in self.threads.values():
+            each.stacks = _stacks(self.space, each)
+        self.space.know_stacks(
+            [stack for each in self.threads.values() for stack in each.stacks]
+        )
+
+    def _tebs(self, threads: Sequence[Thread]) -> dict[int, Teb]:
+        """TEBs by thread index.
+
+        A thread that a native library makes inherits its maker's gs, and would pass for it: of
+        several threads with one TEB it belongs to the one that is on one of its stacks.
+        """
+        name = "gs_base" if self.teb_layout.word == 8 else "fs_base"
+        claims: dict[int, list[Thread]] = {}
+        lost = []
+        for thread in threads:
+            base = thread.special.get(name)
+            if base:
+                claims.setdefault(base, []).append(thread)
+            elif base is None:
+                lost.append(thread)
+        found = {}
+        for base, claimants in claims.items():
+            teb = read_teb(self.space.memory, base, self.teb_layout)
+            if teb is None:
+                lost += claimants
+                continue
+            if len(claimants) > 1:
+                claimants = [each for each in claimants if self._is_on(each, teb)]
+            if len(claimants) == 1:
+                found[claimants[0].index] = teb
+        if lost and self.teb_layout.word == 4:
+            self._match(lost, found)
+        return found
+
+    def _match(self, lost: Sequence[Thread], found: dict[int, Teb]) -> None:
+        """Gives threads without a known segment base the TEBs whose stacks they are on."""
+        taken = {teb.address for teb in found.values()}
+        for teb in list(search(self.space.memory, self.teb_layout)):
+            if teb.address in taken:
+                continue
+            owners = [each for each in lost if each.index not in found and self._is_on(each, teb)]
+            if len(owners) == 1:
+                found[owners[0].index] = teb
+
+    def _is_on(self, thread: Thread, teb: Teb) -> bool:
+        """Whether the thread's stack pointer is in one of the TEB's stacks."""
+        if thread.registers is None:
+            return False
+        sp = thread.registers[self.space.arch.sp]
+        if sp is None:
+            return False
+        chain = frames.chain(self.space, teb, self.frame_layout)
+        stacks = _stacks(self.space, WineThread(0, teb, None, chain))
+        return any(stack.low <= sp < stack.high for stack in stacks)
+
+
+def recognise(
+    space: AddressSpace,
+    threads: Sequence[Thread],
+    find_symbol: SymbolFinder | None = None,
+) -> WineProcess | None:
+    """The Wine process that a target is, or None. Reads nothing of one that is not.
+
+    Both halves of ntdll are mapped in any Wine process; a dump may have lost one of them.
+    """
+    if space.arch not in (X86, X86_64) and space.arch.name not in (X86.name, X86_64.name):
+        return None
+    ntdll_so = None
+    ntdll = []
+    for module in space.modules:
+        if module.kind == "pe":
+            if module.name.lower() == "ntdll.dll":
+                ntdll.append(module)
+        elif module.name == "ntdll.so":
+            ntdll_so = module
+    if ntdll_so is None and not ntdll:
+        return None
+    process = WineProcess(space, ntdll_so, ntdll, find_symbol)
+    process.add_threads(threads)
+    return process
+
+
+def _native(modules: Sequence[Module], is_64: bool) -> Module | None:
+    """The ntdll.dll of the process's own word size: new WoW64 has both."""
+    if len(modules) < 2:
+        return modules[0] if modules else None
+    # 64-bit DLLs lie anywhere, 32-bit ones below 4 GB; old Wine puts both there, the 64-bit
+    # one at 0x170000000, which is above as well.
+    ordered = sorted(modules, key=_base)
+    return ordered[-1] if is_64 else ordered[0]
+
+
+def _base(module: Module) -> int:
+    return module.base
+
+
+def _stacks(space: AddressSpace, thread: WineThread) -> list[KnownStack]:
+    """The stacks of a thread: Windows', Wine's for Unix code, and the one for signals."""
+    memory, teb, index = space.memory, thread.teb, thread.index
+    stacks = [KnownStack(_WINDOWS, teb.allocation, teb.stack_base, index)]
+    if thread.teb32 is not None:
+        other = thread.teb32
+        stacks.append(KnownStack(_WINDOWS, other.allocation, other.stack_base, index))
+    if thread.frames:
+        oldest = thread.frames[-1].address
+        region = memory.region(oldest)
+        if region is not None:
+            low, high = region.mapping
+            if low < teb.stack_base <= oldest:
+                low = teb.stack_base  # up to 8.6: right above the Windows stack, one mapping
+            block = _thread_data(space, teb, low)
+            if block:
+                stacks.append(KnownStack(_SIGNAL, low, block, index))
+                low = block
+            stacks.append(KnownStack(_UNIX, low, high, index))
+            if block:
+                return stacks
+    signal = _signal_stack(space, teb)
+    if signal:
+        stacks.append(KnownStack(_SIGNAL, *signal, index))
+    return stacks
+
+
+def _thread_data(space: AddressSpace, teb: Teb, low: int) -> int | None:
+    """Where Wine 11.8's block of signal stack and Unix stack has its border, if it is one."""
+    try:
+        owner = space.memory.read_uint(low, space.arch.pointer_size)
+    except Fault:
+        return None
+    return low + 0x10000 if owner == teb.address and low % 0x10000 == 0 else None
+
+
+def _signal_stack(space: AddressSpace, teb: Teb) -> tuple[int, int] | None:
+    """Up to 11.7 the rest of the TEB's block of 64 kB is the stack for signal handlers.
+
+    The block holds the 64-bit TEB at 0 and the 32-bit one at 0x2000; newer Wine packs TEBs
+    closer, so that the rest of 64 kB is other threads' TEBs.
+    """
+    block = teb.address & ~0xFFFF
+    if teb.address - block not in (0, 0x2000):
+        return None
+    region = space.memory.region(block + 0xFF00)
+    if region is None or not region.writable:
+        return None
+    for neighbour in range(block + 0x4000, block + 0x10000, 0x4000):
+        if read_teb(space.memory, neighbour + teb.address - block, teb.layout):
+            return None
+    return block + 0x3800, block + 0x10000
+
+
+def _build(space: AddressSpace, ntdll_so: Module) -> str | None:
+    """Wine's own name for its version, a string in ntdll.so: "8.0 (Debian 8.0~repack-4)"."""
+    image = space.image(ntdll_so)
+    file = getattr(image, "file", None)
+    if file is not None:
+        data = file.buffer
+    else:
+        size = min(ntdll_so.end - ntdll_so.base, 8 << 20)
+        data = space.memory.read_available(ntdll_so.base, size)
+    at = data.find(b"wine-")
+    while at >= 0:
+        text = bytes(data[at + 5 : at + 85]).split(b"\0")[0]
+        if text[:1].isdigit() and text.isascii() and b"." in text:
+            return text.decode("ascii")
+        at = data.find(b"wine-", at + 5)
+    return None
+
+
+def _numbers(build: str) -> Version | None:
+    """(8, 0) of "8.0 (Debian 8.0~repack-4)" or of "8.0-rc1"."""
+    major, _, rest = build.partition(".")
+    minor = ""
+    for character in rest:
+        if not character.isdecimal():
+            break
+        minor += character
+    if not major.isdecimal() or not minor:
+        return None
+    return int(major), int(minor)
