@@ -118,7 +118,10 @@ def unwind(
     from unspool.unwind.strategies.order import default_stepper
     from unspool.unwind.walk import walk
 
-    stepper = default_stepper(target.space)
+    wine = target.wine
+    if wine is not None:
+        target.info.wine = wine.describe()
+    stepper = default_stepper(target.space, wine)
     stacks: list[Stack] = []
     room = MAX_TOTAL_FRAMES
     for thread in select_threads(target, threads):

@@ -50,6 +50,14 @@ class ElfSymbols:
                 label = symbol
         return label
 
+    def address_of(self, name: str) -> int | None:
+        """The file address of the symbol of that name; the first table that has it decides."""
+        for table in self._all_tables():
+            address = table.address_of(name)
+            if address is not None:
+                return address
+        return None
+
     def _all_tables(self) -> Iterator[SymbolTable]:
         yield from self._tables
         for table in self._more:

@@ -92,6 +92,24 @@ class SymbolTable:
         labels = self._labels(address, position)
         return self._best(labels) if labels else None
 
+    def address_of(self, name: str) -> int | None:
+        """The file address of the defined symbol of that very name."""
+        buffer, start, end = self._names
+        data = bytes(buffer[start:end])
+        wanted = name.encode()
+        at = data.find(b"\0" + wanted + b"\0")
+        if at < 0:
+            return None
+        step = 24 if self._is_64 else 16
+        names = memoryview(self._raw).cast("I")[0 :: step // 4].tolist()
+        while at >= 0:
+            for index, offset in enumerate(names):
+                if offset == at + 1 and self._section_index(index) != SHN_UNDEF:
+                    value = index * step + (8 if self._is_64 else 4)
+                    return int.from_bytes(self._raw[value : value + (8 if self._is_64 else 4)], "little")
+            at = data.find(b"\0" + wanted + b"\0", at + 1)
+        return None
+
     def _covering(self, address: int, position: int) -> list[int]:
         """Of the symbols that cover `address`, those that start last; all have one value."""
         order, values, sizes = self._order, self._values, self._sizes

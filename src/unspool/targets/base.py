@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from unspool.image import Image
 from unspool.symbols.files import SymbolPaths
 
 TYPE_CHECKING = False
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from unspool.formats.elf import Elf
     from unspool.model import Crash, Finding, Module, TargetInfo, Thread
     from unspool.space import AddressSpace
+    from unspool.wine.process import WineProcess
 
 
 class Options:
@@ -50,6 +52,8 @@ class Target:
     crash: Crash | None
     findings: list[Finding]
     options: Options
+    _wine: WineProcess | None = None
+    _wine_known = False
 
     @property
     def modules(self) -> list[Module]:
@@ -59,7 +63,29 @@ class Target:
     def elf(self, module: Module) -> Elf | None:
         """The module's ELF: of its verified file, else of its memory; None if of neither."""
         image = self.space.image(module)
-        return image.elf if image else None
+        return image.elf if isinstance(image, Image) else None
+
+    @property
+    def wine(self) -> WineProcess | None:
+        """What Wine knows of its threads, or None if this is no Wine process."""
+        if not self._wine_known:
+            self._wine_known = True
+            if any(module.name in ("ntdll.so", "ntdll.dll") for module in self.modules):
+                from unspool.wine.process import recognise
+
+                self._wine = recognise(self.space, self.threads, self._symbol)
+        return self._wine
+
+    def _symbol(self, module: Module, name: str) -> int | None:
+        """The address of a symbol of an ELF module, by its symbol tables."""
+        from unspool.symbols.elf_symbols import ElfSymbols
+
+        elf = self.elf(module)
+        bias = module.bias
+        if elf is None or bias is None:
+            return None
+        address = ElfSymbols(elf, bias=bias).address_of(name)
+        return None if address is None else address + bias
 
     def close(self) -> None:
         """Releases files and memory. The target's data cannot be read any more."""
