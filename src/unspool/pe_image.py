@@ -55,6 +55,7 @@ class PeImage:
         self._exports: list[Export] | None = None
         self._by_name: dict[str, int] | None = None
         self._eh_frame: tuple[CfiSection | None] | None = None
+        self._debug_frames: list[CfiSection] | None = None
 
     def read(self, rva: int, size: int) -> bytes:
         """`size` bytes at an RVA, of the process's memory, else of the file. Raises `Fault`."""
@@ -90,12 +91,18 @@ class PeImage:
             if self.headers.machine != MACHINE_AMD64:
                 from unspool.pe_eh_frame import find_eh_frame
 
-                self._eh_frame = (find_eh_frame(self),)
+                found = find_eh_frame(self.memory, self.base, self.headers, self.file)
+                self._eh_frame = (found,)
         return None, self._eh_frame[0]
 
     def debug_frames(self) -> list[CfiSection]:
-        """None so far: MinGW's .debug_frame is not mapped, and .eh_frame says the same."""
-        return []
+        """.debug_frame of the file: MinGW's for code without .eh_frame."""
+        if self._debug_frames is None:
+            from unspool.pe_eh_frame import find_debug_frame
+
+            found = find_debug_frame(self.headers, self.file)
+            self._debug_frames = [found] if found is not None else []
+        return self._debug_frames
 
     def exports(self) -> list[Export]:
         """Exported functions and data; empty if the table is broken or not at hand."""

@@ -301,7 +301,7 @@ def image(
         _section_header(section, name) for section, name in zip(placed, names, strict=True)
     )
     dos = struct.pack("<2s58xI", b"MZ", values["e_lfanew"]) + stub.ljust(0x40, b"\0")
-    made_image = Image(placed, (dos + headers).ljust(layout.headers, b"\0"), 0x98 + 24 - 4 * is_64)
+    made_image = Image(placed, (dos + headers).ljust(layout.headers, b"\0"), 0x98 + 28 - 4 * is_64)
     if values["PointerToSymbolTable"]:
         made_image.tail = table + struct.pack("<I", 4 + len(strings.data)) + bytes(strings.data)
     made_image.size_of_image = layout.next_rva

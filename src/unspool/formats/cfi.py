@@ -15,8 +15,6 @@ from unspool.errors import FormatError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from unspool.cursor import Buffer
 
 # DW_EH_PE_* (LSB 5, 10.5.1).
@@ -25,8 +23,6 @@ PE_SLEB, PE_SDATA2, PE_SDATA4, PE_SDATA8 = 0x09, 0x0A, 0x0B, 0x0C
 PE_PCREL, PE_TEXTREL, PE_DATAREL, PE_FUNCREL, PE_ALIGNED = 0x10, 0x20, 0x30, 0x40, 0x50
 PE_INDIRECT, PE_OMIT = 0x80, 0xFF
 
-_MAX_RECORDS = 4_000_000
-_MAX_TERMINATORS = 10_000
 # Pairs of a search table (start, FDE), by the format of its encoding.
 _PAIRS = {
     PE_SDATA4: Struct("<ii"), PE_UDATA4: Struct("<II"),
@@ -74,12 +70,13 @@ class CfiSection:
     """A .eh_frame (`is_eh`) or .debug_frame section: `buffer[start:end]`.
 
     `address` is the file address of `buffer[start]`. `data_base` and `text_base` are what
-    DW_EH_PE_datarel and textrel are relative to, where known.
+    DW_EH_PE_datarel and textrel are relative to, where known. `relocated` is what a loader has
+    added to every absolute address in the buffer: 0 for the bytes of a file.
     """
 
     __slots__ = (
         "_cies", "_fdes", "_starts", "address", "address_size", "buffer", "data_base", "end",
-        "is_eh", "start", "text_base",
+        "is_eh", "relocated", "start", "text_base",
     )  # fmt: skip
 
     def __init__(
@@ -93,10 +90,12 @@ class CfiSection:
         address_size: int,
         data_base: int = 0,
         text_base: int = 0,
+        relocated: int = 0,
     ) -> None:
         self.buffer = buffer
         self.start = start
         self.end = min(end, len(buffer))
+        self.relocated = relocated
         self.address = address
         self.is_eh = is_eh
         self.address_size = address_size
@@ -115,11 +114,11 @@ class CfiSection:
 
     def fde_at(self, offset: int) -> Fde | None:
         """The FDE at an offset in the buffer; None if a CIE or a terminator lies there."""
-        record = self._record(offset)
+        record = self.record(offset)
         if record is None or record[3]:
             return None
         body, end, id_offset, _ = record
-        cie = self._cie(id_offset)
+        cie = self.cie_at(id_offset)
         cursor = Cursor(self.buffer, body, end)
         low = self.read_encoded(cursor, cie.encoding, cie.address_size)
         # The length has the encoding's format, but is never relative to anything.
@@ -131,56 +130,24 @@ class CfiSection:
     def find(self, address: int) -> Fde | None:
         """The FDE that covers a file address, found by an index of the whole section.
 
-        For sections without a search table. The index is made once; records that make no
-        sense are passed over.
+        For sections without a search table. The index is made once (`cfi_index.py`).
         """
         if self._starts is None:
-            self._build_index()
-        assert self._starts is not None
+            from unspool.formats.cfi_index import index_of
+
+            self._starts, self._fdes = index_of(self)
         index = bisect_right(self._starts, address) - 1
         # FDEs can overlap (a cold part inside another's range), so look at a few more.
         for candidate in range(index, max(index - 4, -1), -1):
-            fde = self.fde_at(self._fdes[candidate])
+            try:
+                fde = self.fde_at(self._fdes[candidate])
+            except FormatError:
+                continue  # only its range has been looked at so far
             if fde is not None and fde.start <= address < fde.end:
                 return fde
         return None
 
-    def _build_index(self) -> None:
-        pairs = []
-        for offset in self._fde_offsets():
-            try:
-                fde = self.fde_at(offset)
-            except FormatError:
-                continue
-            # Linkers that drop a function leave its FDE behind with address 0.
-            if fde is not None and fde.start and fde.end > fde.start:
-                pairs.append((fde.start, offset))
-        pairs.sort()
-        self._starts = [start for start, _ in pairs]
-        self._fdes = [offset for _, offset in pairs]
-
-    def _fde_offsets(self) -> Iterator[int]:
-        offset, terminators = self.start, 0
-        for _ in range(_MAX_RECORDS):
-            try:
-                record = self._record(offset)
-            except FormatError:
-                return
-            if record is None:
-                terminators += 1
-                if terminators > _MAX_TERMINATORS:
-                    return
-                # .eh_frame ends with a zero length (crtend.o); after that may follow
-                # another file's part, so go on if there is room.
-                offset += 4
-                if offset + 4 > self.end:
-                    return
-                continue
-            if not record[3]:
-                yield offset
-            offset = record[1]
-
-    def _record(self, offset: int) -> tuple[int, int, int, bool] | None:
+    def record(self, offset: int) -> tuple[int, int, int, bool] | None:
         """(body, end, offset of its CIE, is CIE) of the record at `offset`; None: terminator."""
         if not self.start <= offset < self.end:
             raise FormatError(f"CFI record at 0x{offset:x}", "outside its section")
@@ -203,10 +170,11 @@ class CfiSection:
         is_cie = id_ == (0xFFFFFFFFFFFFFFFF if wide else 0xFFFFFFFF)
         return cursor.offset, end, self.start + id_, is_cie
 
-    def _cie(self, offset: int) -> Cie:
+    def cie_at(self, offset: int) -> Cie:
+        """The CIE at an offset in the buffer. Raises `FormatError` if none lies there."""
         cie = self._cies.get(offset)
         if cie is None:
-            record = self._record(offset)
+            record = self.record(offset)
             if record is None or not record[3]:
                 raise FormatError(f"CIE at 0x{offset:x}", "is no CIE")
             cie = self._cies[offset] = self._parse_cie(Cursor(self.buffer, record[0], record[1]))
@@ -256,16 +224,19 @@ class CfiSection:
     def read_encoded(
         self, cursor: Cursor, encoding: int, address_size: int, *, signed: bool = True
     ) -> int:
-        """A pointer with a DW_EH_PE encoding, as a file address. Raises `FormatError`."""
+        """A pointer with a DW_EH_PE encoding, as a file address. Raises `FormatError`.
+
+        `signed` is false for sizes: they are never negative, and nothing relocates them.
+        """
         if encoding == PE_OMIT:
             return 0
         mask = (1 << address_size * 8) - 1
         relative = encoding & 0x70
+        base = -self.relocated if signed and relative in (PE_ABSPTR, PE_ALIGNED) else 0
         if relative == PE_ALIGNED:
             at = self.address + cursor.offset - self.start
             cursor.skip(-at % address_size)
-        base = 0
-        if relative == PE_PCREL:
+        elif relative == PE_PCREL:
             base = self.address + cursor.offset - self.start
         elif relative == PE_DATAREL:
             base = self.data_base
