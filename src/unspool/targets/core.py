@@ -93,7 +93,7 @@ class CoreTarget(Target):
         self.arch = arch
         held_regions = [_held_region(source.buffer, header) for header in loads]
         held = Memory(held_regions)
-        listed = {region.start: region.executable for region in held_regions}
+        listed = {region.start: region for region in held_regions}
         modules = CoreModules(
             self.notes, held, listed, elf.machine, arch.pointer_size, options, self.findings
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from bisect import bisect_right
 
 from unspool.formats import notes
 from unspool.formats.elf import ET_DYN, ET_EXEC, PT_LOAD, Elf, is_elf
@@ -34,24 +35,31 @@ class CoreModules(MappedModules):
         self,
         core: CoreNotes,
         held: Memory,
-        listed: Mapping[int, bool],
+        listed: Mapping[int, Region],
         machine: int,
         word: int,
         options: Options,
         findings: list[Finding],
     ) -> None:
-        """`listed` says of each segment's start whether it may be executed, bytes or none."""
+        """`listed` are the regions of all segments, with bytes or none, by their starts."""
         super().__init__(ModuleFiles(options, held), held, core.auxv, findings)
         self.listed = listed
+        self._starts_listed: list[int] = []
         self.machine = machine
         self.word = word
         self.name = core.info[1] if core.info else ""
+        windows: list[list[FileMapping]] = []
         if core.files:
             entry = self.auxv.get(notes.AT_ENTRY)
-            self.mapped = modules_from_mappings(core.files, held, machine, entry, self._is_elf)
+            self.mapped, windows = modules_from_mappings(
+                core.files, held, machine, entry, self._is_elf
+            )
         else:
             self._from_link_map()
         self._from_headers()
+        self.find_pe(
+            windows, held, (status.special for status in core.statuses), word, self._is_code
+        )
         vdso = self.auxv.get(notes.AT_SYSINFO_EHDR)
         self.index([vdso] if vdso else [])
 
@@ -68,10 +76,10 @@ class CoreModules(MappedModules):
 
         def load() -> tuple[Buffer, int, int] | None:
             place = self.place_at(mapping.start)
-            elf = self.elf(place[1]) if place else None
-            if elf is None:
+            buffer = self.file_bytes(place[1]) if place else None
+            if buffer is None:
                 return None
-            return elf.buffer, mapping.offset + start - mapping.start, mapping.end - start
+            return buffer, mapping.offset + start - mapping.start, mapping.end - start
 
         return load
 
@@ -108,13 +116,21 @@ class CoreModules(MappedModules):
         The kernel lists every mapping with its protection, so an image has an executable
         one. gcore leaves out what it does not dump: then the file itself must be looked at.
         """
-        executable = [self.listed.get(mapping.start) for mapping in group]
-        if any(executable):
+        regions = [self.listed.get(mapping.start) for mapping in group]
+        if any(region is not None and region.executable for region in regions):
             return True
-        if None not in executable:
+        if None not in regions:
             return False
         buffer = map_file(group[0].path)
         return buffer is not None and is_elf(buffer)
+
+    def _is_code(self, address: int) -> bool | None:
+        """Whether an address is mapped executable; None if no segment lists it."""
+        if not self._starts_listed:
+            self._starts_listed = sorted(self.listed)
+        at = bisect_right(self._starts_listed, address) - 1
+        region = self.listed[self._starts_listed[at]] if at >= 0 else None
+        return region.executable if region and address < region.mapping[1] else None
 
     def _from_link_map(self) -> None:
         """Modules of a core without NT_FILE."""

@@ -224,9 +224,9 @@ class LiveTarget(Target):
     def _loader(self, mapping: Mapping, start: int, end: int, modules: LiveModules) -> Loader:
         def load() -> tuple[Buffer, int, int] | None:
             if mapping.is_file and not mapping.writable:
-                elf = modules.file_bytes(mapping)
-                if elf is not None:
-                    return elf.buffer, mapping.offset + start - mapping.start, end - start
+                buffer = modules.constant_bytes(mapping)
+                if buffer is not None:
+                    return buffer, mapping.offset + start - mapping.start, end - start
             return self._read(start, end)
 
         return load

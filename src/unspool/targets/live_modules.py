@@ -17,12 +17,13 @@ from unspool.model import Finding
 from unspool.symbols.files import map_file, open_elf
 from unspool.targets.mapped_modules import MappedModules
 from unspool.targets.module_files import ModuleFiles, Refusal, Wanted, may_be_written
-from unspool.targets.modules import modules_from_mappings
+from unspool.targets.modules import MappedModule, modules_from_mappings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from unspool.cursor import Buffer
     from unspool.targets.base import Options
     from unspool.targets.procfs import Mapping, Maps, Process
 
@@ -129,20 +130,24 @@ class LiveModules(MappedModules):
             if each.is_file
         ]
         entry = auxv.get(notes.AT_ENTRY)
-        self.mapped = modules_from_mappings(mappings, heads, machine, entry, self._is_elf)
+        self.mapped, windows = modules_from_mappings(
+            mappings, heads, machine, entry, self._is_elf
+        )
         self.index(each.start for each in maps.mappings if each.path == "[vdso]")
 
-    def file_bytes(self, mapping: Mapping) -> Elf | None:
+    def constant_bytes(self, mapping: Mapping) -> Buffer | None:
         """The file to read a mapping's bytes from; None if they are not the file's any more.
 
         What the dynamic linker has relocated it often makes read-only afterwards (RELRO): such
-        pages belong to a segment that the file calls writable.
+        pages belong to a segment that the file calls writable. Wine relocates whatever there
+        is to relocate, so that any page of a PE module may be another than the file's.
         """
         place = self.place_at(mapping.start)
-        elf = self.elf(place[1]) if place and place[0].start == mapping.start else None
-        if place is None or elf is None or may_be_written(elf, place[0]):
+        if place is None or place[0].start != mapping.start:
             return None
-        return elf
+        entry = place[1]
+        elf = self.elf(entry) if isinstance(entry, MappedModule) else None
+        return elf.buffer if elf is not None and not may_be_written(elf, place[0]) else None
 
     def _is_elf(self, group: Sequence[FileMapping]) -> bool:
         """Whether mappings whose first bytes are not at hand are an image's."""

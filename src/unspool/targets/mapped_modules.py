@@ -13,10 +13,20 @@ from unspool.targets.modules import MappedModule, headers_at, vdso_module
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from unspool.cursor import Buffer
     from unspool.formats.notes import FileMapping
-    from unspool.targets.module_files import ModuleFiles
+    from unspool.formats.pe import Pe
+    from unspool.pe_image import PeImage
+    from unspool.targets.module_files import ModuleFiles, Refusal
+    from unspool.targets.pe_files import PeFiles
+    from unspool.targets.pe_modules import MappedPe
+
+    Mapped = MappedModule | MappedPe
+
+# Wine's Unix half: no Wine process is without it.
+_NTDLL = "ntdll.so"
 
 
 class MappedModules:
@@ -39,27 +49,64 @@ class MappedModules:
         self.auxv = auxv
         self.findings = findings
         self.mapped: list[MappedModule] = []
+        self.windows: list[MappedPe] = []
         self.modules: list[Module] = []
+        self.pe_files: PeFiles | None = None
         self._opened: dict[int, Elf | None] = {}
+        self._opened_pe: dict[int, Pe | None] = {}
         self._vdso: Image | None = None
-        self._by_base: dict[int, MappedModule] = {}
-        self._places: list[tuple[FileMapping, MappedModule]] = []
+        self._by_base: dict[int, Mapped] = {}
+        self._places: list[tuple[FileMapping, Mapped]] = []
         self._starts: list[int] = []
 
     def index(self, vdsos: Iterable[int]) -> None:
         """To be called once `mapped` is complete. `vdsos` are addresses of a vdso, if any."""
-        self.modules = [entry.module for entry in self.mapped]
-        self._by_base = {entry.module.base: entry for entry in self.mapped}
+        everything: list[Mapped] = [*self.mapped, *self.windows]
+        self.modules = [entry.module for entry in everything]
+        self._by_base = {entry.module.base: entry for entry in everything}
         for base in vdsos:
             found = vdso_module(len(self.modules), self.held, base)
             if found is not None:
                 module, self._vdso = found
                 self.modules.append(module)
-        places = ((mapping, entry) for entry in self.mapped for mapping in entry.mappings)
+        places = ((mapping, entry) for entry in everything for mapping in entry.mappings)
         self._places = sorted(places, key=_start)
         self._starts = [mapping.start for mapping, _ in self._places]
 
-    def place_at(self, address: int) -> tuple[FileMapping, MappedModule] | None:
+    def find_pe(
+        self,
+        groups: Sequence[Sequence[FileMapping]],
+        process: Memory,
+        specials: Iterable[Mapping[str, int]],
+        word: int,
+        is_code: Callable[[int], bool | None],
+    ) -> None:
+        """Finds PE modules, if this is a process that has any. To be called before `index`.
+
+        `groups` are mappings of files that may be PE; `process` is memory that the loader's
+        lists are read from, `specials` threads' registers that lead there.
+        """
+        if not groups and not any(each.module.name == _NTDLL for each in self.mapped):
+            return
+        from unspool.targets import pe_modules
+        from unspool.targets.loader_lists import read_lists
+        from unspool.targets.pe_files import PeFiles
+
+        lists = read_lists(process, specials, word)
+        # Wine's loader knows better than a name and a protection.
+        mapped, self.mapped = self.mapped, []
+        groups = list(groups)
+        for entry in mapped:
+            if entry.headers is None and entry.module.base in lists.entries:
+                groups.append(entry.mappings)
+            else:
+                self.mapped.append(entry)
+        others = [entry.module.base for entry in self.mapped]
+        place = pe_modules.Place(groups, others, self.held, lists, word, is_code)
+        self.windows = pe_modules.find_pe_modules(place)
+        self.pe_files = PeFiles(self.files.options, self.held, None)
+
+    def place_at(self, address: int) -> tuple[FileMapping, Mapped] | None:
         """The file mapping that contains an address, and its module."""
         at = bisect_right(self._starts, address) - 1
         if at >= 0 and address < self._places[at][0].end:
@@ -79,13 +126,15 @@ class MappedModules:
                 points.append(headers.entry + headers.load_bias(base))
         return points
 
-    def image(self, module: Module) -> Image | None:
+    def image(self, module: Module) -> Image | PeImage | None:
         """A module's unwind data, from its file, else from the process's memory."""
         if module.kind == "vdso":
             return self._vdso
         entry = self._by_base.get(module.base)
         if entry is None:
             return None
+        if not isinstance(entry, MappedModule):
+            return self._pe_image(entry)
         elf = self.elf(entry)
         headers = elf or entry.headers
         if headers is None or module.bias is None:
@@ -94,6 +143,15 @@ class MappedModules:
             self.memory, module.bias, file=elf, mapped=entry.headers,
             find_debug=lambda: self.files.debug_file(module, headers),
         )  # fmt: skip
+
+    def _pe_image(self, entry: MappedPe) -> PeImage | None:
+        pe = self.pe(entry)
+        headers = pe or entry.headers
+        if headers is None:
+            return None
+        from unspool.pe_image import PeImage
+
+        return PeImage(self.memory, entry.module.base, headers, pe)
 
     def elf(self, entry: MappedModule) -> Elf | None:
         """The module's verified file; remembers it, or that there is none."""
@@ -108,15 +166,41 @@ class MappedModules:
                 module.code_id = module.code_id or elf.build_id()
                 if module.bias is None:
                     module.bias = _bias_by_mapping(elf, entry.mappings)
-            elif found:
-                self.findings.append(
-                    Finding(
-                        "file_refused",
-                        f"{found[0].path} {self.refused}: {found[0].why}",
-                        detail=f"give the right {module.name} with {self.remedy}",
-                    )
-                )
+            else:
+                self._refuse(module, found)
         return self._opened[module.base]
+
+    def pe(self, entry: MappedPe) -> Pe | None:
+        """A PE module's verified file; remembers it, or that there is none."""
+        module = entry.module
+        if module.base not in self._opened_pe:
+            self._opened_pe[module.base] = None
+            assert self.pe_files is not None
+            found = self.pe_files.find(entry.wanted)
+            if isinstance(found, tuple):
+                module.file, pe = found
+                self._opened_pe[module.base] = pe
+                module.code_id = pe.code_id
+                module.bias = module.base - pe.image_base
+            else:
+                self._refuse(module, found)
+        return self._opened_pe[module.base]
+
+    def file_bytes(self, entry: Mapped) -> Buffer | None:
+        """The bytes of a module's verified file."""
+        file = self.elf(entry) if isinstance(entry, MappedModule) else self.pe(entry)
+        return file.buffer if file is not None else None
+
+    def _refuse(self, module: Module, refusals: Sequence[Refusal]) -> None:
+        """Reports why the likeliest file was not taken, if there was any."""
+        if refusals:
+            self.findings.append(
+                Finding(
+                    "file_refused",
+                    f"{refusals[0].path} {self.refused}: {refusals[0].why}",
+                    detail=f"give the right {module.name} with {self.remedy}",
+                )
+            )
 
 
 def _bias_by_mapping(elf: Elf, mappings: Sequence[FileMapping]) -> int | None:
@@ -128,5 +212,5 @@ def _bias_by_mapping(elf: Elf, mappings: Sequence[FileMapping]) -> int | None:
     return None
 
 
-def _start(place: tuple[FileMapping, MappedModule]) -> int:
+def _start(place: tuple[FileMapping, Mapped]) -> int:
     return place[0].start

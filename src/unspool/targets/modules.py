@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _HEADERS = 1 << 16
 # Images have a dozen segments. A hostile core shows one with a thousand in many places.
 _MAX_SEGMENTS = 64
+_DELETED = " (deleted)"
 
 
 class MappedModule:
@@ -63,17 +64,36 @@ def modules_from_mappings(
     machine: int,
     entry: int | None,
     is_elf: Callable[[Sequence[FileMapping]], bool],
-) -> list[MappedModule]:
-    """The ELF images among a process's file mappings, by address.
+) -> tuple[list[MappedModule], list[list[FileMapping]]]:
+    """The ELF images among a process's file mappings, by address, and those that may be PE.
 
     `is_elf` is asked about mappings whose first bytes the dump does not hold.
     """
     result: list[MappedModule] = []
+    windows: list[list[FileMapping]] = []
     for group, headers in _group_mappings(mappings, dump):
-        if headers is None and not is_elf(group):
-            continue  # a font, an archive of locales: mapped, but no code
-        result.append(_mapped_module(len(result), group, headers, machine, entry))
-    return result
+        first = group[0]
+        if headers is not None:
+            result.append(_mapped_module(len(result), group, headers, machine, entry))
+        elif may_be_pe(first.path) or dump.read_available(first.start, 2) == b"MZ":
+            windows.append(group)
+        elif is_elf(group):
+            result.append(_mapped_module(len(result), group, headers, machine, entry))
+        # Else it is a font, an archive of locales: mapped, but no code.
+    return result, windows
+
+
+# What Windows calls files of code, and Wine the directories of its own.
+_PE_NAMES = (
+    ".dll", ".exe", ".drv", ".ocx", ".cpl", ".acm", ".ax", ".sys", ".scr", ".ds", ".com", ".tsp",
+)  # fmt: skip
+_PE_FOLDER = "-windows"
+
+
+def may_be_pe(path: str) -> bool:
+    """Whether a file is a PE image by its name."""
+    path = path.removesuffix(_DELETED)
+    return path.lower().endswith(_PE_NAMES) or path.rpartition("/")[0].endswith(_PE_FOLDER)
 
 
 def _group_mappings(
@@ -127,7 +147,7 @@ def _mapped_module(
     bias = headers.load_bias(base) if headers else None
     is_program = entry is not None and base <= entry < end
     path = first.path
-    name = os.path.basename(path.removesuffix(" (deleted)")) or path
+    name = os.path.basename(path.removesuffix(_DELETED)) or path
     module = Module(index, name, base, end, path=path, bias=bias, code_id=build_id)
     wanted = Wanted(
         path, machine, build_id=build_id, mappings=group, is_program=is_program,
