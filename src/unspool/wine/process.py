@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+
 from unspool.arch.x86 import X86
 from unspool.arch.x86_64 import X86_64
 from unspool.memory import Fault
@@ -29,7 +31,7 @@ class WineThread:
     `teb` is that of the process's own word size, `teb32` the other one of a WoW64 thread.
     """
 
-    __slots__ = ("frames", "index", "stacks", "teb", "teb32")
+    __slots__ = ("frames", "index", "teb", "teb32")
 
     def __init__(
         self,
@@ -42,7 +44,6 @@ class WineThread:
         self.teb = teb
         self.teb32 = teb32
         self.frames = chain
-        self.stacks: list[KnownStack] = []
 
 
 class WineProcess:
@@ -112,11 +113,10 @@ class WineProcess:
                 teb32 = read_teb(self.space.memory, other, layouts.TEB32)
             chain = frames.chain(self.space, teb, layout)
             self.threads[thread.index] = WineThread(thread.index, teb, teb32, chain)
-        for each in self.threads.values():
-            each.stacks = _stacks(self.space, each)
-        self.space.know_stacks(
-            [stack for each in self.threads.values() for stack in each.stacks]
-        )
+        known = list(self.threads.values())
+        windows = sorted((each for thread in known for each in _windows_stacks(thread)), key=_low)
+        stacks = [each for thread in known for each in _unix_stacks(self.space, thread, windows)]
+        self.space.know_stacks([*windows, *stacks])
 
     def _tebs(self, threads: Sequence[Thread]) -> dict[int, Teb]:
         """TEBs by thread index.
@@ -164,8 +164,9 @@ class WineProcess:
         sp = thread.registers[self.space.arch.sp]
         if sp is None:
             return False
-        chain = frames.chain(self.space, teb, self.frame_layout)
-        stacks = _stacks(self.space, WineThread(0, teb, None, chain))
+        maybe = WineThread(0, teb, None, frames.chain(self.space, teb, self.frame_layout))
+        windows = _windows_stacks(maybe)
+        stacks = [*windows, *_unix_stacks(self.space, maybe, windows)]
         return any(stack.low <= sp < stack.high for stack in stacks)
 
 
@@ -209,31 +210,67 @@ def _base(module: Module) -> int:
     return module.base
 
 
-def _stacks(space: AddressSpace, thread: WineThread) -> list[KnownStack]:
-    """The stacks of a thread: Windows', Wine's for Unix code, and the one for signals."""
-    memory, teb, index = space.memory, thread.teb, thread.index
-    stacks = [KnownStack(_WINDOWS, teb.allocation, teb.stack_base, index)]
-    if thread.teb32 is not None:
-        other = thread.teb32
-        stacks.append(KnownStack(_WINDOWS, other.allocation, other.stack_base, index))
-    if thread.frames:
-        oldest = thread.frames[-1].address
-        region = memory.region(oldest)
-        if region is not None:
-            low, high = region.mapping
-            if low < teb.stack_base <= oldest:
-                low = teb.stack_base  # up to 8.6: right above the Windows stack, one mapping
-            block = _thread_data(space, teb, low)
-            if block:
-                stacks.append(KnownStack(_SIGNAL, low, block, index))
-                low = block
-            stacks.append(KnownStack(_UNIX, low, high, index))
-            if block:
-                return stacks
-    signal = _signal_stack(space, teb)
+def _low(stack: KnownStack) -> int:
+    return stack.low
+
+
+def _windows_stacks(thread: WineThread) -> list[KnownStack]:
+    """The stacks of Windows code: one, or in a WoW64 thread that of 32-bit code as well."""
+    tebs = [thread.teb] if thread.teb32 is None else [thread.teb, thread.teb32]
+    return [KnownStack(_WINDOWS, teb.allocation, teb.stack_base, thread.index) for teb in tebs]
+
+
+def _unix_stacks(
+    space: AddressSpace, thread: WineThread, windows: Sequence[KnownStack]
+) -> list[KnownStack]:
+    """Wine's own stacks of a thread: for Unix code, and for signal handlers.
+
+    `windows` are all threads' Windows stacks, by address. The kernel joins neighbouring mappings of equal
+    protection, so that a mapping can hold one thread's Windows stack and, above it, the same
+    one's Unix stack (up to 8.6) or another one's (since 8.7).
+    """
+    stacks = []
+    index = thread.index
+    region = space.memory.region(thread.frames[-1].address) if thread.frames else None
+    if region is not None:
+        low, high = _between(region.mapping, thread.frames, windows)
+        low = _kernel_stack(space, thread, low)
+        border = _thread_data(space, thread.teb, low)
+        if border is not None:
+            return [
+                KnownStack(_SIGNAL, low, border, index),
+                KnownStack(_UNIX, border, high, index),
+            ]
+        stacks.append(KnownStack(_UNIX, low, high, index))
+    signal = _signal_stack(space, thread.teb)
     if signal:
         stacks.append(KnownStack(_SIGNAL, *signal, index))
     return stacks
+
+
+def _between(
+    mapping: tuple[int, int], chain: Sequence[SyscallFrame], windows: Sequence[KnownStack]
+) -> tuple[int, int]:
+    """The part of a mapping around a thread's frames that is no Windows stack."""
+    low, high = mapping
+    at = bisect_right(windows, chain[-1].address, key=_low)
+    if at < len(windows):
+        high = min(high, windows[at].low)
+    if at and windows[at - 1].high <= chain[0].address:
+        low = max(low, windows[at - 1].high)
+    return low, high
+
+
+def _kernel_stack(space: AddressSpace, thread: WineThread, low: int) -> int:
+    """Where the Unix stack begins, by the TEB if that says something possible, else `low`."""
+    for slot in thread.teb.layout.kernel_stack:
+        try:
+            start = space.memory.read_uint(thread.teb.address + slot, thread.teb.layout.word)
+        except Fault:
+            continue
+        if low <= start < thread.frames[0].address and start % 0x1000 == 0:
+            return start
+    return low
 
 
 def _thread_data(space: AddressSpace, teb: Teb, low: int) -> int | None:
