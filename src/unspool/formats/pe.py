@@ -11,6 +11,7 @@ from bisect import bisect_right
 from struct import Struct
 
 from unspool.errors import FormatError
+from unspool.formats.codeview import CodeView, parse_codeview
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,8 +27,10 @@ _DEBUG_CODEVIEW = 2
 _PAGE, _SECTOR = 0x1000, 0x200
 _MAX_DIRECTORIES = 16
 _MAX_DEBUG_ENTRIES = 64
-_MAX_PATH = 4096
+_MAX_DEBUG_DATA = 4096
 _MAX_SECTION_NAME = 256
+# A string table begins with its size.
+_STRINGS_START = 4
 # Sections of an image that a loader accepts do not overlap at all.
 _MAX_OVERLAPS = 16
 
@@ -37,9 +40,9 @@ _HEADERS = {
     0x10B: Struct("<4xHHIIIHH16xI8xIII16xIII24xI"),
     0x20B: Struct("<4xHHIIIHH16xI4xQII16xIII40xI"),
 }
+_BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _SECTION = Struct("<8sIIII12xI")
 _DEBUG_ENTRY = Struct("<12xIIII")
-_GUID = Struct("<IHH")
 
 # What Wine's build tool writes over the DOS program, at this offset (tools/winebuild).
 _WINE_SIGNATURE = 0x40
@@ -80,33 +83,6 @@ class Section:
     @property
     def writable(self) -> bool:
         return self.characteristics & SCN_WRITE != 0
-
-
-class CodeView:
-    """The PDB file that a linker wrote with the image: an RSDS record of the debug directory.
-
-    `path` is the file's name as written, empty where the linker only left an id (GNU ld's
-    `--build-id`); `guid` its 16 bytes.
-    """
-
-    __slots__ = ("age", "guid", "path")
-
-    def __init__(self, path: str, guid: bytes, age: int) -> None:
-        self.path = path
-        self.guid = guid
-        self.age = age
-
-    @property
-    def debug_id(self) -> str:
-        """`3249d99d-0c40-4931-8610-f4e4fb0b6936-1`; the age is left out if it is 0."""
-        digits = _guid_digits(self.guid)
-        parts = (digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:])
-        return "-".join(parts) + (f"-{self.age:x}" if self.age else "")
-
-    @property
-    def store_id(self) -> str:
-        """The folder of the PDB in a symbol store: `3249D99D0C4049318610F4E4FB0B69361`."""
-        return f"{_guid_digits(self.guid).upper()}{self.age:x}"
 
 
 def is_pe(buffer: Buffer) -> bool:
@@ -205,8 +181,6 @@ class Pe:
         """The sections in the table's order, as far as the table lies in the buffer."""
         if self._sections is None:
             self._sections = self._read_sections()
-            self._by_rva = sorted(self._sections, key=_rva)
-            self._starts = [section.rva for section in self._by_rva]
         return self._sections
 
     def _read_sections(self) -> list[Section]:
@@ -219,6 +193,8 @@ class Pe:
             )
             name = self._section_name(raw_name)
             result.append(Section(name, rva, virtual_size, raw_offset, raw_size, flags))
+        self._by_rva = sorted(result, key=_rva)
+        self._starts = [section.rva for section in self._by_rva]
         return result
 
     def _section_name(self, raw: bytes) -> str:
@@ -232,7 +208,7 @@ class Pe:
         if name[:1] == b"/" and not self.mapped:
             offset = _base64(name[2:]) if name[1:2] == b"/" else _decimal(name[1:])
             strings = self._strings_offset()
-            if offset is not None and strings is not None:
+            if strings is not None and offset >= _STRINGS_START:
                 start = strings + offset
                 long = bytes(self.buffer[start : start + _MAX_SECTION_NAME]).partition(b"\0")[0]
                 name = long or name
@@ -247,10 +223,11 @@ class Pe:
 
     def section_at(self, rva: int) -> Section | None:
         """The section whose pages hold `rva`."""
-        sections = self.sections and self._by_rva
+        if self._sections is None:
+            self._sections = self._read_sections()
         last = bisect_right(self._starts, rva) - 1
         for index in range(last, max(last - _MAX_OVERLAPS, -1), -1):
-            section = sections[index]
+            section = self._by_rva[index]
             size = section.virtual_size or section.raw_size
             if rva - section.rva < self._whole_pages(size):
                 return section
@@ -272,28 +249,36 @@ class Pe:
         the buffer does not hold the byte at `rva`.
         """
         section = self.section_at(rva)
-        if section is None:
-            if not 0 <= rva < self.size_of_headers:
-                return None
+        if section is not None:
+            start, end = self._place(section, rva - section.rva)
+        elif 0 <= rva < self.size_of_headers:
             start, end = rva, self.size_of_headers
         else:
-            offset = rva - section.rva
-            size = section.virtual_size or section.raw_size
-            if offset >= size:
-                size = self._whole_pages(size)
-            start = end = section.rva
-            end += size
-            if not self.mapped:
-                # Loaders map whole sectors, wherever in one the header says that data begin.
-                aligned = self.section_alignment >= _PAGE
-                start = section.raw_offset & (-_SECTOR if aligned else -1)
-                end = min(start + size, section.raw_offset + section.raw_size)
-                if not section.raw_offset:
-                    return None
-            start += offset
+            return None
         start += self.base_offset
         end = min(end + self.base_offset, len(self.buffer))
         return (self.buffer, start, end) if start < end else None
+
+    def _place(self, section: Section, offset: int) -> tuple[int, int]:
+        """Where the bytes of a section from `offset` on begin and end; empty if it has none.
+
+        As Wine's loader does it (`map_image_into_view`), compared byte by byte.
+        """
+        size = section.virtual_size or section.raw_size
+        if offset >= size:
+            # What a file has behind the section's end comes into memory with its last page.
+            size = self._whole_pages(size)
+        start = section.rva
+        end = start + size
+        if not self.mapped:
+            if not section.raw_offset or not section.raw_size:
+                return 0, 0
+            # Whole sectors are mapped, wherever in one the header says that data begin or end.
+            sector = _SECTOR if self.section_alignment >= _PAGE else 1
+            start = section.raw_offset & -sector
+            raw_end = section.raw_offset + section.raw_size
+            end = min(start + size, (raw_end + sector - 1) & -sector)
+        return start + offset, end
 
     def read(self, rva: int, size: int) -> bytes:
         """`size` bytes at `rva`, all in one section. Raises `FormatError` if they are not held."""
@@ -326,15 +311,14 @@ class Pe:
         for offset in range(start, start + 28 * min(count, _MAX_DEBUG_ENTRIES), 28):
             kind, size, rva, raw_offset = _DEBUG_ENTRY.unpack_from(buffer, offset)
             if kind == _DEBUG_CODEVIEW:
-                record = self._debug_data(rva, raw_offset, size)
-                if len(record) > 24 and record[:4] == b"RSDS":
-                    path = record[24:].partition(b"\0")[0].decode("utf-8", "replace")
-                    return CodeView(path, record[4:20], _U32.unpack_from(record, 20)[0])
+                record = parse_codeview(self._debug_data(rva, raw_offset, size))
+                if record is not None:
+                    return record
         return None
 
     def _debug_data(self, rva: int, raw_offset: int, size: int) -> bytes:
         """What a debug entry points to. An RVA of 0 means that it is in the file alone."""
-        size = min(size, _MAX_PATH)
+        size = min(size, _MAX_DEBUG_DATA)
         if rva:
             found = self.located(rva)
             if found is None:
@@ -369,21 +353,15 @@ def _rva(section: Section) -> int:
     return section.rva
 
 
-def _guid_digits(guid: bytes) -> str:
-    """A GUID's hex digits: its first three fields are integers, the rest are bytes."""
-    first, second, third = _GUID.unpack_from(guid)
-    return f"{first:08x}{second:04x}{third:04x}{guid[8:16].hex()}"
+def _decimal(digits: bytes) -> int:
+    return int(digits) if digits.isdigit() else 0
 
 
-def _decimal(digits: bytes) -> int | None:
-    return int(digits) if digits.isdigit() else None
-
-
-def _base64(digits: bytes) -> int | None:
+def _base64(digits: bytes) -> int:
     value = 0
     for digit in digits:
-        place = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".find(digit)
+        place = _BASE64.find(digit)
         if place < 0:
-            return None
+            return 0
         value = value << 6 | place
     return value
