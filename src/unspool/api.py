@@ -118,10 +118,7 @@ def unwind(
     from unspool.unwind.strategies.order import default_stepper
     from unspool.unwind.walk import walk
 
-    wine = target.wine
-    if wine is not None:
-        target.info.wine = wine.describe()
-    stepper = default_stepper(target.space, wine)
+    stepper = default_stepper(target.space, target.wine)
     stacks: list[Stack] = []
     room = MAX_TOTAL_FRAMES
     for thread in select_threads(target, threads):
@@ -140,7 +137,7 @@ def unwind(
 
         # Decoding one instruction costs the import of a decoder: it goes with the lines.
         target.crash.access = access_of(target.crash, target.threads, target.space)
-    return symbolicate(report, target.elf, target.options, lines=lines)
+    return symbolicate(report, target.elf, target.options, pe_of=target.pe, lines=lines)
 
 
 def select_threads(target: Target, wanted: str | int) -> list[Thread]:

@@ -89,10 +89,10 @@ class Thread(Record):
 
     `registers` are indexed by DWARF number, None where unknown; the whole list is None
     if the target holds no context for the thread. `special` are registers that no unwinding
-    needs, by name: "fs_base", "gs_base", "cs".
+    needs, by name: "fs_base", "gs_base", "cs". `windows_tid` is its id in Windows, under Wine.
     """
 
-    __slots__ = ("crashed", "index", "name", "registers", "special", "tid")
+    __slots__ = ("crashed", "index", "name", "registers", "special", "tid", "windows_tid")
 
     def __init__(
         self,
@@ -110,6 +110,7 @@ class Thread(Record):
         self.name = name
         self.crashed = crashed
         self.special = special or {}
+        self.windows_tid: int | None = None
 
 
 class Crash(Record):
@@ -224,7 +225,9 @@ class Gap(Record):
 class Stack(Record):
     """A thread's whole call stack: innermost frame first, over all segments."""
 
-    __slots__ = ("crashed", "frames", "gaps", "index", "name", "segments", "stop", "tid")
+    __slots__ = (
+        "crashed", "frames", "gaps", "index", "name", "segments", "stop", "tid", "windows_tid",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -237,8 +240,10 @@ class Stack(Record):
         name: str | None = None,
         crashed: bool = False,
         gaps: Sequence[Gap] = (),
+        windows_tid: int | None = None,
     ) -> None:
         self.gaps = gaps
+        self.windows_tid = windows_tid
         self.index = index
         self.tid = tid
         self.name = name

@@ -213,6 +213,7 @@ def _stack(stack: Stack) -> Json:
         "tid": stack.tid,
         "name": stack.name,
         "crashed": stack.crashed,
+        "windows_tid": stack.windows_tid,
         "segments": [
             {
                 "kind": segment.kind,

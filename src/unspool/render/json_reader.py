@@ -309,6 +309,7 @@ def _stack(values: _Object, frames: _Frames) -> Stack:
         Stop(stop.text("reason"), stop.maybe_text("detail") or ""),
         name=values.maybe_text("name"),
         crashed=crashed,
+        windows_tid=values.maybe_integer("windows_tid"),
         gaps=tuple(
             Gap(each.integer("before"), each.text("detail")) for each in values.children("gaps")
         ),

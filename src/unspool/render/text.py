@@ -166,6 +166,9 @@ class _Text:
             shown = [printable(clip(name)) for name in names]
             parts.append(words.listing(shown, len(names) if self.verbose else 4))
         parts.append(tids)
+        windows = sorted({stack.windows_tid for stack in group if stack.windows_tid is not None})
+        if windows:
+            parts.append("Windows " + words.listing([f"0x{tid:x}" for tid in windows], most))
         if first.crashed:
             parts.append(self.style.paint("bad", "crashed"))
         return "  ".join(parts)
@@ -239,9 +242,10 @@ class _Text:
         if len(stack.segments) == 1 and segment.kind == "unix" and not self.verbose:
             return
         text = self.segment_words(segment) + _bounds(segment, alone)
-        # How the walk came here is full of addresses, each thread's own.
-        if segment.switch and alone:
-            text += f" ({printable(segment.switch)})"
+        if segment.switch:
+            # Each thread has addresses of its own.
+            switch = segment.switch if alone else _without_address(segment.switch)
+            text = f"{printable(switch)} ── {text}"
         yield self.style.paint("dim", f"  ── {text}")
 
     def segment_words(self, segment: Segment) -> str:
@@ -321,6 +325,11 @@ def _bounds(segment: Segment, shown: bool) -> str:
     if not shown or segment.low is None or segment.high is None:
         return ""
     return f" 0x{segment.low:x}–0x{segment.high:x}"
+
+
+def _without_address(switch: str) -> str:
+    """ "signal frame at 0x10" without " at 0x10"; all that is no place is kept."""
+    return switch.rpartition(" at 0x")[0].removesuffix(", frame").removesuffix(", context") or switch
 
 
 def _distinct(names: Iterable[str]) -> list[str]:

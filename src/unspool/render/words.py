@@ -15,7 +15,7 @@ TRUST_WORDS = {
     Trust.UNWIND_INFO: "",
     Trust.SEGMENT_SWITCH: "",
     Trust.WASM: "",
-    Trust.SIGNAL: "interrupted by a signal",
+    Trust.SIGNAL: "interrupted",
     Trust.LEAF: "leaf",
     Trust.FRAME_POINTER: "frame pointer",
     Trust.SCAN: "scan",

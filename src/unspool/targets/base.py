@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from unspool.arch.base import Arch
     from unspool.formats.elf import Elf
     from unspool.model import Crash, Finding, Module, TargetInfo, Thread
+    from unspool.pe_image import PeImage
     from unspool.space import AddressSpace
     from unspool.wine.process import WineProcess
 
@@ -65,6 +66,11 @@ class Target:
         image = self.space.image(module)
         return image.elf if isinstance(image, Image) else None
 
+    def pe(self, module: Module) -> PeImage | None:
+        """The PE module's data, of its verified file or its memory; None if of neither."""
+        image = self.space.image(module)
+        return None if isinstance(image, Image) else image
+
     @property
     def wine(self) -> WineProcess | None:
         """What Wine knows of its threads, or None if this is no Wine process."""
@@ -74,6 +80,7 @@ class Target:
                 from unspool.wine.process import recognise
 
                 self._wine = recognise(self.space, self.threads, self._symbol)
+                self.info.wine = self._wine.describe() if self._wine else None
         return self._wine
 
     def _symbol(self, module: Module, name: str) -> int | None:

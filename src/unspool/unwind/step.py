@@ -85,11 +85,11 @@ class Found:
 class Switch:
     """How a thread goes on on another stack: the kind of its segment, and what did that, in words.
 
-    `stepper` is who knows the code there, where that is of another architecture. `resume` is
+    `found_by` is for the trail: by which evidence. `stepper` is who knows the code there, where that is of another architecture. `resume` is
     where the walk goes on after that part has come to its own root.
     """
 
-    __slots__ = ("kind", "resume", "stepper", "words")
+    __slots__ = ("found_by", "kind", "resume", "stepper", "words")
 
     def __init__(
         self,
@@ -97,7 +97,9 @@ class Switch:
         words: str,
         stepper: Stepper | None = None,
         resume: Found | None = None,
+        found_by: str = "",
     ) -> None:
+        self.found_by = found_by
         self.kind = kind
         self.words = words
         self.stepper = stepper
@@ -284,5 +286,8 @@ class Stepper:
         goal = answer.switch.stepper if answer.switch else None
         pc = answer.registers[(goal or self).space.arch.pc]
         rule = f"{row.describe(self.space.arch)}; " if row else ""
+        if answer.switch:
+            by = f", found by {answer.switch.found_by}" if answer.switch.found_by else ""
+            rule = f"{answer.switch.words}{by}; "
         certainty = "" if answer.trust != Trust.SCAN else ", a guess"
         return f"{rule}caller at 0x{pc:x}{certainty}"

@@ -39,6 +39,7 @@ def walk(stepper: Stepper, thread: Thread, max_frames: int = 0, explain: bool = 
     return Stack(
         thread.index, thread.tid, walker.frames, walker.segments, stop,
         name=thread.name, crashed=thread.crashed, gaps=tuple(walker.gaps),
+        windows_tid=thread.windows_tid,
     )  # fmt: skip
 
 

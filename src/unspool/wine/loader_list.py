@@ -9,6 +9,7 @@ from __future__ import annotations
 from struct import Struct
 
 from unspool.memory import Fault
+from unspool.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,33 +31,41 @@ class _Layout:
         self.head = 0x10 if word == 8 else 0xC  # PEB_LDR_DATA.InLoadOrderModuleList
         # LDR_DATA_TABLE_ENTRY: the link in this list, two other lists' links; DllBase,
         # EntryPoint, SizeOfImage; FullDllName and BaseDllName as UNICODE_STRING (length,
-        # room, buffer).
+        # room, buffer); flags, counts, the hash table's links; TimeDateStamp.
         if word == 8:
-            self.entry = Struct("<Q40xQQI4x" + "H6xQ" * 2)
+            self.entry = Struct("<Q40xQQI4x" + "H6xQ" * 2 + "24xI")
         else:
-            self.entry = Struct("<I20xIII" + "H2xI" * 2)
+            self.entry = Struct("<I20xIII" + "H2xI" * 2 + "16xI")
 
 
 _LAYOUTS = {word: _Layout(word) for word in (4, 8)}
 
 
-class LoaderEntry:
+class LoaderEntry(Record):
     """A module as the loader knows it: `size` bytes at `base`.
 
     `entry_point` is an address, 0 if there is none. `full_name` is the Windows path, empty
-    if it cannot be read; `base_name` its last part as the loader wrote it.
+    if it cannot be read; `base_name` its last part as the loader wrote it. `timestamp` is that
+    of the image's header, 0 if the loader did not note it.
     """
 
-    __slots__ = ("base", "base_name", "entry_point", "full_name", "size")
+    __slots__ = ("base", "base_name", "entry_point", "full_name", "size", "timestamp")
 
     def __init__(
-        self, base: int, size: int, entry_point: int, full_name: str, base_name: str
+        self,
+        base: int,
+        size: int,
+        entry_point: int = 0,
+        full_name: str = "",
+        base_name: str = "",
+        timestamp: int = 0,
     ) -> None:
         self.base = base
         self.size = size
         self.entry_point = entry_point
         self.full_name = full_name
         self.base_name = base_name
+        self.timestamp = timestamp
 
 
 def image_base(memory: Memory, peb: int, word: int) -> int | None:
@@ -89,9 +98,10 @@ def read(memory: Memory, peb: int, word: int) -> tuple[list[LoaderEntry], str | 
             seen.add(at)
             fields = layout.entry.unpack(memory.read(at, layout.entry.size))
             at, base, entry_point, size = fields[:4]
-            full_name, base_name = names.read(*fields[4:6]), names.read(*fields[6:8])
             if base and size:
-                entries.append(LoaderEntry(base, size, entry_point, full_name, base_name))
+                full_name, base_name = names.read(*fields[4:6]), names.read(*fields[6:8])
+                entry = LoaderEntry(base, size, entry_point, full_name, base_name, fields[8])
+                entries.append(entry)
     except Fault as fault:
         return entries, f"the list leads to {fault}, which is not in memory"
     return entries, None if at == head else "the list leads back into itself"

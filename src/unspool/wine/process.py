@@ -113,6 +113,7 @@ class WineProcess:
                 teb32 = read_teb(self.space.memory, other, layouts.TEB32)
             chain = frames.chain(self.space, teb, layout)
             self.threads[thread.index] = WineThread(thread.index, teb, teb32, chain)
+            thread.windows_tid = teb.tid
         known = list(self.threads.values())
         windows = sorted((each for thread in known for each in _windows_stacks(thread)), key=_low)
         stacks = [each for thread in known for each in _unix_stacks(self.space, thread, windows)]

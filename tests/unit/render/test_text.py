@@ -250,7 +250,7 @@ def test_recursion_is_not_folded_across_segments() -> None:
     output = text(report(one))
     assert output.count("more frames of down()") == 2
     assert "  ── signal stack\n" in output
-    assert "  ── the thread's own stack (signal frame at 0x10)\n" in output
+    assert "  ── signal frame at 0x10 ── the thread's own stack\n" in output
 
 
 def test_functions_without_names_are_folded_by_their_address() -> None:
@@ -272,7 +272,7 @@ def test_one_segment_of_the_usual_kind_needs_no_heading() -> None:
 def test_bounds_of_segments_are_not_shown_for_many_threads() -> None:
     def on_signal_stack(index: int) -> object:
         one = stack(index, frames(BOOM + 0x300, BOOM + 0x160))
-        one.segments = [Segment("signal", 16 + index, 32), Segment("unix", 64, 128, "frame at 1")]
+        one.segments = [Segment("signal", 16 + index, 32), Segment("unix", 64, 128, "call, frame at 0x1")]
         one.frames[1].segment = 1
         return one
 
@@ -281,7 +281,7 @@ def test_bounds_of_segments_are_not_shown_for_many_threads() -> None:
     both = text(report(one, two))  # type: ignore[arg-type]
     assert "(2 alike)" in both
     assert "0x10–" not in both
-    assert "frame at" not in both
+    assert "── call ── the thread's own stack\n" in both
 
 
 def test_windows_and_unix_stacks_are_told_apart() -> None:
@@ -291,7 +291,13 @@ def test_windows_and_unix_stacks_are_told_apart() -> None:
     one.segments = [Segment("unix", 16, 32), Segment("windows", 64, 128, "system call frame")]
     output = text(report(one))
     assert "── Unix stack 0x10–0x20" in output
-    assert "── Windows stack 0x40–0x80 (system call frame)" in output
+    assert "── system call frame ── Windows stack 0x40–0x80" in output
+
+
+def test_a_thread_has_its_windows_id_beside_its_own() -> None:
+    one = stack(0, frames(BOOM + 0x160))
+    one.windows_tid = 0x15C
+    assert "tid 4000  Windows 0x15c" in text(report(one))
 
 
 def test_quiet_prints_the_stacks_alone() -> None:

@@ -52,7 +52,7 @@ class WineCallback(EarlyStrategy):
                 return Found(
                     registers,
                     Trust.SEGMENT_SWITCH,
-                    switch=Switch("unix", f"{words} by the {resume.name}"),
+                    switch=Switch("unix", words, found_by=f"the {resume.name}"),
                 )
         return Missed("where the Unix code goes on is not known", final=True)
 

@@ -98,7 +98,7 @@ class WineSyscall(EarlyStrategy):
             registers,
             Trust.SEGMENT_SWITCH,
             exact=self._at_return(pc),
-            switch=Switch("windows", f"{words} by {' and '.join(ways)}"),
+            switch=Switch("windows", words, found_by=" and ".join(ways)),
         )
 
     def _at_return(self, pc: int) -> bool:
