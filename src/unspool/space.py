@@ -63,6 +63,13 @@ class AddressSpace:
         self._stacks: list[KnownStack] = []
         self._stack_lows: list[int] = []
 
+    def in_mode(self, arch: Arch) -> AddressSpace:
+        """The same memory and modules as code of another architecture sees them."""
+        other = AddressSpace.__new__(AddressSpace)
+        other.__dict__.update(self.__dict__)
+        other.arch = arch
+        return other
+
     def module_at(self, address: int) -> Module | None:
         """The module whose range contains `address`."""
         index = bisect_right(self._bases, address) - 1

@@ -329,7 +329,8 @@ def _bounds(segment: Segment, shown: bool) -> str:
 
 def _without_address(switch: str) -> str:
     """ "signal frame at 0x10" without " at 0x10"; all that is no place is kept."""
-    return switch.rpartition(" at 0x")[0].removesuffix(", frame").removesuffix(", context") or switch
+    words = switch.rpartition(" at 0x")[0] or switch
+    return words.removesuffix(", frame").removesuffix(", context")
 
 
 def _distinct(names: Iterable[str]) -> list[str]:

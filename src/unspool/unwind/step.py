@@ -59,9 +59,15 @@ class Found:
     unknown: where a frame record or a saved link register lies says where the frame that
     holds it is, but not where it ends. `gap` says in words why frames may be missing before
     this one. `switch` says that the caller is on another stack, and how the walk gets there.
+
+    `stepper` is who knows the caller's code and registers, where these are of another
+    architecture. `resume` is the caller of the code that started that part of the stack: the
+    walk goes on there when the part has come to its own root.
     """
 
-    __slots__ = ("above", "exact", "gap", "registers", "row", "switch", "trust")
+    __slots__ = (
+        "above", "exact", "gap", "registers", "resume", "row", "stepper", "switch", "trust",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -72,7 +78,11 @@ class Found:
         above: int | None = None,
         gap: str | None = None,
         switch: Switch | None = None,
+        stepper: Stepper | None = None,
+        resume: Found | None = None,
     ) -> None:
+        self.stepper = stepper
+        self.resume = resume
         self.switch = switch
         self.gap = gap
         self.above = above
@@ -85,25 +95,15 @@ class Found:
 class Switch:
     """How a thread goes on on another stack: the kind of its segment, and what did that, in words.
 
-    `found_by` is for the trail: by which evidence. `stepper` is who knows the code there, where that is of another architecture. `resume` is
-    where the walk goes on after that part has come to its own root.
+    `found_by` is for the trail: by which evidence.
     """
 
-    __slots__ = ("found_by", "kind", "resume", "stepper", "words")
+    __slots__ = ("found_by", "kind", "words")
 
-    def __init__(
-        self,
-        kind: str,
-        words: str,
-        stepper: Stepper | None = None,
-        resume: Found | None = None,
-        found_by: str = "",
-    ) -> None:
+    def __init__(self, kind: str, words: str, found_by: str = "") -> None:
         self.found_by = found_by
         self.kind = kind
         self.words = words
-        self.stepper = stepper
-        self.resume = resume
 
 
 class Missed:
@@ -121,12 +121,16 @@ class Missed:
 
 
 class Ended:
-    """The frame is the root of its stack, and how that is known."""
+    """The frame is the root of its stack, and how that is known.
 
-    __slots__ = ("why",)
+    `of_a_part`: of a part of a stack that other code has started, see `Found.resume`.
+    """
 
-    def __init__(self, why: str) -> None:
+    __slots__ = ("of_a_part", "why")
+
+    def __init__(self, why: str, of_a_part: bool = False) -> None:
         self.why = why
+        self.of_a_part = of_a_part
 
 
 class TableStrategy:
@@ -213,7 +217,7 @@ class Stepper:
             except Fault as fault:
                 answer = Missed(f"memory at {fault} cannot be read", fault=True)
             # Registers of another architecture are for another stepper to check.
-            if not (isinstance(answer, Found) and answer.switch and answer.switch.stepper):
+            if not (isinstance(answer, Found) and answer.stepper):
                 answer = self._checked(answer, query)
             trail.append(Attempt(strategy.name, self._words(answer)))
             if not isinstance(answer, Missed) or answer.final:
@@ -283,8 +287,7 @@ class Stepper:
     def _words(self, answer: Found | Missed | Ended, row: Row | None = None) -> str:
         if not isinstance(answer, Found):
             return answer.why
-        goal = answer.switch.stepper if answer.switch else None
-        pc = answer.registers[(goal or self).space.arch.pc]
+        pc = answer.registers[(answer.stepper or self).space.arch.pc]
         rule = f"{row.describe(self.space.arch)}; " if row else ""
         if answer.switch:
             by = f", found by {answer.switch.found_by}" if answer.switch.found_by else ""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from unspool.memory import Window
     from unspool.model import Thread
     from unspool.unwind.rows import Quick, Row
-    from unspool.unwind.step import Stepper, Switch
+    from unspool.unwind.step import Stepper
 
 # More frames than a stack of 32 MB can hold: what remains is a lying dump.
 SAFETY_LIMIT = 2_000_000
@@ -135,19 +135,25 @@ class _Walk:
         answer = self.stepper.step(query, trail)
         if self.explain:
             frame.trail = trail
+        if self.pending and not isinstance(answer, Found):
+            # The root of 32-bit code, say, that 64-bit code runs: that has callers.
+            if isinstance(answer, Missed):
+                self.gaps.append(Gap(len(self.frames), answer.why))
+            return self.accept(frame, self.pending.pop())
         if isinstance(answer, Ended):
-            if self.pending:
-                # The root of 32-bit code, say, that 64-bit code runs: that has callers.
-                return self.accept(frame, self.pending.pop())
-            return Stop(StopReason.ROOT, answer.why)
+            reason = StopReason.NO_STRATEGY if answer.of_a_part else StopReason.ROOT
+            return Stop(reason, answer.why)
         if isinstance(answer, Missed):
             return Stop(StopReason.FAULT if answer.fault else StopReason.NO_STRATEGY, answer.why)
         return self.accept(frame, answer)
 
     def accept(self, frame: Frame, found: Found) -> list[int | None] | Stop:
         """Appends the caller's frame, in the same segment or in a new one."""
-        if found.switch is not None:
-            self.follow(found.switch)
+        if found.resume is not None:
+            self.pending.append(found.resume)
+        if found.stepper is not None:
+            self.stepper = found.stepper
+            self.space = found.stepper.space
         arch = self.space.arch
         pc, sp = found.registers[arch.pc], found.registers[arch.sp]
         assert pc is not None
@@ -173,14 +179,6 @@ class _Walk:
             self.stack = self.space.memory.window(sp)
             self.complete_bounds(sp)
         return found.registers
-
-    def follow(self, switch: Switch) -> None:
-        """Prepares to go on where code of another architecture runs, if it does."""
-        if switch.resume is not None:
-            self.pending.append(switch.resume)
-        if switch.stepper is not None:
-            self.stepper = switch.stepper
-            self.space = switch.stepper.space
 
     def check_progress(self, frame: Frame, found: Found, pc: int, sp: int) -> Stop | None:
         old = frame.sp or 0

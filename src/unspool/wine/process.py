@@ -226,9 +226,9 @@ def _unix_stacks(
 ) -> list[KnownStack]:
     """Wine's own stacks of a thread: for Unix code, and for signal handlers.
 
-    `windows` are all threads' Windows stacks, by address. The kernel joins neighbouring mappings of equal
-    protection, so that a mapping can hold one thread's Windows stack and, above it, the same
-    one's Unix stack (up to 8.6) or another one's (since 8.7).
+    `windows` are all threads' Windows stacks, by address. The kernel joins neighbouring
+    mappings of equal protection, so that a mapping can hold one thread's Windows stack and,
+    above it, the same one's Unix stack (up to 8.6) or another one's (since 8.7).
     """
     stacks = []
     index = thread.index

@@ -67,7 +67,9 @@ def _pointers(wine: WineProcess) -> Iterator[tuple[int, str]]:
     if wine.ntdll is not None:
         image = space.image(wine.ntdll)
         for name in (_SYSCALL, _UNIX_CALL):
-            rva = image.export(name) if image is not None and not isinstance(image, Image) else None
+            if image is None or isinstance(image, Image):
+                break
+            rva = image.export(name)
             pointed = _word(wine, wine.ntdll.base + rva, word) if rva is not None else None
             if pointed:
                 yield pointed, f"ntdll.dll's variable {name}"
