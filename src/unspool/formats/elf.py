@@ -256,12 +256,7 @@ class Elf:
             buffer, start, end = self.section_data(section)
         except FormatError:
             return None
-        data = bytes(buffer[start:end])
-        name, _, _ = data.partition(b"\0")
-        if not name or len(data) < 8 or b"/" in name:
-            return None
-        crc_at = (len(name) + 4) & ~3
-        return name.decode("utf-8", "replace"), int.from_bytes(data[crc_at : crc_at + 4], "little")
+        return parse_debug_link(bytes(buffer[start:end]))
 
     def load_bias(self, base: int) -> int:
         """Distance of the image's addresses from the file's if its header is mapped at `base`.
@@ -329,3 +324,12 @@ def _decompress_section(data: bytes, elf_class: int, name: str) -> bytes:
         except zlib.error as error:
             raise FormatError(f"section {name}", f"zlib: {error}") from None
     raise FormatError(f"section {name}", f"compression type {kind} is not supported")
+
+
+def parse_debug_link(data: bytes) -> tuple[str, int] | None:
+    """(file name, CRC-32) of the bytes of a .gnu_debuglink section, which PE files have too."""
+    name, _, _ = data.partition(b"\0")
+    if not name or len(data) < 8 or b"/" in name:
+        return None
+    crc_at = (len(name) + 4) & ~3
+    return name.decode("utf-8", "replace"), int.from_bytes(data[crc_at : crc_at + 4], "little")

@@ -7,7 +7,7 @@ parameters out, as debuggers do in a stack.
 
 from __future__ import annotations
 
-from unspool.symbols.function_names import without_parameters
+from unspool.symbols.function_names import as_elsewhere, without_parameters
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,7 +73,10 @@ def function_name(name: str) -> str:
             _functions.clear()
         full = demangle(name)
         keep = full == name or _is_rust(name)
-        known = _functions[name] = full if keep else without_parameters(full)
+        known = full if keep else without_parameters(full)
+        if name[0] == "?" and not keep:
+            known = as_elsewhere(known)
+        _functions[name] = known
     return known
 
 
@@ -132,6 +135,8 @@ def grown_size(name: str) -> int:
     (`Dp` and others) repeats its pattern for all arguments of a pack (`J…E`), of which there
     are no more than characters after it.
     """
+    if name.startswith("?"):
+        return _grown_msvc_size(name)
     rust = name.startswith("_R")
     starts = "B" if rust else "ST"
     uses: dict[str, int] = {}
@@ -151,3 +156,17 @@ def grown_size(name: str) -> int:
         expansions = sum(name.count(mark) for mark in ("Dp", "sp", "fl", "fr", "fL", "fR"))
         size *= (len(name) - pack) ** min(expansions, 8)
     return size
+
+
+def _grown_msvc_size(name: str) -> int:
+    """The same of MSVC's names, where a digit stands for one of ten earlier names or types.
+
+    Every template and every symbol within has ten of its own, and begins with `?`. Which
+    digits are whose is not parsed: with k times ten to refer to, the product of all (1 + u)
+    is largest where the uses of each digit are the same everywhere.
+    """
+    scopes = name.count("?")
+    size = float(len(name))
+    for digit in "0123456789":
+        size *= (1 + name.count(digit) / scopes) ** scopes
+    return int(min(size, 1e18))

@@ -13,6 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from unspool.cursor import Buffer
     from unspool.symbols.pe_files import PeFiles
 
 # Files looked at in one --symbols directory.
@@ -41,6 +42,11 @@ def map_file(path: str) -> mmap | None:
         return None
     finally:
         os.close(fd)
+
+
+def is_pdb(buffer: Buffer) -> bool:
+    """Whether a file starts as PDB files do since Visual C++ 7."""
+    return buffer[: len(_PDB_MAGIC)] == _PDB_MAGIC
 
 
 def open_elf(path: str) -> Elf | None:
@@ -167,7 +173,7 @@ class SymbolPaths:
                 self._add_elf(path, buffer)
             elif buffer[:2] == _PE_MAGIC:
                 self._pes.append(path)
-            elif buffer[: len(_PDB_MAGIC)] == _PDB_MAGIC:
+            elif is_pdb(buffer):
                 self._pdbs.append(path)
 
     def _add_elf(self, path: str, buffer: mmap) -> None:

@@ -1,4 +1,8 @@
-"""Takes a demangled C++ function's name out of its whole meaning."""
+"""Takes a demangled C++ function's name out of its whole meaning.
+
+GNU's and LLVM's way to write them, and MSVC's: `Foo::`scalar deleting dtor'(unsigned int)`,
+where what is between a grave accent and an apostrophe is one word, however many spaces it has.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,8 @@ _OPEN, _CLOSE = "<([{", ">)]}"
 # Operators whose sign looks like a bracket, the longest first.
 _SIGNS = ("<<=", ">>=", "<=>", "->*", "<<", ">>", "<=", ">=", "->", "()", "[]", "<", ">")
 _TRAILERS = (" const", " volatile", " &&", " &", " noexcept")
+# MSVC says which kind of type each is; nobody else does.
+_KINDS = ("class ", "struct ", "union ", "enum ")
 
 
 def without_parameters(full: str) -> str:
@@ -15,19 +21,47 @@ def without_parameters(full: str) -> str:
     `f.cold`. If brackets do not match, the name is given as it is.
     """
     name, suffix = _split_clone(full)
-    signature = _strip_trailers(name)
-    if signature.endswith(")"):
-        opening = _opening(signature)
-        if opening is None:
-            return full
-        if not signature[:opening].endswith("operator"):
-            signature = signature[:opening]
-    elif signature != name:
+    signature = without_arguments(name)
+    if signature is None:
         return full
+    # MSVC's `int (__cdecl * __cdecl f(void))(int)`: f returns a pointer to a function.
+    if signature.endswith(")") and " __" in signature:
+        opening = _opening(signature)
+        if opening is not None and signature.startswith("(__", opening):
+            return without_parameters(signature[opening + 1 : -1]) + suffix
     start = _name_start(signature)
     if start is None or start == len(signature):
         return full
     return signature[start:] + suffix
+
+
+def without_arguments(name: str) -> str | None:
+    """`ns::f<int>(char) const` becomes `ns::f<int>`; a type before the name stays.
+
+    None if it is no function, or its brackets do not match.
+    """
+    signature = _strip_trailers(name)
+    if signature.endswith(")"):
+        opening = _opening(signature)
+        if opening is None:
+            return None
+        return signature if signature[:opening].endswith("operator") else signature[:opening]
+    return signature if signature == name else None
+
+
+def as_elsewhere(name: str) -> str:
+    """A function's name out of MSVC's symbols or a PDB file as DWARF would have it.
+
+    ``f<struct a>`` is `f<a>`, and ```anonymous namespace'`` is `(anonymous namespace)`.
+    """
+    if "`" in name:
+        for quoted in ("`anonymous namespace'", "`anonymous-namespace'"):
+            name = name.replace(quoted, "(anonymous namespace)")
+    for kind in _KINDS:
+        if kind in name:
+            for before in ("<", "(", ", "):
+                name = name.replace(before + kind, before)
+    return name
 
 
 def _split_clone(full: str) -> tuple[str, str]:
@@ -82,8 +116,11 @@ def _name_start(text: str) -> int | None:
                 return start  # `operator bool`, `operator new`, `operator"" _x`: to the end
             index += len(sign)
             continue
-        if char in _OPEN:
+        if char in _OPEN or char == "`":
             open_brackets.append(char)
+        elif char == "'":
+            if open_brackets and open_brackets[-1] == "`":
+                open_brackets.pop()
         elif char == ">":
             # Inside of parentheses it is "greater than", after "-" an arrow.
             if open_brackets and open_brackets[-1] == "<" and text[index - 1] != "-":

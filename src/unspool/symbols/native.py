@@ -2,6 +2,7 @@
 
 This is the one module that imports it. A module's DWARF is converted once into a symcache,
 a file that answers look-ups without being read as a whole, and kept (`symcache_store`).
+The library reads PE files with DWARF and PDB files as well: `pe_lines`.
 
 What `symbolic` 13 does not do: it reads no split DWARF (.dwo, .dwp) and no file that dwz
 moved shared parts to (.gnu_debugaltlink); names and lines that lie there are missing.
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from unspool.cursor import Buffer
     from unspool.symbols.symcache_store import SymcacheStore
 
 # A symcache's addresses are 32-bit offsets; this one stands for "no address".
@@ -41,7 +43,7 @@ class SourcePlace:
 
 
 class NativeLines:
-    """Look-ups in one module's symcache."""
+    """Look-ups in one module's symcache; file addresses are from `load_address` on."""
 
     def __init__(self, cache: Any, load_address: int) -> None:
         self._cache = cache
@@ -54,21 +56,39 @@ class NativeLines:
         the compiler expanded there, each place being in the next one's callee. The list is
         empty where DWARF knows nothing.
         """
-        offset = address - self._load_address
-        if not 0 <= offset < _NO_ADDRESS:
-            return [], None
-        try:
-            found = self._cache.lookup(offset)
-        except _library("symbolic.exceptions").SymbolicError:
-            return [], None
+        found = self._found(address)
         if not found or (not found[-1].line and not found[-1].full_path):
             return [], None  # a symbol table's name: `elf_symbols` knows better
         places = [
             SourcePlace(each.symbol, folder_once(each.full_path), each.line or None)
             for each in found
         ]
-        start = found[-1].sym_addr
-        return places, None if start == _NO_ADDRESS else start + self._load_address
+        return places, self._start(found)
+
+    def label(self, address: int) -> tuple[str, int] | None:
+        """The nearest symbol before an address that has no line, and where it starts.
+
+        Of a PDB file that is all there is of code in assembly language, and of everything
+        in those that Microsoft gives away.
+        """
+        found = self._found(address)
+        start = self._start(found)
+        if not found or found[-1].line or not found[-1].symbol or start is None:
+            return None
+        return found[-1].symbol, start
+
+    def _found(self, address: int) -> Any:
+        offset = address - self._load_address
+        if not 0 <= offset < _NO_ADDRESS:
+            return []
+        try:
+            return self._cache.lookup(offset)
+        except _library("symbolic.exceptions").SymbolicError:
+            return []
+
+    def _start(self, found: Any) -> int | None:
+        start: int = found[-1].sym_addr if found else _NO_ADDRESS
+        return None if start == _NO_ADDRESS else start + self._load_address
 
 
 def folder_once(path: str | None) -> str | None:
@@ -115,12 +135,35 @@ def open_lines(
     if objection:
         problems.append(f"{path}: {objection}")
         return None
+    return open_file(
+        path, elf.build_id(), _load_address(elf), store=store, progress=progress, problems=problems
+    )
+
+
+def open_file(
+    path: str,
+    identity: str | None,
+    load_address: int = 0,
+    *,
+    what: str = "DWARF",
+    content: Callable[[], Buffer] | None = None,
+    store: SymcacheStore | None = None,
+    progress: Callable[[str], None] | None = None,
+    problems: list[str],
+) -> NativeLines | None:
+    """The lines of a file of any format that `symbolic` reads.
+
+    `identity` is an id that no other build has and that can be a file's name; without one
+    the path has to do. `what` is the file's debug information, in words; `content` gives
+    what is to be read in place of the file's bytes, where that is not the same.
+    """
     try:
         symcache = _library("symbolic.symcache")
-        key = _key(elf, path, symcache)
+        status = os.stat(path)
     except (ImportError, OSError) as error:
         problems.append(f"{path}: no lines: {error}")
         return None
+    key = _key(path, status, identity, symcache)
     if store is None:
         from unspool.symbols.symcache_store import default_store
 
@@ -135,23 +178,37 @@ def open_lines(
     except failure:
         cache = None  # of a version that calls itself the same; it will be replaced
     try:
-        cache = cache or _convert(elf, path, key, store, progress)
+        if cache is None:
+            if progress and status.st_size >= _LARGE:
+                name, size = os.path.basename(path), status.st_size >> 20
+                progress(f"reading the debug information of {name} ({size} MB)")
+            cache = _convert(path, content, key, store)
     except failure as error:
-        problems.append(f"{path}: its DWARF cannot be read: {str(error).splitlines()[0]}")
-    return NativeLines(cache, _load_address(elf)) if cache is not None else None
+        problems.append(f"{path}: its {what} cannot be read: {_first_line(error)}")
+    return NativeLines(cache, load_address) if cache is not None else None
+
+
+def debug_id(path: str) -> str | None:
+    """The debug id in a file, as `symbolic` writes it: GUID in lower case, age if it is not 0.
+
+    Raises `ImportError` without the library.
+    """
+    archive = _library("symbolic.debuginfo").Archive
+    try:
+        for thing in archive.open(path).iter_objects():
+            return str(thing.debug_id)
+    except _library("symbolic.exceptions").SymbolicError:
+        return None
+    return None
 
 
 def _convert(
-    elf: Elf,
-    path: str,
-    key: str,
-    store: SymcacheStore | None,
-    progress: Callable[[str], None] | None,
+    path: str, content: Callable[[], Buffer] | None, key: str, store: SymcacheStore | None
 ) -> Any:
-    if progress and elf.size >= _LARGE:
-        name = os.path.basename(path)
-        progress(f"reading the debug information of {name} ({elf.size >> 20} MB)")
-    archive = _library("symbolic.debuginfo").Archive.open(path)
+    opener = _library("symbolic.debuginfo").Archive
+    # The library keeps the bytes' address and nothing that keeps them alive.
+    data = bytes(content()) if content else b""
+    archive = opener.from_bytes(data) if content else opener.open(path)
     for thing in archive.iter_objects():
         cache = thing.make_symcache()
         if store:
@@ -160,14 +217,16 @@ def _convert(
     return None
 
 
-def _key(elf: Elf, path: str, symcache: Any) -> str:
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or ["no reason is given"])[0]
+
+
+def _key(path: str, status: os.stat_result, identity: str | None, symcache: Any) -> str:
     """Names a file's symcache: another file, or another version of the library, another name.
 
     The size of its shared library stands for the version: reading the installed package's
     metadata takes longer than all look-ups of a crash.
     """
-    status = os.stat(path)
-    identity = elf.build_id()
     if identity is None:
         from zlib import crc32
 

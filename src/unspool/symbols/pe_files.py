@@ -73,8 +73,8 @@ class PeFiles:
         if code_id:
             yield from _new(self._stored(name, code_id), seen)
         if self._images is None:
-            self._images = _by_name(self._paths.pe_files())
-        yield from _new(self._images.get(name.lower(), []), seen)
+            self._images = _named(self._paths.pe_files())
+        yield from _new(_by_name(self._images, name, code_id), seen)
         if code_id:
             yield from _new(self._with_code_id(code_id.lower()), seen)
 
@@ -85,8 +85,8 @@ class PeFiles:
         if store_id:
             yield from _new(self._stored(name, store_id), seen)
         if self._pdbs is None:
-            self._pdbs = _by_name(self._paths.pdb_files())
-        yield from _new(self._pdbs.get(name.lower(), []), seen)
+            self._pdbs = _named(self._paths.pdb_files())
+        yield from _new(_by_name(self._pdbs, name, store_id), seen)
 
     def _with_code_id(self, code_id: str) -> list[str]:
         """PE files under another name: a copy that was renamed, a program's `.bak`."""
@@ -131,11 +131,27 @@ class PeFiles:
         return known
 
 
-def _by_name(paths: Iterable[str]) -> dict[str, list[str]]:
+def _named(paths: Iterable[str]) -> dict[str, list[str]]:
     named: dict[str, list[str]] = {}
     for path in paths:
         named.setdefault(os.path.basename(path).lower(), []).append(path)
     return named
+
+
+def _by_name(named: dict[str, list[str]], name: str, identifier: str | None) -> list[str]:
+    """Files of that name; not those that a store keeps under another identifier."""
+    found = named.get(name.lower(), [])
+    return [path for path in found if not _is_stored(path)] if identifier else found
+
+
+def _is_stored(path: str) -> bool:
+    folder, name = os.path.split(path)
+    above, identifier = os.path.split(folder)
+    return (
+        os.path.basename(above).lower() == name.lower()
+        and len(identifier) > 8
+        and not identifier.lower().strip(_HEX)
+    )
 
 
 def _new(paths: Iterable[str], seen: set[str]) -> Iterator[str]:

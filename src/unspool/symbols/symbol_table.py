@@ -106,7 +106,9 @@ class SymbolTable:
             for index, offset in enumerate(names):
                 if offset == at + 1 and self._section_index(index) != SHN_UNDEF:
                     value = index * step + (8 if self._is_64 else 4)
-                    return int.from_bytes(self._raw[value : value + (8 if self._is_64 else 4)], "little")
+                    return int.from_bytes(
+                        self._raw[value : value + (8 if self._is_64 else 4)], "little"
+                    )
             at = data.find(b"\0" + wanted + b"\0", at + 1)
         return None
 

@@ -23,7 +23,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from unspool.formats.elf import Elf
-    from unspool.symbols.finders import SearchOptions
+    from unspool.pe_image import PeImage
+    from unspool.symbols.finders import DebugFiles, SearchOptions
+    from unspool.symbols.pe_module import PeModuleSymbols
+
+    AnySymbols = ModuleSymbols | PeModuleSymbols
+    Progress = Callable[[str], None] | None
 
 _NATIVE = ("elf", "vdso")
 
@@ -33,15 +38,17 @@ def symbolicate(
     elf_of: Callable[[Module], Elf | None],
     options: SearchOptions,
     *,
+    pe_of: Callable[[Module], PeImage | None] | None = None,
     lines: bool = True,
-    progress: Callable[[str], None] | None = None,
+    progress: Progress = None,
 ) -> Report:
     """A copy of the report whose locations have names; it shares the report's stacks.
 
-    `elf_of` gives a module's own file or image if it is at hand; only modules that a frame
-    is in are asked for. `options` says where debug files may be. Without `lines` names come
-    from symbol tables alone, which is faster. A location that has a function already stays
-    as it is. `progress` is called with a sentence before something that takes seconds.
+    `elf_of` gives a module's own file or image if it is at hand, `pe_of` that of a module of
+    kind "pe"; only modules that a frame is in are asked for. `options` says where debug files
+    may be. Without `lines` names come from symbol tables alone, which is faster. A location
+    that has a function already stays as it is. `progress` is called with a sentence before
+    something that takes seconds.
 
     `Location.function_offset` is that of the look-up pc; what is shown for a frame is it
     plus `frame.pc - frame.lookup_pc`. Whatever the files hold, nothing is raised: files
@@ -53,14 +60,19 @@ def symbolicate(
     findings = _Findings()
     shared: DebugFiles | None = None
     for module, pcs in _by_module(report.modules, sorted(unnamed)):
-        if module.kind not in _NATIVE:
+        if module.kind not in _NATIVE and module.kind != "pe":
             named.update((pc, Location(module.index)) for pc in pcs)
             continue
         if shared is None:
             from unspool.symbols.finders import DebugFiles
 
             shared = DebugFiles(options.symbols, options.sysroot)
-        symbols = ModuleSymbols(module, elf_of(module), shared, lines=lines, progress=progress)
+        symbols: AnySymbols
+        if module.kind == "pe":
+            image = pe_of(module) if pe_of else None
+            symbols = _pe_symbols(module, image, shared, lines, progress)
+        else:
+            symbols = ModuleSymbols(module, elf_of(module), shared, lines=lines, progress=progress)
         for pc in pcs:
             named[pc] = _locate(symbols, module, pc)
         modules[module.index] = symbols.module
@@ -114,7 +126,15 @@ def _base(module: Module) -> int:
     return module.base
 
 
-def _locate(symbols: ModuleSymbols, module: Module, pc: int) -> Location:
+def _pe_symbols(
+    module: Module, image: PeImage | None, files: DebugFiles, lines: bool, progress: Progress
+) -> PeModuleSymbols:
+    from unspool.symbols.pe_module import PeModuleSymbols
+
+    return PeModuleSymbols(module, image, files, lines=lines, progress=progress)
+
+
+def _locate(symbols: AnySymbols, module: Module, pc: int) -> Location:
     found = symbols.lookup(pc)
     if found is None:
         return Location(module.index)
@@ -138,7 +158,7 @@ class _Findings:
         self.found: list[Finding] = []
         self._kinds: set[str] = set()
 
-    def add(self, symbols: ModuleSymbols, locations: Iterable[Location]) -> None:
+    def add(self, symbols: AnySymbols, locations: Iterable[Location]) -> None:
         for path, why in symbols.refused:
             self.found.append(
                 Finding(
@@ -162,7 +182,3 @@ class _Findings:
         if kind not in self._kinds:
             self._kinds.add(kind)
             self.found.append(Finding(kind, title, detail="pip install 'unspool[symbols]'"))
-
-
-if TYPE_CHECKING:
-    from unspool.symbols.finders import DebugFiles

@@ -1,0 +1,173 @@
+"""All that can be known of the addresses of one PE module: DWARF, PDB, COFF symbols, exports.
+
+Everything here counts from the image's base (RVAs): a separate debug file can have another
+preferred base than the module, and a symcache of a PE or PDB file counts like that anyway.
+"""
+
+from __future__ import annotations
+
+from unspool.formats.pe import MACHINE_I386
+from unspool.model import Module
+from unspool.symbols.demangle import is_mangled
+from unspool.symbols.function_names import as_elsewhere, without_arguments
+from unspool.symbols.pe_dwarf import as_elf
+from unspool.symbols.pe_finders import PeDebugFiles, has_dwarf, has_symbols
+from unspool.symbols.pe_symbols import PeSymbols
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from unspool.formats.pe import Pe
+    from unspool.pe_image import PeImage
+    from unspool.symbols.finders import DebugFiles
+    from unspool.symbols.module_symbols import Found
+    from unspool.symbols.native import NativeLines
+
+    Progress = Callable[[str], None] | None
+
+
+class PeModuleSymbols:
+    """Looks addresses of a PE module up, as `ModuleSymbols` does for an ELF module.
+
+    `image` is the target's, or None where a report is all that is known of the module: its
+    file is then looked for by its code id.
+    """
+
+    def __init__(
+        self,
+        module: Module,
+        image: PeImage | None,
+        files: DebugFiles,
+        *,
+        lines: bool,
+        progress: Progress = None,
+    ) -> None:
+        self._problems: list[str] = []
+        self.library_missing = False
+        self._base = module.base
+        self._finder = PeDebugFiles(files)
+        if image is None:
+            module, image = self._image_of_file(module)
+        self._file = image.file if image else None
+        headers = self._file or (image.headers if image else None)
+        self._plain_c = headers is not None and headers.machine == MACHINE_I386
+        self._from_pdb = False
+        debug = self._find_debug(module, headers, lines)
+        self._lines, used = (None, None)
+        if lines:
+            self._lines, used = self._open_lines(module, headers, debug, progress)
+        tables = [pe for pe in (debug[1] if debug else None, self._file) if pe is not None]
+        self._symbols = PeSymbols(image, tables) if image else None
+        self.refused = self._finder.refused
+        self.module = _described(module, headers, used or (debug[0] if debug else None))
+        self._image = image
+
+    @property
+    def problems(self) -> list[str]:
+        """What is broken or not read, in words; look-ups can add to it."""
+        return self._problems + (self._image.problems if self._image else [])
+
+    def lookup(self, pc: int) -> Found | None:
+        """See `ModuleSymbols.lookup`; the name is that of the debug information where it has one.
+
+        COFF symbols of i386 do not tell parameters' sizes from names as surely, and exports
+        can be aliases.
+        """
+        rva = pc - self._base
+        label = None
+        if self._lines is not None:
+            places, start = self._lines.lookup(rva)
+            for place in places:
+                place.function = self._as_written(place.function)
+            if places:
+                at = None if start is None else start + self._base
+                return places[-1].function, at, places
+            if self._from_pdb:
+                label = self._lines.label(rva)
+        named = self._symbols.lookup(rva, label) if self._symbols else label
+        return (self._as_written(named[0]), named[1] + self._base, []) if named else None
+
+    def _as_written(self, name: str) -> str:
+        """A function's name as other sources have it.
+
+        In PDB files names have parameters; in DWARF of i386 `std@4` is a stdcall function.
+        """
+        if is_mangled(name):
+            return name
+        if self._from_pdb:
+            return as_elsewhere(without_arguments(name) or name)
+        if self._plain_c:
+            body, at, size = name.rpartition("@")
+            if at and size.isascii() and size.isdigit():
+                return body.removeprefix("@") or name
+        return name
+
+    def _image_of_file(self, module: Module) -> tuple[Module, PeImage | None]:
+        found = self._finder.module_file(module)
+        if found is None:
+            return module, None
+        from unspool.memory import Memory
+        from unspool.pe_image import PeImage
+
+        path, pe = found
+        return _with_file(module, path), PeImage(Memory(), module.base, pe, pe)
+
+    def _find_debug(self, module: Module, headers: Pe | None, lines: bool) -> tuple[str, Pe] | None:
+        """A separate debug file, if it could say more than the module's own."""
+        own = self._file
+        if own is not None and (has_dwarf(own) if lines else has_symbols(own)):
+            return None
+        return self._finder.dwarf(module, headers)
+
+    def _open_lines(
+        self, module: Module, headers: Pe | None, debug: tuple[str, Pe] | None, progress: Progress
+    ) -> tuple[NativeLines | None, str | None]:
+        """What knows lines, and its file's path if that is not the module's own."""
+        from unspool.symbols import native
+
+        own = self._file
+        source = None
+        if own is not None and module.file and has_dwarf(own):
+            source = module.file, own
+        elif debug is not None and has_dwarf(debug[1]):
+            source = debug
+        if not native.available():
+            codeview = headers.codeview() if headers else None
+            self.library_missing = source is not None or bool(codeview and codeview.path)
+            return None, None
+        if source is not None:
+            path, pe = source
+            found = native.open_file(
+                path, None, content=lambda: as_elf(pe), progress=progress, problems=self._problems
+            )
+            return found, path if pe is not own else None
+        pdb = self._finder.pdb(module, headers, native.debug_id)
+        if pdb is None:
+            return None, None
+        self._from_pdb = True
+        path, identity = pdb
+        return (
+            native.open_file(
+                path, f"pdb{identity}", what="PDB", progress=progress, problems=self._problems
+            ),
+            path,
+        )
+
+
+def _described(module: Module, headers: Pe | None, debug_file: str | None) -> Module:
+    """The module, with what its file says of it and its debug file."""
+    codeview = headers.codeview() if headers else None
+    known = _with_file(module, module.file)
+    known.code_id = module.code_id or (headers.code_id if headers else None)
+    known.debug_id = module.debug_id or (codeview.debug_id if codeview else None)
+    known.debug_file = debug_file or module.debug_file
+    return known
+
+
+def _with_file(module: Module, path: str | None) -> Module:
+    return Module(
+        module.index, module.name, module.base, module.end,
+        path=module.path, kind=module.kind, bias=module.bias, code_id=module.code_id,
+        debug_id=module.debug_id, debug_file=module.debug_file, file=path,
+    )  # fmt: skip
