@@ -183,11 +183,12 @@ class Stepper:
     def step(self, query: Query, trail: list[Attempt]) -> Found | Missed | Ended:
         """The first good answer; `trail` gets every attempt, the answering one last."""
         missed = Missed("no strategy answered")
+        early = None
         if self.early and query.lookup_pc not in self.rows:
-            answer = self._ask_early(query, trail)
-            if not isinstance(answer, Missed) or answer.final:
-                return answer
-        row = self.find_row(query, trail)
+            early = self._ask_early(query, trail)
+            if early is not None and (not isinstance(early, Missed) or early.final):
+                return early
+        row = self.find_row(query, trail, remember=early is None)
         if row is not None:
             answer = self.apply_row(row, query)
             trail.append(Attempt(row.strategy, self._words(answer, row)))
@@ -208,7 +209,9 @@ class Stepper:
                 return answer
         return missed
 
-    def _ask_early(self, query: Query, trail: list[Attempt]) -> Found | Missed | Ended:
+    def _ask_early(self, query: Query, trail: list[Attempt]) -> Found | Missed | Ended | None:
+        """The answer of those who claim the frame; None if nobody does."""
+        missed = None
         for strategy in self.early:
             try:
                 if not strategy.claims(query):
@@ -222,9 +225,12 @@ class Stepper:
             trail.append(Attempt(strategy.name, self._words(answer)))
             if not isinstance(answer, Missed) or answer.final:
                 return answer
-        return Missed("nobody claims it")
+            missed = answer
+        return missed
 
-    def find_row(self, query: Query, trail: list[Attempt]) -> Row | None:
+    def find_row(
+        self, query: Query, trail: list[Attempt], *, remember: bool = True
+    ) -> Row | None:
         """The cached or new row for a frame; the tables' whys go to the trail if none has it."""
         lookup = query.lookup_pc
         row = self.rows.get(lookup)
@@ -237,7 +243,8 @@ class Stepper:
                 answer = table.row(query.pc, lookup)
                 if isinstance(answer, Row):
                     trail.extend(attempts)
-                    self.rows[lookup] = answer
+                    if remember:
+                        self.rows[lookup] = answer
                     return answer
                 attempts.append(Attempt(table.name, answer.why))
             self._missed[lookup] = attempts

@@ -23,13 +23,15 @@ if TYPE_CHECKING:
 
 _CALLEE_SAVED = ((EBX, RBX), (EBP, RBP), (ESI, RSI), (EDI, RDI), (ESP, RSP), (EIP, RIP))
 _LIMIT = 1 << 32
+# What 64-bit code starts 32-bit code with, having called it from other 32-bit code.
+_STARTED = ("KiUserCallbackDispatcher", "KiUserApcDispatcher")
 # What 32-bit code has pushed at its stack pointer: the return address of a system call, or that
 # and three arguments (16 bytes) of a call of a Unix library, which pops them.
 _SYSCALL, _UNIX_CALL = 4, 0x14
 # Copies of the 32-bit registers in frames of wow64.dll, below the frame of wow64cpu.dll.
 _COPIES = 0x4000
-# ljmp $0x33, $syscall_32to64
-_LONG_JUMP = 0xEA
+# ljmp *address (Wine 10), and ljmp $0x33, $syscall_32to64 itself (older ones).
+_LONG_JUMP_BY, _LONG_JUMP = b"\xff\x2d", b"\xea"
 # xchg %r14, %rsp: the first instruction there.
 _EXCHANGE = 3
 
@@ -96,18 +98,24 @@ class Wow64(EarlyStrategy):
         thread = self.wine.thread_at(above) if above is not None else None
         if sp is None or thread is None or thread.teb32 is None:
             return None
-        thunk = thread.teb32.address + layouts.TEB32.wow32_reserved
         try:
-            at = self.space.memory.read_uint(thunk, 4)
-            code = self.space.memory.read(at, 7)
+            pc = self._way_out(thread.teb32.address)
         except Fault:
+            pc = None
+        if pc is None:
             return None
-        if code[0] != _LONG_JUMP:
-            return None
-        pc = int.from_bytes(code[1:5], "little") + _EXCHANGE
         registers: list[int | None] = [None] * len(query.registers)
-        registers[RIP], registers[RSP] = pc, sp
-        return self._resume(Query(pc, True, registers, None, above=sp))
+        registers[RIP], registers[RSP] = pc + _EXCHANGE, sp
+        return self._resume(Query(pc + _EXCHANGE, True, registers, None, above=sp))
+
+    def _way_out(self, teb32: int) -> int | None:
+        """The 64-bit code that 32-bit code jumps to for system calls, by the thunk that does."""
+        memory = self.space.memory
+        thunk = memory.read_uint(teb32 + layouts.TEB32.wow32_reserved, 4)
+        code = memory.read(thunk, 7)
+        if code.startswith(_LONG_JUMP_BY):
+            return memory.read_uint(int.from_bytes(code[2:6], "little"), 4)
+        return int.from_bytes(code[1:5], "little") if code.startswith(_LONG_JUMP) else None
 
     # --- 64-bit code that was called by 32-bit code -------------------------------------------
 
@@ -133,8 +141,8 @@ class Wow64(EarlyStrategy):
     ) -> list[int | None] | None:
         """The 32-bit registers at the system call.
 
-        The innermost ones are in the thread's CPU area. Of older ones wow64.dll keeps a copy in
-        its frames while it calls back into 32-bit code.
+        The innermost ones are in the thread's CPU area. Of older ones wow64.dll keeps a copy,
+        while it calls back into 32-bit code, in its frames or, for an APC, on the 32-bit stack.
         """
         memory = self.space.memory
         eip = memory.read(esp, 4)
@@ -143,6 +151,7 @@ class Wow64(EarlyStrategy):
         for start, size in (
             (area + layouts.WOW64_CONTEXT, layouts.CONTEXT_I386.size),
             (below, _COPIES),
+            (esp - _COPIES, _COPIES),
         ):
             data = memory.read_available(start, size)
             found = _context_in(data, eip, esp)
@@ -156,7 +165,7 @@ class Wow64(EarlyStrategy):
 
     def _resume(self, query: Query) -> Found | None:
         """The 64-bit caller of wow64cpu's code."""
-        row = self.native.find_row(query, [])
+        row = self.native.find_row(query, [], remember=False)
         answer = self.native.apply_row(row, query) if row is not None else None
         if not isinstance(answer, Found):
             return None
@@ -171,7 +180,7 @@ class Wow64Callback(EarlyStrategy):
     name = "wow64_callback"
 
     def __init__(self, compat: Stepper, wine: WineProcess) -> None:
-        self.functions = Functions(compat.space, wine.ntdll32, ("KiUserCallbackDispatcher",))
+        self.functions = Functions(compat.space, wine.ntdll32, _STARTED)
 
     def claims(self, query: Query) -> bool:
         return self.functions.at(query.lookup_pc) is not None
