@@ -114,12 +114,13 @@ class CoreTarget(Target):
     def _info(self) -> TargetInfo:
         info = self.notes.info
         program = self.core_modules.program
+        path = self.core_modules.windows_path() or (program.path if program else None)
         return TargetInfo(
             "core",
             self.arch.report_name,
             path=self.source.path,
             pid=info[0] if info else None,
-            executable=(program.path if program else None) or (info[1] if info else None),
+            executable=path or (info[1] if info else None),
             command_line=info[2].split(" ") if info and info[2] else None,
         )
 
@@ -227,7 +228,7 @@ def _rest(held: Region, end: int, modules: CoreModules) -> list[Region]:
             Region(
                 start,
                 stop,
-                modules.loader(mapping, start) if mapping else None,
+                modules.loader(mapping, start) if mapping else modules.copied_loader(start, stop),
                 writable=held.writable,
                 executable=held.executable,
                 mapping=held.mapping,

@@ -17,7 +17,7 @@ from unspool.targets.modules import MappedModule, headers_at, image_size, module
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from unspool.cursor import Buffer
     from unspool.memory import Loader
@@ -71,6 +71,9 @@ class CoreModules(MappedModules):
                 return entry.module
         return None
 
+    def peeked(self) -> Iterable[int]:
+        return [region.start for region in self.held.regions]
+
     def loader(self, mapping: FileMapping, start: int) -> Loader:
         """A region loader for the file's bytes from `start` on."""
 
@@ -83,13 +86,22 @@ class CoreModules(MappedModules):
 
         return load
 
+    def copied_loader(self, start: int, end: int) -> Loader | None:
+        """A region loader for what is mapped from no file: a PE module's code, copied."""
+        entry = self.window_at(start)
+        if entry is None:
+            return None
+        from unspool.targets.pe_regions import code_loader
+
+        return code_loader(entry, start, end, self.pe)
+
     def unlisted_regions(self, memory: Memory) -> list[Region]:
         """Mappings of files that the core has no segment for, as regions.
 
         gcore leaves out what it does not dump; qemu-user's cores list segments but no files.
         The protection comes from the file's own segments.
         """
-        regions = []
+        regions = self._unlisted_windows(memory)
         for entry in self.mapped:
             if all(memory.region(mapping.start) for mapping in entry.mappings):
                 continue
@@ -109,6 +121,21 @@ class CoreModules(MappedModules):
                     )
                 )
         return regions
+
+    def _unlisted_windows(self, memory: Memory) -> list[Region]:
+        if not self.windows:
+            return []
+        from unspool.targets.pe_regions import UnlistedRegion, is_code_of
+
+        return [
+            UnlistedRegion(
+                mapping.start, mapping.end, self.loader(mapping, mapping.start),
+                is_code_of(entry, self.pe),
+            )
+            for entry in self.windows
+            for mapping in entry.mappings
+            if memory.region(mapping.start) is None
+        ]  # fmt: skip
 
     def _is_elf(self, group: Sequence[FileMapping]) -> bool:
         """Whether mappings whose first page the core lacks are an image's.

@@ -19,6 +19,7 @@ from unspool.targets.access import architecture, no_access, open_memory, open_pr
 from unspool.targets.base import Options, Target
 from unspool.targets.freeze import Changed, Snapshot, memory_ended, take_snapshot
 from unspool.targets.live_modules import LiveModules, read_headers
+from unspool.targets.process_memory import ProcessMemory
 from unspool.targets.procfs import Maps, Process, parse_maps
 from unspool.targets.ptrace import Calls
 from unspool.targets.stacks import Copied, Planner, without
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 _ATTEMPTS, _ATTEMPTS_TO_OPEN = 8, 3
 _PAUSE = 3e-3
-# Code that was made at run time is read in pieces: a JVM reserves 240 MB for it.
+# Code that is not a file's is read in pieces: a JVM reserves 240 MB for it.
 _CODE_PIECE = 1 << 20
 _MOST_AT_ONCE = 64 << 20
 
@@ -114,7 +115,12 @@ class LiveTarget(Target):
             maps = planner.maps
         self.threads = self._threads(snapshot)
         self._report(snapshot, planner)
-        modules = LiveModules(process, maps, heads, auxv, arch.machine, self.options, self.findings)
+        modules = LiveModules(
+            process, maps, heads, auxv, arch, self.options, self.findings,
+            now=ProcessMemory(self._memory),
+            specials=[thread.special for thread in self.threads],
+        )  # fmt: skip
+        self.info.executable = modules.windows_path() or self.info.executable
         memory = Memory(self._regions(maps, snapshot.stacks, modules))
         modules.memory = memory
         self.space = AddressSpace(
@@ -205,7 +211,7 @@ class LiveTarget(Target):
         """What is not stack: constant bytes, which are read when they are asked for, or none."""
         step = high - low
         load = None
-        if mapping.executable and not mapping.is_file:
+        if mapping.executable and (not mapping.is_file or modules.window_at(low)):
             step = _CODE_PIECE
         parts = []
         for start in range(low, high, step):

@@ -21,11 +21,14 @@ from unspool.targets.modules import MappedModule, modules_from_mappings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from unspool.arch.base import Arch
     from unspool.cursor import Buffer
+    from unspool.targets import procfs
     from unspool.targets.base import Options
-    from unspool.targets.procfs import Mapping, Maps, Process
+    from unspool.targets.pe_files import PeFiles
+    from unspool.targets.procfs import Maps, Process
 
 _DELETED = " (deleted)"
 # Program headers, and the build id if it is where linkers put it.
@@ -57,46 +60,60 @@ def _region_of(start: int, data: bytes) -> Region:
     return Region(start, start + len(data), lambda: (data, 0, len(data)), executable=True)
 
 
+class MappedPaths:
+    """Paths that lead to mapped files themselves, if any path does."""
+
+    def __init__(self, process: Process, maps: Maps) -> None:
+        self.process = process
+        self.maps = maps
+
+    def candidates(self, path: str, first: FileMapping, *, is_program: bool) -> Iterator[str]:
+        """What may lead to the file of `first`, which was called `path`."""
+        if not path.endswith(_DELETED):
+            yield path
+            # The process may have another root, in a container for example.
+            yield f"{self.process.path}/root{path}"
+        yield f"{self.process.path}/map_files/{first.start:x}-{first.end:x}"
+        if is_program:
+            yield f"{self.process.path}/exe"
+
+    def same(self, path: str, first: FileMapping, *, is_program: bool) -> Iterator[str]:
+        """Those that do lead there, by device and inode."""
+        mapping = self.maps.at(first.start)
+        if mapping is None:
+            return
+        for candidate in self.candidates(path, first, is_program=is_program):
+            try:
+                status = os.stat(candidate)
+            except (OSError, ValueError):
+                continue
+            if (status.st_dev, status.st_ino) == (mapping.device, mapping.inode):
+                yield candidate
+
+
 class LiveFiles(ModuleFiles):
     """Finds the file of a mapping: the mapped one, else one with its build id."""
 
-    def __init__(self, options: Options, heads: Memory, process: Process, maps: Maps) -> None:
+    def __init__(self, options: Options, heads: Memory, paths: MappedPaths) -> None:
         super().__init__(options, heads)
-        self.process = process
-        self.maps = maps
+        self.paths = paths
 
     def find(self, wanted: Wanted) -> tuple[str, Elf] | list[Refusal]:
         return self.mapped(wanted) or super().find(wanted)
 
     def mapped(self, wanted: Wanted) -> tuple[str, Elf] | None:
         """The mapped file itself, by a path that leads to its inode."""
-        mapping = self.maps.at(wanted.mappings[0].start)
-        if mapping is None:
-            return None
-        for path in self._own_paths(wanted):
-            try:
-                status = os.stat(path)
-            except (OSError, ValueError):
-                continue
-            if (status.st_dev, status.st_ino) == (mapping.device, mapping.inode):
-                elf = open_elf(path)
-                if elf is not None and wanted.build_id in (None, elf.build_id()):
-                    return path, elf
+        first = wanted.mappings[0]
+        for path in self.paths.same(wanted.path, first, is_program=wanted.is_program):
+            elf = open_elf(path)
+            if elf is not None and wanted.build_id in (None, elf.build_id()):
+                return path, elf
         return None
 
-    def _own_paths(self, wanted: Wanted) -> Iterator[str]:
-        path = wanted.path.removesuffix(_DELETED)
-        first = wanted.mappings[0]
-        if path == wanted.path:
-            yield path
-            # The process may have another root, in a container for example.
-            yield f"{self.process.path}/root{path}"
-        yield f"{self.process.path}/map_files/{first.start:x}-{first.end:x}"
-        if wanted.is_program:
-            yield f"{self.process.path}/exe"
-
     def _candidates(self, wanted: Wanted) -> Iterator[str]:
-        yield from self._own_paths(wanted)
+        yield from self.paths.candidates(
+            wanted.path, wanted.mappings[0], is_program=wanted.is_program
+        )
         yield from super()._candidates(wanted)
 
     def objection(self, wanted: Wanted, elf: Elf) -> str | None:
@@ -117,11 +134,16 @@ class LiveModules(MappedModules):
         maps: Maps,
         heads: Memory,
         auxv: dict[int, int],
-        machine: int,
+        arch: Arch,
         options: Options,
         findings: list[Finding],
+        *,
+        now: Memory,
+        specials: Iterable[Mapping[str, int]],
     ) -> None:
-        super().__init__(LiveFiles(options, heads, process, maps), heads, auxv, findings)
+        """`now` is the process's memory, `specials` are its threads' registers that lead there."""
+        self.paths = MappedPaths(process, maps)
+        super().__init__(LiveFiles(options, heads, self.paths), heads, auxv, findings)
         self.process = process
         self.maps = maps
         mappings = [
@@ -131,11 +153,24 @@ class LiveModules(MappedModules):
         ]
         entry = auxv.get(notes.AT_ENTRY)
         self.mapped, windows = modules_from_mappings(
-            mappings, heads, machine, entry, self._is_elf
+            mappings, heads, arch.machine, entry, self._is_elf
         )
+        self.find_pe(windows, now, specials, arch.pointer_size, self._is_code)
         self.index(each.start for each in maps.mappings if each.path == "[vdso]")
 
-    def constant_bytes(self, mapping: Mapping) -> Buffer | None:
+    def make_pe_files(self, held: Memory, prefix: str | None) -> PeFiles:
+        from unspool.targets.live_pe_files import LivePeFiles
+
+        return LivePeFiles(self.files.options, held, prefix, self.paths)
+
+    def peeked(self) -> Iterable[int]:
+        return [each.start for each in self.maps.mappings if each.readable and not each.is_file]
+
+    def _is_code(self, address: int) -> bool | None:
+        mapping = self.maps.at(address)
+        return mapping is not None and mapping.executable
+
+    def constant_bytes(self, mapping: procfs.Mapping) -> Buffer | None:
         """The file to read a mapping's bytes from; None if they are not the file's any more.
 
         What the dynamic linker has relocated it often makes read-only afterwards (RELRO): such

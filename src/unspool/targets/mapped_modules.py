@@ -52,6 +52,7 @@ class MappedModules:
         self.windows: list[MappedPe] = []
         self.modules: list[Module] = []
         self.pe_files: PeFiles | None = None
+        self._window_bases: list[int] = []
         self._opened: dict[int, Elf | None] = {}
         self._opened_pe: dict[int, Pe | None] = {}
         self._vdso: Image | None = None
@@ -83,14 +84,14 @@ class MappedModules:
     ) -> None:
         """Finds PE modules, if this is a process that has any. To be called before `index`.
 
-        `groups` are mappings of files that may be PE; `process` is memory that the loader's
-        lists are read from, `specials` threads' registers that lead there.
+        `groups` are mappings of files that may be PE; `process` is the memory that headers and
+        the loader's lists are read from, `specials` threads' registers that lead there.
         """
         if not groups and not any(each.module.name == _NTDLL for each in self.mapped):
             return
         from unspool.targets import pe_modules
         from unspool.targets.loader_lists import read_lists
-        from unspool.targets.pe_files import PeFiles
+        from unspool.targets.pe_files import prefix_of
 
         lists = read_lists(process, specials, word)
         # Wine's loader knows better than a name and a protection.
@@ -102,15 +103,41 @@ class MappedModules:
             else:
                 self.mapped.append(entry)
         others = [entry.module.base for entry in self.mapped]
-        place = pe_modules.Place(groups, others, self.held, lists, word, is_code)
+        place = pe_modules.Place(groups, others, process, lists, word, is_code, self.peeked())
         self.windows = pe_modules.find_pe_modules(place)
-        self.pe_files = PeFiles(self.files.options, self.held, None)
+        self._window_bases = [entry.module.base for entry in self.windows]
+        prefix = prefix_of(mapping.path for group in groups for mapping in group)
+        self.pe_files = self.make_pe_files(process, prefix)
+
+    def make_pe_files(self, held: Memory, prefix: str | None) -> PeFiles:
+        """What finds the files of PE modules. `prefix` is the Wine prefix, if it is known."""
+        from unspool.targets.pe_files import PeFiles
+
+        return PeFiles(self.files.options, held, prefix)
+
+    def peeked(self) -> Iterable[int]:
+        """The starts of regions that may hold an image that nothing names, by address."""
+        return ()
+
+    def windows_path(self) -> str | None:
+        """The path of the Windows program that a Wine process runs."""
+        for entry in self.windows:
+            if entry.wanted.is_program:
+                return entry.module.path
+        return None
 
     def place_at(self, address: int) -> tuple[FileMapping, Mapped] | None:
         """The file mapping that contains an address, and its module."""
         at = bisect_right(self._starts, address) - 1
         if at >= 0 and address < self._places[at][0].end:
             return self._places[at]
+        return None
+
+    def window_at(self, address: int) -> MappedPe | None:
+        """The PE module that an address is in."""
+        at = bisect_right(self._window_bases, address) - 1
+        if at >= 0 and address < self.windows[at].module.end:
+            return self.windows[at]
         return None
 
     def entry_points(self) -> list[int]:

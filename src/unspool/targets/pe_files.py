@@ -1,20 +1,20 @@
-"""Finds a PE module's own file on this machine and makes sure that it is the mapped one.
+"""Finds a PE module's own file on this machine, wherever the names that it has may lead.
 
-PE files carry no build id that all linkers write. The header's link time, size, checksum,
-entry point and section table together are as good as one; a core of the kernel lacks even
-those where a file is mapped as it is, and then all that remains is compared: what the
-loader says, where sections are mapped from, and code bytes that the dump holds.
+A module has a Linux path where its file is mapped, and a Windows path in the loader's list.
 """
 
 from __future__ import annotations
 
+import os
+
 from unspool.symbols.files import under_sysroot
 from unspool.symbols.pe_files import open_pe
 from unspool.targets.module_files import Refusal
+from unspool.targets.pe_compare import objection
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from unspool.formats.notes import FileMapping
     from unspool.formats.pe import Pe
@@ -22,17 +22,19 @@ if TYPE_CHECKING:
     from unspool.targets.base import Options
 
 _DELETED = " (deleted)"
+_DRIVE_C = "/drive_c/"
 
 
 class WantedPe:
     """What is known of a PE module before its file is found.
 
-    `path` is the mapped file's, empty if none is mapped; `windows_path`, `size` and `entry`
-    (an RVA) are what the loader says, if it says anything. `headers` are those in memory.
+    `path` is the mapped file's, empty if none is mapped; `windows_path`, `size`, `entry` (an
+    RVA) and `timestamp` are what the loader says, if it says anything. `headers` are those in
+    memory.
     """
 
     __slots__ = (
-        "base", "entry", "headers", "is_program", "mappings", "name", "path", "size",
+        "base", "entry", "headers", "is_program", "mappings", "name", "path", "size", "timestamp",
         "windows_path",
     )  # fmt: skip
 
@@ -48,6 +50,7 @@ class WantedPe:
         is_program: bool,
         size: int | None,
         entry: int | None,
+        timestamp: int = 0,
     ) -> None:
         self.name = name
         self.path = path
@@ -58,6 +61,16 @@ class WantedPe:
         self.is_program = is_program
         self.size = size
         self.entry = entry
+        self.timestamp = timestamp
+
+    @property
+    def code_id(self) -> str | None:
+        """`Pe.code_id`, by what is known."""
+        if self.headers is not None:
+            return self.headers.code_id
+        if self.timestamp and self.size:
+            return f"{self.timestamp:08X}{self.size:x}"
+        return None
 
 
 class PeFiles:
@@ -97,8 +110,9 @@ class PeFiles:
         if path:
             yield from self._here(path)
         if options.symbols.paths:
-            code_id = wanted.headers.code_id if wanted.headers else None
-            yield from options.symbols.pe_candidates(wanted.name, code_id)
+            yield from options.symbols.pe_candidates(wanted.name, wanted.code_id)
+        if not path and wanted.windows_path:
+            yield from self._by_windows_path(wanted.windows_path)
 
     def _here(self, path: str) -> Iterator[str]:
         """A path of the target on this machine."""
@@ -109,6 +123,70 @@ class PeFiles:
         elif path.startswith("/"):
             yield path
 
+    def _by_windows_path(self, windows_path: str) -> Iterator[str]:
+        """Files that a Windows path may lead to, whatever the case of its letters."""
+        path = linux_path(windows_path, self.prefix)
+        for each in self._here(path) if path else ():
+            found = any_case(each)
+            if found:
+                yield found
+
     def objection(self, wanted: WantedPe, pe: Pe) -> str | None:
         """Why `pe` cannot be the module's file, in words; None if nothing speaks against it."""
+        return objection(wanted, pe, self.held)
+
+
+def prefix_of(paths: Iterable[str]) -> str | None:
+    """The Wine prefix that files are mapped from: what its drive C lies in."""
+    for path in paths:
+        root, found, _ = path.partition(_DRIVE_C)
+        if found:
+            return root
+    return None
+
+
+def linux_path(windows_path: str, prefix: str | None) -> str | None:
+    r"""Where Wine looks for a file: `/opt/a.dll` for `Z:\opt\a.dll`; None if nothing tells.
+
+    Drive Z is the root unless somebody has changed it; C and others are what the links in the
+    prefix's `dosdevices` say.
+    """
+    path = windows_path.replace("\\", "/")
+    for start in ("//?/unix/", "/??/unix/"):
+        if path.startswith(start):
+            return "/" + path[len(start) :]
+    path = path.removeprefix("/??/").removeprefix("//?/")
+    drive, rest = path[:2].lower(), path[2:]
+    if "\0" in path or not rest.startswith("/") or not ("a:" <= drive <= "z:"):
         return None
+    if prefix is None:
+        return rest if drive == "z:" else None
+    if drive == "c:":
+        return f"{prefix}/drive_c{rest}"
+    try:
+        root = os.readlink(f"{prefix}/dosdevices/{drive}")
+    except (OSError, ValueError):
+        return rest if drive == "z:" else None
+    return os.path.join(prefix, "dosdevices", root) + rest
+
+
+def any_case(path: str) -> str | None:
+    """The file at `path`, or at one that differs from it in the case of letters alone."""
+    if os.path.isfile(path):
+        return path
+    found = "/"
+    for part in path.split("/"):
+        if part in ("", "."):
+            continue
+        step = os.path.join(found, part)
+        if not os.path.lexists(step):
+            try:
+                names = os.listdir(found)
+            except OSError:
+                return None
+            same = [name for name in names if name.lower() == part.lower()]
+            if not same:
+                return None
+            step = os.path.join(found, min(same))
+        found = step
+    return found if os.path.isfile(found) else None

@@ -58,7 +58,7 @@ class Place:
     `groups` are mappings of one file each that are no ELF image; `others` the starts of all
     other modules. `held` is memory that the target holds, `is_code` tells whether an address
     is mapped executable, None if that is not known. `word` is the size of the process's
-    pointers in bytes.
+    pointers in bytes; `peeked` are starts of regions where headers may lie, by address.
     """
 
     def __init__(
@@ -69,8 +69,10 @@ class Place:
         lists: LoaderLists,
         word: int,
         is_code: Callable[[int], bool | None],
+        peeked: Iterable[int],
     ) -> None:
         self.groups = groups
+        self.peeked = peeked
         self.word = word
         self.held = held
         self.lists = lists
@@ -177,25 +179,30 @@ def _may_be_image(place: Place, group: Sequence[FileMapping]) -> bool:
 
 
 def _is_image(place: Place, headers: Pe, base: int, group: Sequence[FileMapping]) -> bool:
-    """Whether sections lie where an image has them, and not where the file has them."""
+    """Whether sections lie where an image has them, code among them, and not as in the file.
+
+    Wine maps apisetschema.dll, which has no code, as data for its own use.
+    """
     if headers.is_64 and place.word == 4:
         return False
     end = base + (headers.size_of_image + _PAGE - 1) & -_PAGE
-    for mapping in group:
-        if mapping.start < end < mapping.end:
-            return False
+    if any(mapping.start < end < mapping.end for mapping in group):
+        return False
+    has_code = False
     for section in headers.sections:
         start = base + section.rva
         if not section.raw_size:
             continue
-        if section.executable and place.is_code(start) is False:
-            return False
         for mapping in group:
             if mapping.start <= start < mapping.end:
                 offset = mapping.offset + start - mapping.start
                 if offset != section.raw_offset & -_SECTOR:
                     return False
-    return True
+        if section.executable:
+            if place.is_code(start) is False:
+                return False
+            has_code = True
+    return has_code
 
 
 def _lying_images(place: Place, taken: Sequence[tuple[int, int]]) -> list[_Image]:
@@ -203,8 +210,7 @@ def _lying_images(place: Place, taken: Sequence[tuple[int, int]]) -> list[_Image
     found: list[_Image] = []
     known = sorted([*taken, *((each, each + 1) for each in place.others)], reverse=True)
     reach = 0
-    for region in place.held.regions:
-        base = region.start
+    for base in place.peeked:
         while known and known[-1][0] <= base:
             reach = max(reach, known.pop()[1])
         if base < reach or base % _PAGE or place.held.read_available(base, 2) != b"MZ":
@@ -232,13 +238,14 @@ def _mapped_pe(place: Place, image: _Image, limit: int) -> MappedPe:
     module = Module(
         0, name or f"image at 0x{base:x}", base, end, kind="pe", path=path or windows_path or None,
         bias=base - headers.image_base if headers else None,
-        code_id=headers.code_id if headers else None,
     )  # fmt: skip
     wanted = WantedPe(
         name, path, windows_path, base=base, headers=headers, mappings=mappings,
         is_program=base == place.lists.program, size=entry.size if entry else None,
         entry=entry.entry_point - base if entry and entry.entry_point else None,
+        timestamp=entry.timestamp if entry else 0,
     )  # fmt: skip
+    module.code_id = wanted.code_id
     return MappedPe(module, wanted, mappings, headers)
 
 

@@ -502,10 +502,10 @@ def test_a_replaced_program(start: Start, programs_root: Path, tmp_path: Path) -
 def test_a_replaced_program_without_a_way_to_it(
     start: Start, programs_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from unspool.targets.live_modules import LiveFiles
+    from unspool.targets.live_modules import MappedPaths
 
     path = copy_of_live(programs_root, tmp_path)
-    monkeypatch.setattr(LiveFiles, "_own_paths", lambda self, wanted: [str(path)])
+    monkeypatch.setattr(MappedPaths, "candidates", lambda *_args, **_keywords: [str(path)])
     with running([path, "park"]) as process:
         path.unlink()
         path.write_bytes(Path("/bin/sh").read_bytes())

@@ -1,0 +1,31 @@
+"""A running process's memory as it is at the moment of reading.
+
+For what does not change while anybody looks: headers of images, the Windows loader's list. A
+stack is never read this way.
+"""
+
+from __future__ import annotations
+
+import os
+
+from unspool.memory import Fault, Memory
+
+
+class ProcessMemory(Memory):
+    """Reads through `descriptor`, of /proc/PID/mem. It has no regions and no windows."""
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+
+    def read_available(self, address: int, size: int) -> bytes:
+        try:
+            return os.pread(self._descriptor, size, address)
+        except (OSError, OverflowError, ValueError):
+            return b""
+
+    def read(self, address: int, size: int) -> bytes:
+        data = self.read_available(address, size)
+        if len(data) < size:
+            raise Fault(address + len(data), size - len(data))
+        return data
