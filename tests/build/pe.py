@@ -149,15 +149,15 @@ class Exports:
         """The table's bytes if they lie at `rva`."""
         slots: dict[int, Export] = {}
         named: list[tuple[bytes, int]] = []
+        count = 0
         for export in self.exports:
-            following = max(slots, default=self.base - 1) + 1
-            ordinal = following if export.ordinal is None else export.ordinal
+            ordinal = self.base + count if export.ordinal is None else export.ordinal
             slots.setdefault(ordinal, export)
+            count = max(count, ordinal - self.base + 1)
             if export.name is not None:
                 named.append((export.name.encode("latin-1"), ordinal - self.base))
         if self.ordered:
             named.sort()
-        count = max(slots, default=self.base - 1) - self.base + 1
         functions = rva + 40
         names = functions + 4 * count
         ordinals = names + 4 * len(named)
