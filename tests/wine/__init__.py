@@ -1,0 +1,1 @@
+"""Windows programs in two real versions of Wine: their stacks, and how to stop them there."""
