@@ -1,8 +1,8 @@
 """The façade: open a target, unwind it. Read this first.
 
-    import unspool
-    with unspool.open("core.1234") as target:
-        report = unspool.unwind(target)
+import unspool
+with unspool.open("core.1234") as target:
+    report = unspool.unwind(target)
 """
 
 from __future__ import annotations
@@ -126,12 +126,19 @@ def unwind(
         stacks.append(walk(stepper, thread, max(limit, 1), explain))
         room -= len(stacks[-1].frames)
     report = Report(
-        target.info, target.modules, stacks, crash=target.crash, findings=target.findings
+        target.info, target.modules, stacks, crash=target.crash, findings=list(target.findings)
     )
     from unspool.symbols.symbolicate import locate, symbolicate
 
     if not symbols:
         return locate(report)
+    if target.wine is not None:
+        from unspool.analyses.windows_exceptions import windows_exceptions
+        from unspool.symbols.symbolicate import name_ranges
+
+        known = [each for strategy in stepper.early for each in strategy.named_code()]
+        report.locations.update(name_ranges(report, known))
+        report.findings += windows_exceptions(report)
     if lines and target.crash is not None:
         from unspool.targets.fault import access_of
 

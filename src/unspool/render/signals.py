@@ -92,10 +92,15 @@ _NEAR_STACK = 0x10000
 
 
 def crash_words(report: Report) -> str:
-    """One line for `report.crash`: "SIGSEGV, write to 0x8, inside the null page"."""
+    """One line for `report.crash`: "SIGSEGV, write to 0x8, inside the null page".
+
+    A Wine process has rarely crashed by a signal: then the exception that it is held in.
+    """
     crash = report.crash
     if crash is None:
-        return ""
+        titles = [each.title for each in report.findings if each.kind == "windows_exception"]
+        more = f" and {len(titles) - 1} more" if len(titles) > 1 else ""
+        return printable(titles[0]) + more if titles else ""
     signal = printable(crash.signal) or f"signal {crash.number}"
     words = _fault_words(report, crash) or _sender_words(report, crash)
     return f"{signal}, {words}" if words else signal

@@ -99,6 +99,23 @@ def locate(report: Report) -> Report:
     )  # fmt: skip
 
 
+def name_ranges(report: Report, known: Iterable[tuple[int, int, str]]) -> dict[int, Location]:
+    """Locations of frames in code whose names are known already, as (start, end, name)."""
+    ranges = sorted(known)
+    starts = [start for start, _, _ in ranges]
+    pcs = []
+    for pc in sorted(lookup_pcs(report)):
+        at = bisect_right(starts, pc) - 1
+        if at >= 0 and pc < ranges[at][1]:
+            pcs.append(pc)
+    named = {}
+    for module, inside in _by_module(report.modules, pcs):
+        for pc in inside:
+            start, _, name = ranges[bisect_right(starts, pc) - 1]
+            named[pc] = Location(module.index, name, pc - start)
+    return named
+
+
 def lookup_pcs(report: Report) -> set[int]:
     """The look-up pc of every frame, once. This is `Frame.lookup_pc`, without half a million
     calls of a property."""

@@ -159,6 +159,10 @@ class EarlyStrategy(DynamicStrategy):
     that a strategy claims is ever remembered.
     """
 
+    def named_code(self) -> list[tuple[int, int, str]]:
+        """Code that the strategy knows by name, as (start, end, name): what it has met."""
+        return []
+
     def claims(self, query: Query) -> bool:
         """Whether the frame is this strategy's. Asked at a pc until a row is known for it."""
         raise NotImplementedError
@@ -228,9 +232,7 @@ class Stepper:
             missed = answer
         return missed
 
-    def find_row(
-        self, query: Query, trail: list[Attempt], *, remember: bool = True
-    ) -> Row | None:
+    def find_row(self, query: Query, trail: list[Attempt], *, remember: bool = True) -> Row | None:
         """The cached or new row for a frame; the tables' whys go to the trail if none has it."""
         lookup = query.lookup_pc
         row = self.rows.get(lookup)

@@ -40,15 +40,28 @@ class Leaf(DynamicStrategy):
             return Missed("no return address at hand")
         if not self.space.after_call(address):
             return Missed(f"no call before 0x{address:x}")
-        if self.space.is_code(query.pc) and not self._called_here(query, address):
-            return Missed("the function may have moved the stack pointer")
+        popped = self._popped_by_return(query.pc) if arch.link is None else None
+        if popped is None:
+            if self.space.is_code(query.pc) and not self._called_here(query, address):
+                return Missed("the function may have moved the stack pointer")
+            popped = 0
         registers = list(query.registers)
         registers[arch.pc] = address
         if arch.link is None:
             sp = registers[arch.sp]
             assert sp is not None
-            registers[arch.sp] = sp + arch.pointer_size
+            registers[arch.sp] = sp + arch.pointer_size + popped
         return Found(registers, Trust.LEAF)
+
+    def _popped_by_return(self, pc: int) -> int | None:
+        """How many bytes of arguments the `ret` at the pc pops; None if that is another
+        instruction. Wine's system call stubs stand there while the Unix side works."""
+        code = self.space.memory.read_available(pc, 3)
+        if code.startswith(_RETURN):
+            return 0
+        if code.startswith(_RETURN_POPPING) and len(code) == 3:
+            return int.from_bytes(code[1:], "little")
+        return None
 
     def _return_address(self, query: Query) -> int | None:
         arch = self.space.arch
@@ -77,6 +90,7 @@ class Leaf(DynamicStrategy):
         return not any(start in done for start in _STACK_USERS)
 
 
+_RETURN, _RETURN_POPPING = b"\xc3", b"\xc2"
 _STACK_USERS = (
     *(bytes([0x50 + register]) for register in range(8)),  # push
     b"\x83\xec", b"\x81\xec",  # sub $n, %esp

@@ -46,8 +46,18 @@ class _Dynamic:
             space = self.space
             self.strategies = [
                 Root(space),
+                *_for_32_bit_windows(space),
                 Leaf(space),
                 FramePointer(space),
                 Scan(space, self.tables),
             ]
         return iter(self.strategies)
+
+
+def _for_32_bit_windows(space: AddressSpace) -> list[DynamicStrategy]:
+    """Those that know how Windows code for i386 is made, if there may be any."""
+    if space.arch.name != "i386" or not any(module.kind == "pe" for module in space.modules):
+        return []
+    from unspool.unwind.strategies.x86_epilogue import X86Epilogue
+
+    return [X86Epilogue(space)]

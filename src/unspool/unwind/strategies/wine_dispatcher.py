@@ -27,11 +27,12 @@ _SIZE = 0x300
 
 
 class Dispatcher:
-    """A range of code, and how it was found."""
+    """A range of code, its name in Wine's source, and how it was found."""
 
-    __slots__ = ("end", "how", "start")
+    __slots__ = ("end", "how", "name", "start")
 
-    def __init__(self, start: int, end: int, how: str) -> None:
+    def __init__(self, start: int, end: int, name: str, how: str) -> None:
+        self.name = name
         self.start = start
         self.end = end
         self.how = how
@@ -40,8 +41,8 @@ class Dispatcher:
 def find_dispatchers(wine: WineProcess) -> list[Dispatcher]:
     """Every dispatcher, once, with all the ways that led to it."""
     found: dict[int, Dispatcher] = {}
-    for address, how in _pointers(wine):
-        dispatcher = _range(wine, address, how)
+    for address, name, how in _pointers(wine):
+        dispatcher = _range(wine, address, name, how)
         if dispatcher is None:
             continue
         known = found.setdefault(dispatcher.start, dispatcher)
@@ -50,19 +51,19 @@ def find_dispatchers(wine: WineProcess) -> list[Dispatcher]:
     return list(found.values())
 
 
-def _pointers(wine: WineProcess) -> Iterator[tuple[int, str]]:
-    """Addresses of dispatchers by what points at them, unchecked."""
+def _pointers(wine: WineProcess) -> Iterator[tuple[int, str, str]]:
+    """Addresses of dispatchers by what points at them, unchecked: address, name, how."""
     space = wine.space
     word = space.arch.pointer_size
     if word == 8:
         pointed = _word(wine, layouts.DISPATCHER_POINTER, word)
         if pointed:
-            yield pointed, f"the pointer at 0x{layouts.DISPATCHER_POINTER:x}"
+            yield pointed, _SYSCALL, f"the pointer at 0x{layouts.DISPATCHER_POINTER:x}"
     else:
         for thread in wine.threads.values():
             pointed = _word(wine, thread.teb.address + thread.teb.layout.wow32_reserved, word)
             if pointed:
-                yield pointed, "the TEB's WOW32Reserved"
+                yield pointed, _SYSCALL, "the TEB's WOW32Reserved"
                 break
     if wine.ntdll is not None:
         image = space.image(wine.ntdll)
@@ -72,12 +73,12 @@ def _pointers(wine: WineProcess) -> Iterator[tuple[int, str]]:
             rva = image.export(name)
             pointed = _word(wine, wine.ntdll.base + rva, word) if rva is not None else None
             if pointed:
-                yield pointed, f"ntdll.dll's variable {name}"
+                yield pointed, name, f"ntdll.dll's variable {name}"
     if wine.ntdll_so is not None and wine.find_symbol is not None:
         for name in _NAMES:
             address = wine.find_symbol(wine.ntdll_so, name)
             if address is not None:
-                yield address, f"ntdll.so's symbol {name}"
+                yield address, name, f"ntdll.so's symbol {name}"
 
 
 def _word(wine: WineProcess, address: int, size: int) -> int | None:
@@ -87,7 +88,7 @@ def _word(wine: WineProcess, address: int, size: int) -> int | None:
         return None
 
 
-def _range(wine: WineProcess, address: int, how: str) -> Dispatcher | None:
+def _range(wine: WineProcess, address: int, name: str, how: str) -> Dispatcher | None:
     """The function at an address of an ELF module, by its FDE or, without one, by its size."""
     space = wine.space
     module = space.module_at(address)
@@ -101,5 +102,5 @@ def _range(wine: WineProcess, address: int, how: str) -> Dispatcher | None:
             found = None
         if found is not None:
             fde = found[1]
-            return Dispatcher(fde.start + image.bias, fde.end + image.bias, how)
-    return Dispatcher(address, address + _SIZE, how)
+            return Dispatcher(fde.start + image.bias, fde.end + image.bias, name, how)
+    return Dispatcher(address, address + _SIZE, name, how)

@@ -19,9 +19,7 @@ _LONGEST = 0x400
 class Functions:
     """Some exported functions of a module, found when the first address is asked for."""
 
-    def __init__(
-        self, space: AddressSpace, module: Module | None, names: Sequence[str]
-    ) -> None:
+    def __init__(self, space: AddressSpace, module: Module | None, names: Sequence[str]) -> None:
         self.space = space
         self.module = module
         self.names = names

@@ -50,6 +50,13 @@ class WineSyscall(EarlyStrategy):
             self._dispatchers = find_dispatchers(self.wine)
         return self._dispatchers
 
+    def named_code(self) -> list[tuple[int, int, str]]:
+        """Code whose names are known here and in no symbol table: start, end, name.
+
+        Stripped libraries have at best a label in the middle of a dispatcher.
+        """
+        return [(each.start, each.end, each.name) for each in self._dispatchers or ()]
+
     def claims(self, query: Query) -> bool:
         """Code in a dispatcher; or of ntdll.so, with its frame pointer where only a dispatcher
         sets it: that of a fork which hides its dispatcher from all other ways."""
@@ -102,10 +109,10 @@ class WineSyscall(EarlyStrategy):
         )
 
     def _at_return(self, pc: int) -> bool:
-        """Whether a `ret` is next: the end of a system call stub. F.rip of a call of a Unix
-        library is an ordinary return address."""
+        """Whether a `ret` is next: the end of a system call stub, whether it is a return
+        address (i386) or not (x86-64). That of a call of a Unix library is an ordinary one."""
         code = self.space.memory.read_available(pc, 1)
-        return bool(code) and code[0] in _RETURN and not self.space.after_call(pc)
+        return bool(code) and code[0] in _RETURN
 
     def _thread(self, query: Query) -> WineThread | None:
         return None if query.above is None else self.wine.thread_at(query.above)

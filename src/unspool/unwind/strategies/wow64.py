@@ -136,9 +136,7 @@ class Wow64(EarlyStrategy):
             resume=self._resume(query),
         )
 
-    def _registers(
-        self, query: Query, thread: WineThread, esp: int
-    ) -> list[int | None] | None:
+    def _registers(self, query: Query, thread: WineThread, esp: int) -> list[int | None] | None:
         """The 32-bit registers at the system call.
 
         The innermost ones are in the thread's CPU area. Of older ones wow64.dll keeps a copy,
