@@ -65,7 +65,10 @@ def chain(space: AddressSpace, teb: Teb, layout: FrameLayout) -> list[SyscallFra
     Only the oldest frame's registers are checked here: a thread that runs Windows code has
     stale or, in a fresh callback, unset registers in the newest one.
     """
-    for slot in teb.layout.syscall_frame:
+    known = teb.layout.syscall_frame
+    others = range(*teb.layout.private, teb.layout.word)
+    # A fork may have moved the slot: what passes all checks is it, wherever it is.
+    for slot in (*known, *(offset for offset in others if offset not in known)):
         try:
             newest = space.memory.read_uint(teb.address + slot, space.arch.pointer_size)
         except Fault:

@@ -27,23 +27,12 @@ class TebLayout:
 
     `wow32_reserved` points at the dispatcher in i386 processes. `wow_offset` is the distance
     to the other TEB of a WoW64 thread. `syscall_frame`, `kernel_stack` are Wine's own: where
-    they may be.
+    they may be; `private` is the area that Wine keeps such things in (GdiTebBatch).
     """
 
     __slots__ = (
-        "allocation",
-        "kernel_stack",
-        "peb",
-        "pid",
-        "self",
-        "size",
-        "stack_base",
-        "stack_limit",
-        "syscall_frame",
-        "tid",
-        "word",
-        "wow32_reserved",
-        "wow_offset",
+        "allocation", "kernel_stack", "peb", "pid", "private", "self", "size", "stack_base",
+        "stack_limit", "syscall_frame", "tid", "word", "wow32_reserved", "wow_offset",
     )  # fmt: skip
 
     def __init__(
@@ -62,7 +51,9 @@ class TebLayout:
         size: int,
         syscall_frame: Sequence[int],
         kernel_stack: Sequence[int],
+        private: tuple[int, int],
     ) -> None:
+        self.private = private
         self.word = word
         self.stack_base = stack_base
         self.stack_limit = stack_limit
@@ -84,12 +75,14 @@ TEB64 = TebLayout(
     word=8, stack_base=0x08, stack_limit=0x10, self_=0x30, pid=0x40, tid=0x48, peb=0x60,
     wow32_reserved=0x100, allocation=0x1478, wow_offset=0x180C, size=0x1838,
     syscall_frame=(0x378, 0x328), kernel_stack=(0x370, 0x3A0, 0x3A8),
+    private=(0x2F0, 0x470),
 )  # fmt: skip
 # 0x1f8 in 5.20 to 10.8, 0x218 since 10.9; `kernel_stack` at 0x214 up to 10.8.
 TEB32 = TebLayout(
     word=4, stack_base=0x04, stack_limit=0x08, self_=0x18, pid=0x20, tid=0x24, peb=0x30,
     wow32_reserved=0xC0, allocation=0xE0C, wow_offset=0xFDC, size=0x1000,
     syscall_frame=(0x218, 0x1F8), kernel_stack=(0x214,),
+    private=(0x1D4, 0x2C4),
 )  # fmt: skip
 
 # WoW64: TlsSlots[1] of the 64-bit TEB points at a WOW64_CPURESERVED (flags, machine), behind

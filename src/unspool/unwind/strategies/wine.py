@@ -24,7 +24,7 @@ def add_wine(stepper: Stepper, wine: WineProcess, cfi: DwarfCfi) -> None:
     stepper.tables = tables
     stepper.early += [
         WineSyscall(wine, cfi),
-        WineCallback(wine),
+        WineCallback(wine, stepper),
         WineException(space, wine.ntdll),
     ]
     if wine.is_wow64:

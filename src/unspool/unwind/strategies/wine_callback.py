@@ -16,6 +16,7 @@ from unspool.unwind.strategies.wine_functions import Functions
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from unspool.unwind.step import Stepper
     from unspool.wine.frames import SyscallFrame
     from unspool.wine.layouts import Resume
     from unspool.wine.process import WineProcess, WineThread
@@ -28,8 +29,9 @@ class WineCallback(EarlyStrategy):
 
     name = "wine_callback"
 
-    def __init__(self, wine: WineProcess) -> None:
+    def __init__(self, wine: WineProcess, stepper: Stepper) -> None:
         self.wine = wine
+        self.stepper = stepper
         self.space = wine.space
         self.functions = Functions(wine.space, wine.ntdll, (_DISPATCHER,))
 
@@ -39,11 +41,9 @@ class WineCallback(EarlyStrategy):
     def answer(self, query: Query) -> Found | Missed:
         sp = query.above
         thread = None if sp is None else self.wine.thread_at(sp)
-        if thread is None or sp is None:
-            return Missed("the thread's system call frames are not known")
-        level = self._level(thread, sp)
-        if level is None:
-            return Missed("no system call frame belongs to this callback", final=True)
+        level = self._level(thread, sp) if thread is not None and sp is not None else None
+        if thread is None or level is None:
+            return self._past_unix(query, "no system call frame belongs to this callback")
         newer, older = thread.frames[level - 1], thread.frames[level]
         for resume in self._resumes():
             registers = self._resumed(newer, older, resume)
@@ -54,7 +54,16 @@ class WineCallback(EarlyStrategy):
                     Trust.SEGMENT_SWITCH,
                     switch=Switch("unix", words, found_by=f"the {resume.name}"),
                 )
-        return Missed("where the Unix code goes on is not known", final=True)
+        return self._past_unix(query, "where the Unix code goes on is not known")
+
+    def _past_unix(self, query: Query, why: str) -> Found | Missed:
+        """The older Windows code by the machine frame of 9.0 and later, Unix code left out."""
+        row = self.stepper.find_row(query, [], remember=False)
+        answer = self.stepper.apply_row(row, query) if row is not None else None
+        if isinstance(answer, Found) and answer.exact:
+            answer.gap = f"Unix code that called back: {why}"
+            return answer
+        return Missed(why, final=True)
 
     def _level(self, thread: WineThread, sp: int) -> int | None:
         """Which of the thread's frames is that of the system call that called back.
