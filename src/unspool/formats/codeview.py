@@ -7,8 +7,17 @@ from __future__ import annotations
 
 from struct import Struct
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _RSDS = Struct("<4s16sI")
 _GUID = Struct("<IHH")
+# IMAGE_DEBUG_DIRECTORY: type, size and RVA of the data.
+_DEBUG_ENTRY = Struct("<12xIII4x")
+_TYPE_CODEVIEW = 2
+_MAX_ENTRIES = 64
+_MAX_RECORD = 4096
 
 
 class CodeView:
@@ -45,6 +54,24 @@ def parse_codeview(record: bytes) -> CodeView | None:
     _, guid, age = _RSDS.unpack_from(record)
     path = record[_RSDS.size :].partition(b"\0")[0].decode("utf-8", "replace")
     return CodeView(path, guid, age)
+
+
+def find_codeview(
+    read: Callable[[int, int], bytes], directory: tuple[int, int]
+) -> CodeView | None:
+    """The first record of the form RSDS in an image in memory, by its debug directory.
+
+    `read` gives as many of a number of bytes at an RVA as there are.
+    """
+    rva, size = directory
+    data = read(rva, min(size, _MAX_ENTRIES * _DEBUG_ENTRY.size))
+    whole = len(data) - len(data) % _DEBUG_ENTRY.size
+    for kind, size, rva in _DEBUG_ENTRY.iter_unpack(data[:whole]):
+        if kind == _TYPE_CODEVIEW and rva:
+            found = parse_codeview(read(rva, min(size, _MAX_RECORD)))
+            if found is not None:
+                return found
+    return None
 
 
 def _guid_digits(guid: bytes) -> str:

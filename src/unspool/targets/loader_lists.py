@@ -5,6 +5,7 @@ The lists hang on the PEB, which every thread's TEB points at; any thread will d
 
 from __future__ import annotations
 
+from unspool.memory import Memory
 from unspool.wine import layouts, loader_list
 from unspool.wine.teb import read_teb, search
 
@@ -12,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from unspool.memory import Memory
+    from unspool.memory import Region
     from unspool.wine.loader_list import LoaderEntry
     from unspool.wine.teb import Teb
 
@@ -63,4 +64,10 @@ def _tebs(memory: Memory, specials: Iterable[Mapping[str, int]], word: int) -> I
         teb = read_teb(memory, base, layout) if base else None
         if teb is not None:
             yield teb
-    yield from search(memory, layout)
+    # A TEB lies in a small region, and looking through a large one reads all its pages.
+    for region in sorted(memory.regions, key=_size):
+        yield from search(Memory([region]), layout)
+
+
+def _size(region: Region) -> int:
+    return region.end - region.start

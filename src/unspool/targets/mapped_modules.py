@@ -102,7 +102,7 @@ class MappedModules:
                 groups.append(entry.mappings)
             else:
                 self.mapped.append(entry)
-        others = [entry.module.base for entry in self.mapped]
+        others = [(each.start, each.end) for entry in self.mapped for each in entry.mappings]
         place = pe_modules.Place(groups, others, process, lists, word, is_code, self.peeked())
         self.windows = pe_modules.find_pe_modules(place)
         self._window_bases = [entry.module.base for entry in self.windows]
@@ -177,8 +177,14 @@ class MappedModules:
         if headers is None:
             return None
         from unspool.pe_image import PeImage
+        from unspool.targets.pe_modules import debug_id
 
-        return PeImage(self.memory, entry.module.base, headers, pe)
+        image = PeImage(
+            self.memory, entry.module.base, headers, pe,
+            find_stack_win=lambda: self.files.stack_win(entry.module, headers),
+        )  # fmt: skip
+        entry.module.debug_id = debug_id(image)
+        return image
 
     def elf(self, entry: MappedModule) -> Elf | None:
         """The module's verified file; remembers it, or that there is none."""

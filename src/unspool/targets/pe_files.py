@@ -128,6 +128,12 @@ class PeFiles:
         path = linux_path(windows_path, self.prefix)
         for each in self._here(path) if path else ():
             found = any_case(each)
+            sysroot = self.options.sysroot
+            if found and sysroot:
+                # A link in another case of letters could lead out of it.
+                root = os.path.realpath(sysroot).rstrip("/")
+                if not os.path.realpath(found).startswith(root + "/"):
+                    continue
             if found:
                 yield found
 

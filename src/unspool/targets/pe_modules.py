@@ -12,7 +12,8 @@ import os
 from bisect import bisect_right
 
 from unspool.errors import FormatError
-from unspool.formats.pe import Pe
+from unspool.formats.codeview import find_codeview
+from unspool.formats.pe import DEBUG, Pe
 from unspool.model import Module
 from unspool.targets.pe_files import WantedPe
 
@@ -20,17 +21,21 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from unspool.cursor import Buffer
     from unspool.formats.notes import FileMapping
     from unspool.memory import Memory
+    from unspool.pe_image import PeImage
     from unspool.targets.loader_lists import LoaderLists
     from unspool.wine.loader_list import LoaderEntry
 
 _PAGE, _SECTOR = 0x1000, 0x200
 # Headers are a page; some have a picture or an installer's settings behind them.
 _MAX_HEADERS = 1 << 16
-_MAX_SECTIONS = 1024
+# Images have two dozen sections, and the largest programs load some hundreds of images. A
+# hostile core shows one header in many places: all sections together are bounded as well.
+_MAX_SECTIONS, _ALL_SECTIONS = 256, 300_000
 _MAX_IMAGE = 1 << 31
-_MAX_MODULES = 10_000
+_MAX_MODULES = 4000
 _DELETED = " (deleted)"
 
 
@@ -55,16 +60,16 @@ class MappedPe:
 class Place:
     """Where PE modules are looked for.
 
-    `groups` are mappings of one file each that are no ELF image; `others` the starts of all
-    other modules. `held` is memory that the target holds, `is_code` tells whether an address
-    is mapped executable, None if that is not known. `word` is the size of the process's
+    `groups` are mappings of one file each that are no ELF image; `others` the ranges that ELF
+    images are mapped to. `held` is memory that the target holds, `is_code` tells whether an
+    address is mapped executable, None if that is not known. `word` is the size of the process's
     pointers in bytes; `peeked` are starts of regions where headers may lie, by address.
     """
 
     def __init__(
         self,
         groups: Iterable[Sequence[FileMapping]],
-        others: Iterable[int],
+        others: Iterable[tuple[int, int]],
         held: Memory,
         lists: LoaderLists,
         word: int,
@@ -80,50 +85,71 @@ class Place:
         self.mappings = sorted((each for group in groups for each in group), key=_start)
         self.starts = [mapping.start for mapping in self.mappings]
         self.others = sorted(others)
+        self._room = _ALL_SECTIONS
+
+    def headers_at(self, base: int) -> Pe | None:
+        """The PE headers that lie at an address, if they are plausible ones of an image."""
+        if base % _PAGE or self.held.read_available(base, 2) != b"MZ" or self._room <= 0:
+            return None
+        try:
+            pe = Pe(_held(self.held, base, _PAGE), mapped=True)
+            if pe.size_of_headers > _PAGE:
+                pe = Pe(_held(self.held, base, min(pe.size_of_headers, _MAX_HEADERS)), mapped=True)
+        except FormatError:
+            return None
+        sections = pe.sections
+        self._room -= len(sections)
+        if not 0 < pe.size_of_headers <= pe.size_of_image <= _MAX_IMAGE:
+            return None
+        if not 0 < len(sections) <= _MAX_SECTIONS:
+            return None
+        return pe if all(section.rva < pe.size_of_image for section in sections) else None
+
+    def is_elf(self, address: int) -> bool:
+        """Whether an ELF image is mapped to an address."""
+        at = bisect_right(self.others, (address, 1 << 64)) - 1
+        return at >= 0 and address < self.others[at][1]
 
 
-def headers_at(memory: Memory, base: int) -> Pe | None:
-    """The PE headers that lie at an address, if they are plausible ones of an image."""
-    data = memory.read_available(base, _PAGE)
-    if data[:2] != b"MZ" or base % _PAGE:
-        return None
-    try:
-        pe = Pe(data, mapped=True)
-        if pe.size_of_headers > len(data):
-            data = memory.read_available(base, min(pe.size_of_headers, _MAX_HEADERS))
-            pe = Pe(data, mapped=True)
-    except FormatError:
-        return None
-    return pe if _is_plausible(pe) else None
-
-
-def _is_plausible(pe: Pe) -> bool:
-    if not 0 < pe.size_of_headers <= pe.size_of_image <= _MAX_IMAGE:
-        return False
-    sections = pe.sections
-    return 0 < len(sections) <= _MAX_SECTIONS and all(
-        section.rva < pe.size_of_image for section in sections
-    )
+def _held(memory: Memory, base: int, size: int) -> Buffer:
+    """The bytes at an address, not copied if that can be."""
+    window = memory.window(base)
+    if window is None or base + size > window.high:
+        return memory.read_available(base, size)
+    start = base - window.base
+    return memoryview(window.buffer)[start : start + size]
 
 
 def find_pe_modules(place: Place) -> list[MappedPe]:
     """The modules by address; none overlaps the next."""
-    images = {entry.base: _Image(entry.base, entry) for entry in place.lists.entries.values()}
-    for image in images.values():
-        image.headers = headers_at(place.held, image.base)
+    images: dict[int, _Image] = {}
+    for entry in place.lists.entries.values():
+        # An older Wine's own DLLs can be ELF files, which the loader lists as well.
+        if len(images) < _MAX_MODULES and not place.is_elf(entry.base):
+            images[entry.base] = _Image(entry.base, entry, place.headers_at(entry.base))
     for image in _mapped_images(place):
-        images.setdefault(image.base, image)
+        if len(images) < _MAX_MODULES:
+            images.setdefault(image.base, image)
+    taken = [(image.base, image.base + image.size) for image in images.values()]
+    for image in _lying_images(place, taken):
+        if len(images) < _MAX_MODULES:
+            images.setdefault(image.base, image)
     ordered = sorted(images.values(), key=_base)
-    taken = [(image.base, image.base + image.size) for image in ordered]
-    ordered += _lying_images(place, taken)
-    ordered.sort(key=_base)
-    limits = sorted([*place.others, *(image.base for image in ordered)])
+    limits = sorted([*(low for low, _ in place.others), *images])
     found = []
-    for image in ordered[:_MAX_MODULES]:
+    for image in ordered:
         at = bisect_right(limits, image.base)
-        limit = limits[at] if at < len(limits) else 1 << 64
-        found.append(_mapped_pe(place, image, limit))
+        found.append(_mapped_pe(place, image, limits[at] if at < len(limits) else 1 << 64))
+    if place.lists.program is None:
+        _guess_program(found)
     return found
+
+
+def _guess_program(found: Sequence[MappedPe]) -> None:
+    """Marks the program without the PEB: the one image that is no DLL."""
+    programs = [each for each in found if each.headers is not None and not each.headers.is_dll]
+    if len(programs) == 1:
+        programs[0].wanted.is_program = True
 
 
 class _Image:
@@ -158,7 +184,7 @@ def _mapped_images(place: Place) -> Iterator[_Image]:
         first = group[0]
         if first.offset or first.start in place.lists.entries:
             continue
-        headers = headers_at(place.held, first.start)
+        headers = place.headers_at(first.start)
         if headers is not None:
             if _is_image(place, headers, first.start, group):
                 yield _Image(first.start, headers=headers, group=group)
@@ -188,16 +214,17 @@ def _is_image(place: Place, headers: Pe, base: int, group: Sequence[FileMapping]
     end = base + (headers.size_of_image + _PAGE - 1) & -_PAGE
     if any(mapping.start < end < mapping.end for mapping in group):
         return False
+    starts = [mapping.start for mapping in group]
     has_code = False
     for section in headers.sections:
         start = base + section.rva
         if not section.raw_size:
             continue
-        for mapping in group:
-            if mapping.start <= start < mapping.end:
-                offset = mapping.offset + start - mapping.start
-                if offset != section.raw_offset & -_SECTOR:
-                    return False
+        at = bisect_right(starts, start) - 1
+        if at >= 0 and start < group[at].end:
+            offset = group[at].offset + start - group[at].start
+            if offset != section.raw_offset & -_SECTOR:
+                return False
         if section.executable:
             if place.is_code(start) is False:
                 return False
@@ -205,27 +232,21 @@ def _is_image(place: Place, headers: Pe, base: int, group: Sequence[FileMapping]
     return has_code
 
 
-def _lying_images(place: Place, taken: Sequence[tuple[int, int]]) -> list[_Image]:
+def _lying_images(place: Place, taken: Sequence[tuple[int, int]]) -> Iterator[_Image]:
     """Images in anonymous memory that nothing names: headers at the start of a region."""
-    found: list[_Image] = []
-    known = sorted([*taken, *((each, each + 1) for each in place.others)], reverse=True)
+    known = sorted([*taken, *place.others], reverse=True)
     reach = 0
     for base in place.peeked:
         while known and known[-1][0] <= base:
             reach = max(reach, known.pop()[1])
-        if base < reach or base % _PAGE or place.held.read_available(base, 2) != b"MZ":
-            continue
-        if len(found) >= _MAX_MODULES:
-            break
-        headers = headers_at(place.held, base)
+        headers = place.headers_at(base) if base >= reach else None
         # A file that was read into memory looks the same, but for its code.
         if headers is not None and any(
             section.executable and place.is_code(base + section.rva)
             for section in headers.sections
         ):
-            found.append(_Image(base, headers=headers))
-            reach = max(reach, base + headers.size_of_image)
-    return found
+            yield _Image(base, headers=headers)
+            reach = base + headers.size_of_image
 
 
 def _mapped_pe(place: Place, image: _Image, limit: int) -> MappedPe:
@@ -237,7 +258,7 @@ def _mapped_pe(place: Place, image: _Image, limit: int) -> MappedPe:
     name = os.path.basename(path.removesuffix(_DELETED)) or (entry.base_name if entry else "")
     module = Module(
         0, name or f"image at 0x{base:x}", base, end, kind="pe", path=path or windows_path or None,
-        bias=base - headers.image_base if headers else None,
+        bias=_bias(base, headers),
     )  # fmt: skip
     wanted = WantedPe(
         name, path, windows_path, base=base, headers=headers, mappings=mappings,
@@ -247,6 +268,17 @@ def _mapped_pe(place: Place, image: _Image, limit: int) -> MappedPe:
     )  # fmt: skip
     module.code_id = wanted.code_id
     return MappedPe(module, wanted, mappings, headers)
+
+
+def _bias(base: int, headers: Pe | None) -> int | None:
+    """The bias by headers in memory.
+
+    Windows, and Wine since 9, write the real base there: then the file alone has the preferred
+    one.
+    """
+    if headers is None or headers.image_base == base:
+        return None
+    return base - headers.image_base
 
 
 def _mappings_of(place: Place, base: int, end: int) -> list[FileMapping]:
@@ -259,6 +291,20 @@ def _mappings_of(place: Place, base: int, end: int) -> list[FileMapping]:
             found.append(mapping)
         at += 1
     return found
+
+
+def debug_id(image: PeImage) -> str | None:
+    """The id of the module's PDB file, by its file, else by its debug directory in memory."""
+
+    def read(rva: int, size: int) -> bytes:
+        return image.memory.read_available(image.base + rva, size)
+
+    if image.file is not None:
+        found = image.file.codeview()
+    else:
+        directory = image.headers.directory(DEBUG)
+        found = find_codeview(read, directory) if directory else None
+    return found.debug_id if found is not None else None
 
 
 def _has_pe_name(path: str) -> bool:
