@@ -32,14 +32,20 @@ _MAX_SECTION = 8 << 30
 
 
 class SourcePlace:
-    """A function as DWARF names it (mangled, if its language does that), a file, a line."""
+    """A function as DWARF names it (mangled, if its language does that), a file, a line.
 
-    __slots__ = ("file", "function", "line")
+    `language` is the library's word for it, such as "c" and "cpp".
+    """
 
-    def __init__(self, function: str, file: str | None, line: int | None) -> None:
+    __slots__ = ("file", "function", "language", "line")
+
+    def __init__(
+        self, function: str, file: str | None, line: int | None, language: str = ""
+    ) -> None:
         self.function = function
         self.file = file
         self.line = line
+        self.language = language
 
 
 class NativeLines:
@@ -60,7 +66,7 @@ class NativeLines:
         if not found or (not found[-1].line and not found[-1].full_path):
             return [], None  # a symbol table's name: `elf_symbols` knows better
         places = [
-            SourcePlace(each.symbol, folder_once(each.full_path), each.line or None)
+            SourcePlace(each.symbol, folder_once(each.full_path), each.line or None, each.lang)
             for each in found
         ]
         return places, self._start(found)
@@ -197,6 +203,25 @@ def debug_id(path: str) -> str | None:
     try:
         for thing in archive.open(path).iter_objects():
             return str(thing.debug_id)
+    except _library("symbolic.exceptions").SymbolicError:
+        return None
+    return None
+
+
+def stack_win_text(path: str) -> bytes | None:
+    """What a PDB file says of i386 stack frames, as STACK WIN lines (`formats/stack_win.py`).
+
+    None if it cannot be read, or the library is not installed. An empty answer: nothing.
+    """
+    if not available():
+        return None
+    opener = _library("symbolic.debuginfo").Archive
+    try:
+        for thing in opener.open(path).iter_objects():
+            if thing.arch != "x86":
+                return b""
+            text: bytes = thing.make_cficache().open_stream().read()
+            return text
     except _library("symbolic.exceptions").SymbolicError:
         return None
     return None

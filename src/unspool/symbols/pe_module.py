@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from unspool.pe_image import PeImage
     from unspool.symbols.finders import DebugFiles
     from unspool.symbols.module_symbols import Found
-    from unspool.symbols.native import NativeLines
+    from unspool.symbols.native import NativeLines, SourcePlace
 
     Progress = Callable[[str], None] | None
 
@@ -65,14 +65,16 @@ class PeModuleSymbols:
 
     @property
     def problems(self) -> list[str]:
-        """What is broken or not read, in words; look-ups can add to it."""
-        return self._problems + (self._image.problems if self._image else [])
+        """What is broken or not read, in words; look-ups can add to it.
+
+        Not that the dump lacks something where there is no file to have it from.
+        """
+        return self._problems + (self._image.problems if self._image and self._file else [])
 
     def lookup(self, pc: int) -> Found | None:
-        """See `ModuleSymbols.lookup`; the name is that of the debug information where it has one.
+        """See `ModuleSymbols.lookup`; the name is that of the debug information if there is one.
 
-        COFF symbols of i386 do not tell parameters' sizes from names as surely, and exports
-        can be aliases.
+        It is as good as a symbol's, and a symbol table takes ten milliseconds to read.
         """
         rva = pc - self._base
         label = None
@@ -81,12 +83,26 @@ class PeModuleSymbols:
             for place in places:
                 place.function = self._as_written(place.function)
             if places:
-                at = None if start is None else start + self._base
-                return places[-1].function, at, places
+                name = self._scoped(places[-1], start)
+                return name, None if start is None else start + self._base, places
             if self._from_pdb:
                 label = self._lines.label(rva)
         named = self._symbols.lookup(rva, label) if self._symbols else label
         return (self._as_written(named[0]), named[1] + self._base, []) if named else None
+
+    def _scoped(self, place: SourcePlace, start: int | None) -> str:
+        """The function's name with its namespaces.
+
+        DWARF has no mangled name for C++ functions that only their file sees: of
+        `shop::(anonymous namespace)::hidden` it gives `hidden`.
+        """
+        name = place.function
+        local = place.language == "cpp" and not self._from_pdb and not is_mangled(name)
+        if local and start is not None and self._symbols is not None:
+            symbol = self._symbols.symbol_at(start)
+            if symbol is not None and is_mangled(symbol):
+                return symbol
+        return name
 
     def _as_written(self, name: str) -> str:
         """A function's name as other sources have it.

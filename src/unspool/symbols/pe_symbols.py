@@ -59,11 +59,14 @@ class PeSymbols:
         section = self._image.headers.section_at(rva)
         if section is None or not section.executable:
             return None
-        if self._symbols is None:
-            self._symbols = _Names(self._coff_symbols())
-        labels = _Names([(label[1], label[0])] if label else ())
-        tables = (self._symbols, self._exported(), labels)
         around = self._ranges.around(rva)
+        if around is not None:
+            # A symbol table takes ten times as long to read: not for a name that we have.
+            found = self._exported().nearest(around[0], around[0])
+            if found is not None:
+                return found
+        labels = _Names([(label[1], label[0])] if label else ())
+        tables = (self._coff(), self._exported(), labels)
         if around is not None:
             named = [found for names in tables if (found := names.inside(around, rva))]
             named = [found for found in named if found[1] == around[0]] or named
@@ -76,6 +79,16 @@ class PeSymbols:
                 if (found := names.nearest(low, rva)) and self._ranges.none_between(found[1], rva)
             ]
         return max(named, key=_start, default=None)  # of equals the first
+
+    def symbol_at(self, rva: int) -> str | None:
+        """The COFF symbol of a function that begins there."""
+        found = self._coff().nearest(rva, rva)
+        return found[0] if found else None
+
+    def _coff(self) -> _Names:
+        if self._symbols is None:
+            self._symbols = _Names(self._coff_symbols())
+        return self._symbols
 
     def _coff_symbols(self) -> list[tuple[int, str]]:
         from unspool.formats.pe_symbols import functions

@@ -6,11 +6,15 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from unspool.formats.elf import Elf
 from unspool.model import Module
+
+if TYPE_CHECKING:
+    from tests.unit.symbols.pe_programs import Programs
 
 SOURCES = Path(__file__).parent / "programs"
 Compile = Callable[..., Path]
@@ -59,6 +63,14 @@ def compiled(tmp_path_factory: pytest.TempPathFactory, run: Run) -> Compile:
         return made[key]
 
     return compile_
+
+
+@pytest.fixture(scope="session")
+def programs(tmp_path_factory: pytest.TempPathFactory, run: Run) -> Programs:
+    """Windows DLLs."""
+    from tests.unit.symbols.pe_programs import Programs
+
+    return Programs(tmp_path_factory.mktemp("windows"), run)
 
 
 @pytest.fixture
