@@ -271,7 +271,7 @@ class Pe:
         start = section.rva
         end = start + size
         if not self.mapped:
-            if not section.raw_offset or not section.raw_size:
+            if not section.raw_offset:
                 return 0, 0
             # Whole sectors are mapped, wherever in one the header says that data begin or end.
             sector = _SECTOR if self.section_alignment >= _PAGE else 1

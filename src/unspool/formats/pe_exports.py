@@ -25,7 +25,7 @@ _MAX_DIRECTORY = 32 << 20
 _MAX_NAMES = 32 << 20
 
 _HEADER = Struct("<12xIIIIIII")
-# Names outside of the directory are read in pieces, small ones where a section ends.
+# Names outside of the directory are read in pieces, and in small ones where a section ends.
 _PIECES = (64, 16, 4, 1)
 
 
@@ -52,6 +52,7 @@ def exports(read: Read, directory: tuple[int, int]) -> tuple[str | None, list[Ex
     name_at, base, count, name_count, functions, names, ordinals = _HEADER.unpack(
         table.read(directory[0], _HEADER.size)
     )
+    dll = table.string(name_at)
     rvas = _u32s(table.read(functions, 4 * min(count, _MAX_ENTRIES)))
     names_of = _names(table, min(name_count, _MAX_ENTRIES), names, ordinals)
     first, size = directory
@@ -61,7 +62,7 @@ def exports(read: Read, directory: tuple[int, int]) -> tuple[str | None, list[Ex
         if rva and not first <= rva < first + size:
             for name in names_of.get(index, _NAMELESS):
                 found.append(Export(name, base + index, rva))
-    return table.string(name_at), found
+    return dll, found
 
 
 _NAMELESS: list[str | None] = [None]
@@ -108,14 +109,14 @@ class _Table:
             return None
         start = rva - self._rva
         if 0 <= start < len(self._bytes):
-            end = self._bytes.find(b"\0", start, start + _MAX_NAME)
-            raw = self._bytes[start:end] if end >= 0 else b""
+            raw, end, _ = self._bytes[start : start + _MAX_NAME].partition(b"\0")
         else:
-            raw = self._string_outside(rva)
+            raw, end = self._text_outside(rva)
         self._left -= len(raw) + 1
-        return raw.decode("latin-1") or None
+        return raw.decode("latin-1") if raw and end else None
 
-    def _string_outside(self, rva: int) -> bytes:
+    def _text_outside(self, rva: int) -> tuple[bytes, bytes]:
+        """What is read at `rva` up to a NUL, and the NUL if there is one."""
         raw = b""
         for size in _PIECES:
             try:
@@ -123,10 +124,10 @@ class _Table:
                     piece, end, _ = self._read(rva + len(raw), size).partition(b"\0")
                     raw += piece
                     if end:
-                        return raw
+                        return raw, end
             except (FormatError, Fault):
                 continue
-        return b""
+        return raw, b""
 
 
 def _u32s(raw: bytes) -> tuple[int, ...]:

@@ -107,6 +107,16 @@ def test_a_section_has_its_last_page_whole() -> None:
     assert {rva: found.section_at(rva) for rva in expected} == expected
 
 
+def test_a_low_alignment_has_no_pages() -> None:
+    parts = [Section(".text", b"t" * 0x123, "rx"), Section(".data", b"d" * 0x10, "rw", rva=0x800)]
+    made = image(AMD64, parts, section_alignment=0x40, file_alignment=0x40)
+    for found in (Pe(made.file()), Pe(made.memory(), mapped=True)):
+        text = made[".text"].rva
+        assert found.section_at(text + 0x122) is found.sections[0]
+        assert found.section_at(text + 0x123) is None
+        assert found.section_at(0x810) is None
+
+
 def test_bytes_are_located_in_the_file() -> None:
     made = image(AMD64, sections())
     data = made.file()
@@ -247,6 +257,9 @@ def test_directories() -> None:
     found = Pe(made.file())
     assert found.directory(0) == (0x8000, 40)
     assert [found.directory(index) for index in (-1, 1, 5, 15, 16, 1 << 30)] == [None] * 6
+    # The section table is no more directories, whatever the count.
+    found = Pe(image(AMD64, sections(), NumberOfRvaAndSizes=0xFFFFFFFF).file())
+    assert [found.directory(index) for index in range(30)] == [None] * 30
 
 
 @pytest.mark.parametrize(("count", "expected"), [(0, None), (3, None), (4, 8), (0xFFFFFFFF, 8)])
@@ -275,11 +288,17 @@ def test_codeview(machine: int, mapped: bool) -> None:
 
 
 def test_a_record_in_the_file_alone() -> None:
-    made = image(AMD64, codeview=CodeView("a.pdb", in_file_only=True))
+    made = image(AMD64, codeview=CodeView("a.pdb", in_file_only=True), file_alignment=0x1000)
     found = Pe(made.file()).codeview()
     assert found is not None
     assert found.path == "a.pdb"
     assert Pe(made.memory(), mapped=True).codeview() is None
+
+
+def test_a_path_has_a_limit() -> None:
+    found = Pe(image(AMD64, codeview=CodeView("a" * 9000)).file()).codeview()
+    assert found is not None
+    assert 1000 < len(found.path) < 4096
 
 
 def test_an_id_without_a_path_and_an_age() -> None:
@@ -334,6 +353,14 @@ def test_names_that_lead_into_the_string_table(raw: bytes, name: str) -> None:
     at = data.index(b"/4\0\0\0\0\0\0")
     data[at : at + 8] = raw.ljust(8, b"\0")
     assert Pe(bytes(data)).sections[0].name == name
+
+
+def test_a_name_far_into_the_string_table() -> None:
+    data = image(I386, [Section("n" * 70, b"x"), Section(".nine_chr", b"x")]).file()
+    assert Pe(data).sections[1].name == ".nine_chr"
+    changed = data.replace(b"/75\0\0\0\0\0", b"//AAAABL")
+    assert changed != data
+    assert Pe(changed).sections[1].name == ".nine_chr"
 
 
 def test_the_symbol_table_is_in_the_file() -> None:

@@ -157,6 +157,28 @@ def test_fields_that_lie() -> None:
             rows(Exports("m.dll", entries, **lies))
 
 
+def test_an_address_of_0_is_no_name() -> None:
+    # At RVA 0 there is a text: "MZ" and what follows it.
+    table = Exports("m.dll", [("f", 0x1000)], Name=0)
+    file = Pe(image(AMD64, exports=table).file())
+    assert exports(file.read, file.directory(EXPORT) or (0, 0))[0] is None
+
+
+def test_counts_that_lie_are_not_believed_where_memory_has_everything() -> None:
+    lies = {"NumberOfFunctions": 0xFFFFFFFF, "NumberOfNames": 0xFFFFFFFF}
+    data = Exports("m.dll", [("f", 0x1000)], **lies).build(RVA)
+
+    def read(rva: int, size: int) -> bytes:
+        assert size <= 32 << 20
+        return data[rva - RVA :][:size].ljust(size, b"n") if rva >= RVA else b"n" * size
+
+    for length in (40, len(data), 0xFFFFFFFF):
+        with within(10):
+            dll, found = exports(read, (RVA, length))
+        assert dll == "m.dll"
+        assert len(found) <= 1 << 16
+
+
 def test_indexes_beyond_the_functions_name_nothing() -> None:
     table = Exports("m.dll", [("f", 0x1000), ("g", 0x1010), ("h", 0x1020)], NumberOfFunctions=2)
     assert rows(table)[1] == [("f", 1, 0x1000), ("g", 2, 0x1010)]

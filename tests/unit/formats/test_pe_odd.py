@@ -187,6 +187,11 @@ def test_a_debug_directory_that_lies(where: tuple[int, int]) -> None:
     assert Pe(made.memory(), mapped=True).codeview() is None
 
 
+def test_a_debug_directory_that_claims_the_rest_of_the_file() -> None:
+    made = image(AMD64, [Section(".rdata", bytes(0x200))], directories={6: (0x1000, 0xFFFFFFFF)})
+    assert Pe(made.file()).codeview() is None
+
+
 @pytest.mark.parametrize("size", range(25))
 def test_a_record_that_is_cut(size: int) -> None:
     made = image(AMD64, codeview=CodeView(""))

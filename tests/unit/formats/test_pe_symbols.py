@@ -152,6 +152,12 @@ def test_names_outside_of_the_string_table_are_none(offset: int) -> None:
     assert found.get(0x1004) == names.get(offset)
 
 
+def test_a_name_has_a_limit() -> None:
+    code = text()
+    symbols = [Symbol("n" * 70_000, 0, code), Symbol("m" * 60_000, 4, code)]
+    assert read(symbols, [code]) == [(0x1004, "m" * 60_000)]
+
+
 def test_a_string_table_that_is_cut_or_lies() -> None:
     code = text()
     data = image(AMD64, [code], symbols=[Symbol("a_longer_name", 0, code)]).file()
