@@ -146,3 +146,24 @@ def test_any_bytes_are_parsed_without_an_exception(name: str, raw: bytes) -> Non
     assert all(kind >= 0 for kind in notes.parse_auxv(arch, raw))
     for mapping in notes.parse_file_note(arch, raw):
         assert mapping.start < mapping.end
+
+
+def test_prstatus_keeps_what_wine_needs() -> None:
+    for name, wanted in (("x86_64", ("cs", "fs_base", "gs_base")), ("i386", ("cs", "fs", "gs"))):
+        values = {register: 0x1000 + i for i, register in enumerate(REGISTERS[name])}
+        found = notes.parse_prstatus(arch_of(name), prstatus(name, 1, values))
+        assert found is not None
+        assert found.special == {register: values[register] for register in wanted}
+    found = notes.parse_prstatus(arch_of("aarch64"), prstatus("aarch64", 1, {}))
+    assert found is not None
+    assert found.special == {}
+
+
+def test_segment_bases_of_i386_threads() -> None:
+    """NT_386_TLS: entry number, base, limit, flags; a selector's upper bits are the number."""
+    note = struct.pack("<12I", 12, 0xF7D0_0000, 0xFFFFF, 0, 13, 0x3FFE_2000, 0, 0, 14, 0, 0, 0)
+    assert notes.parse_386_tls(note, 0x6B) == 0x3FFE_2000
+    assert notes.parse_386_tls(note, 0x63) == 0xF7D0_0000
+    assert notes.parse_386_tls(note, 0x6F) is None, "of the local descriptor table"
+    assert notes.parse_386_tls(note[:30], 0x6B) is None, "cut off"
+    assert notes.parse_386_tls(b"", 0x6B) is None
