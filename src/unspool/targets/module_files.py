@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from unspool.formats.notes import FileMapping
+    from unspool.formats.pe import Pe
+    from unspool.formats.stack_win import StackWin
     from unspool.memory import Memory
     from unspool.model import Module
     from unspool.symbols.finders import DebugFiles
@@ -79,14 +81,25 @@ class ModuleFiles:
         self.dump = dump
         self._debug_files: DebugFiles | None = None
 
-    def debug_file(self, module: Module, elf: Elf) -> Elf | None:
-        """The module's separate debug file, or None. `elf` is the module's own, or its headers."""
+    @property
+    def debug_files(self) -> DebugFiles:
+        """Who finds separate debug files."""
         if self._debug_files is None:
             from unspool.symbols.finders import DebugFiles
 
             self._debug_files = DebugFiles(self.options.symbols, self.options.sysroot)
-        found = self._debug_files.find(module, elf)
+        return self._debug_files
+
+    def debug_file(self, module: Module, elf: Elf) -> Elf | None:
+        """The module's separate debug file, or None. `elf` is the module's own, or its headers."""
+        found = self.debug_files.find(module, elf)
         return found.elf if found else None
+
+    def stack_win(self, module: Module, pe: Pe) -> StackWin | None:
+        """What a PE module's PDB file says of stack frames, if that is found."""
+        from unspool.symbols.pe_frames import find_stack_win
+
+        return find_stack_win(module, pe, self.debug_files)
 
     def find(self, wanted: Wanted) -> tuple[str, Elf] | list[Refusal]:
         """The path and ELF of the module's file, or why every candidate was refused."""

@@ -58,6 +58,7 @@ def _for_32_bit_windows(space: AddressSpace) -> list[DynamicStrategy]:
     """Those that know how Windows code for i386 is made, if there may be any."""
     if space.arch.name != "i386" or not any(module.kind == "pe" for module in space.modules):
         return []
+    from unspool.unwind.strategies.fpo import Fpo
     from unspool.unwind.strategies.x86_epilogue import X86Epilogue
 
-    return [X86Epilogue(space)]
+    return [Fpo(space), X86Epilogue(space)]
