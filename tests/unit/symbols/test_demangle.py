@@ -35,6 +35,13 @@ pydemumble = pytest.importorskip("pydemumble")
          "mycrate::foo::bar::main"),
         ("_RINvC1a1fFEuE", "a::f::<fn()>", "a::f::<fn()>"),
         ("?foo@@YAXH@Z", "void __cdecl foo(int)", "foo"),
+        ("?f@?$C@US@@@ns@@QEAAXPEBD@Z",
+         "public: void __cdecl ns::C<struct S>::f(char const *)", "ns::C<S>::f"),
+        ("??_GFoo@@UEAAPEAXI@Z",
+         "public: virtual void * __cdecl Foo::`scalar deleting dtor'(unsigned int)",
+         "Foo::`scalar deleting dtor'"),
+        ("?f@?A0x12345678@@YAXXZ", "void __cdecl `anonymous namespace'::f(void)",
+         "(anonymous namespace)::f"),
         # Part of a name that only looks like the hash of Rust's.
         ("_ZN1A17handleIRAfterPassEi", "A::handleIRAfterPass(int)", "A::handleIRAfterPass"),
     ],
@@ -104,7 +111,24 @@ def expanding(depth: int) -> str:
     return "_Z1fIJ" + "i" * 10 + "EEv" + "Dp1aIT_" * depth + "T_" + "E" * depth
 
 
-@pytest.mark.parametrize("make", [doubling, rust_doubling, expanding])
+def msvc_types(levels: int) -> str:
+    """Each parameter is a function of six parameters, which are the one before."""
+    functions = "".join(f"P6AX{min(level, 9)}{min(level, 9) * 11111}@Z" for level in range(levels))
+    return f"?f@@YAXPEAH{functions}@Z"
+
+
+def msvc_names(levels: int) -> str:
+    """Templates in templates, each of four arguments that are the first."""
+    name = "V?$a@H@@"
+    for level in range(levels):
+        name = f"V?$b{level}@{name}V1@V1@V1@@@"
+    return f"?f@@YAX{name}@Z"
+
+
+MAKERS = [doubling, rust_doubling, expanding, msvc_types, msvc_names]
+
+
+@pytest.mark.parametrize("make", MAKERS)
 def test_the_bound_of_growth_is_one(make: object) -> None:
     """As long as the names are short enough to try, what they mean is within the bound."""
     for levels in range(1, 7):
@@ -114,7 +138,7 @@ def test_the_bound_of_growth_is_one(make: object) -> None:
         assert len(meaning) <= 20 * grown_size(name)
 
 
-@pytest.mark.parametrize("make", [doubling, rust_doubling, expanding])
+@pytest.mark.parametrize("make", MAKERS)
 def test_names_that_would_grow_without_end_stay_mangled(make: object) -> None:
     started = time.monotonic()
     for levels in (20, 25, 40):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unspool.symbols.function_names import without_parameters
+from unspool.symbols.function_names import as_elsewhere, without_arguments, without_parameters
 
 
 @pytest.mark.parametrize(
@@ -82,3 +82,46 @@ def test_any_text_gives_a_part_of_itself(text: str) -> None:
     assert isinstance(name, str)
     assert len(name) <= len(text)
     assert bool(name) == bool(text)
+
+
+@pytest.mark.parametrize(
+    ("full", "name"),
+    [
+        ("public: virtual void * __cdecl Foo::`scalar deleting dtor'(unsigned int)",
+         "Foo::`scalar deleting dtor'"),
+        ("[thunk]: public: virtual void __cdecl C::f`adjustor{16}'(void)", "C::f`adjustor{16}'"),
+        ("int `int __cdecl main(void)'::`1'::dtor$0", "`int __cdecl main(void)'::`1'::dtor$0"),
+        ("void __cdecl `dynamic initializer for 'x''(void)", "`dynamic initializer for 'x''"),
+        ("public: int __cdecl lam::operator()(int) const", "lam::operator()"),
+        ("public: int __cdecl x::operator int(void)", "x::operator int"),
+        ("private: static int __stdcall C::s(struct HWND__*, long)", "C::s"),
+        ("int (__cdecl * __cdecl fp(void))(int)", "fp"),
+        ("public: void (__cdecl * __cdecl std::function<void __cdecl(int)>::get(void))(int)",
+         "std::function<void __cdecl(int)>::get"),
+        ("it's f<int>(int)", "f<int>"),
+    ],
+)  # fmt: skip
+def test_names_as_msvc_writes_them(full: str, name: str) -> None:
+    assert without_parameters(full) == name
+
+
+@pytest.mark.parametrize(
+    ("full", "name"),
+    [
+        ("shop::outer(shop::Item&, int)", "shop::outer"),
+        ("f<int>::operator()(int) const", "f<int>::operator()"),
+        ("`anonymous namespace'::f(int)", "`anonymous namespace'::f"),
+        ("f", "f"),
+        ("f(int", "f(int"),
+        ("f)", None),
+        ("f const", None),
+    ],
+)
+def test_names_with_arguments_and_no_type(full: str, name: str | None) -> None:
+    """As PDB files have them."""
+    assert without_arguments(full) == name
+
+
+def test_names_of_msvc_are_spelled_as_elsewhere() -> None:
+    full = "a::`anonymous-namespace'::f<struct b, class c<enum d>(union e)>::my_struct g"
+    assert as_elsewhere(full) == "a::(anonymous namespace)::f<b, c<d>(e)>::my_struct g"

@@ -107,7 +107,7 @@ def test_the_padding_between_functions_has_no_lines(kept: Path) -> None:
     symbols = symbols_of(kept)
     data = opened(kept)
     padding = [rva for rva in code_of(kept)[:-2] if data.read(rva, 3) == b"\xcc" * 3]
-    assert len(padding) > 3
+    assert len(padding) >= 2
     for rva in padding:
         assert places(symbols, rva) == []
         # A PDB file says where its functions end; what is exported may have more behind it.
