@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 # What is used of most threads' stacks, in bytes.
 _USUAL_STACK = 4 << 10
 
-# Foreign stacks that signals interrupted, which signals interrupted …
-_NESTED = 4
-
 
 class StackCopier:
     """Copies what a `Planner` asks for. `memory` is a descriptor of the process's memory."""
@@ -46,7 +43,7 @@ class StackCopier:
             planner.maps = parse_maps(self.process.read("maps") or b"")
             ranges = planner.first(held)
         places = [(thread, thread.sp) for thread in held]
-        for _ in range(_NESTED):
+        for _ in range(planner.rounds):
             if not ranges:
                 break
             copied = self.copy(held[0].tid, ranges)

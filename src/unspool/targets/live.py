@@ -104,7 +104,7 @@ class LiveTarget(Target):
         heads = read_headers(maps, self._memory)
         self.info = self._info()
         calls = Calls(capacity=2 * len(process.tasks()) + 256)
-        planner = Planner(process.pid, maps, arch)
+        planner = make_planner(process.pid, maps, arch)
         snapshot = take_snapshot(process, calls, planner, self._memory)
         self.held = snapshot.held
         after = self._read_maps()
@@ -163,7 +163,7 @@ class LiveTarget(Target):
     def _report(self, snapshot: Snapshot, planner: Planner) -> None:
         """Says what is missing."""
         index = {thread.tid: thread.index for thread in self.threads}
-        cut = [index[tid] for tid in planner.cut if tid in index]
+        cut = [index[tid] for tid in dict.fromkeys(planner.cut) if tid in index]
         if cut:
             self._lack("stack_cut", "stacks are too big to copy while the process waits", None, cut)
         for tid, state in snapshot.unstopped.items():
@@ -258,6 +258,15 @@ _WAITS = {
     "D": "it is in a wait that nothing interrupts, for a disk, a file server or its vfork child",
     "R": "it was given no CPU in time",
 }
+
+
+def make_planner(pid: int, maps: Maps, arch: Arch) -> Planner:
+    """What decides on the memory to copy: Wine's threads have several stacks each."""
+    if arch.link is None and any("/ntdll." in mapping.path for mapping in maps.mappings):
+        from unspool.targets.wine_stacks import WinePlanner
+
+        return WinePlanner(pid, maps, arch)
+    return Planner(pid, maps, arch)
 
 
 def to_registers(arch: Arch, words: Sequence[int]) -> list[int | None]:

@@ -116,6 +116,9 @@ class Planner:
     thread's pc or stack pointer is in no mapping.
     """
 
+    # How many times to copy: foreign stacks that signals interrupted, which signals interrupted …
+    rounds = 4
+
     def __init__(self, pid: int, maps: Maps, arch: Arch) -> None:
         from re import compile, escape
 
@@ -172,31 +175,37 @@ class Planner:
         `places` are threads and the stack pointers whose surroundings `copied` has.
         """
         found: list[Place] = []
-        wanted: list[Range] = []
         if self._signal_frame.search(copied.buffer, 0, min(copied.size, _SEARCHED_AT_ONCE)) or (
             copied.size > _SEARCHED_AT_ONCE
         ):
             for thread, sp in places:
-                found += [(thread, saved) for saved in self._interrupted(copied, sp)]
-        for thread, saved in found:
+                found += [(thread, saved) for saved in self._interrupted(thread, sp, copied)]
+        linked = self._linked([*places, *found], copied)
+        wanted = []
+        for thread, saved in (*found, *linked):
             used = self._used(thread, saved)
             if used is not None:
-                wanted.append(used[:2])
-        wanted += [way for place in self._foreign if (way := self._way_back(*place, copied))]
+                wanted.append((used[0], used[1], thread.tid))
+        for thread, sp in self._foreign:
+            way = self._way_back(thread, sp, copied)
+            if way is not None:
+                wanted.append((*way, thread.tid))
         self._foreign = []
-        if not wanted:
-            return [], []
-        parts: list[Range] = []
-        room = _BUDGET  # a process can fill its stacks with what looks like signal frames
-        for whole in merged(wanted):
-            for low, high in without(whole, self._taken):
-                parts.append((low, min(high, low + room)))
-                room -= high - low
-                if room <= 0:
-                    break
-        parts = merged(parts)
-        self._taken = merged([*self._taken, *parts])
+        parts = self._untaken(wanted)
         return parts, found if parts else []
+
+    def _linked(self, places: Sequence[Place], copied: Copied) -> Sequence[Place]:
+        """Threads and stack pointers into their other stacks, by what memory tells of them."""
+        return ()
+
+    def _untaken(self, wanted: Iterable[tuple[int, int, int]]) -> list[Range]:
+        """What is not copied yet of (low, high, thread id), as far as there is room."""
+        parts = []
+        for low, high, tid in wanted:
+            parts += [(start, end, tid) for start, end in without((low, high), self._taken)]
+        ranges = merged(self._shared_out(parts))
+        self._taken = merged([*self._taken, *ranges])
+        return ranges
 
     def _used(self, thread: Held, sp: int) -> tuple[int, int, bool] | None:
         """The used part of the stack that `sp` is on, and whether its end is known."""
@@ -213,22 +222,27 @@ class Planner:
     def _shared_out(self, wanted: list[tuple[int, int, int]]) -> list[Range]:
         """All of each stack, or its innermost part if they are too big together."""
         total = sum([high - low for low, high, _ in wanted])
-        budget = min(max(_BUDGET, len(wanted) * _LEAST), _MOST)
+        threads = len({tid for _, _, tid in wanted})
+        budget = min(max(_BUDGET, threads * _LEAST), _MOST)
         if total <= budget:
             return [(low, high) for low, high, _ in wanted]
         share = fair_share([high - low for low, high, _ in wanted], budget)
         self.cut += [tid for low, high, tid in wanted if high - low > share]
         return [(low, min(high, low + share)) for low, high, _ in wanted]
 
-    def _interrupted(self, copied: Copied, sp: int) -> list[int]:
+    def _interrupted(self, thread: Held, sp: int, copied: Copied) -> list[int]:
         """Stack pointers in what looks like signal frames above `sp`."""
         start, end = copied.window(sp, _SEARCHED)
         found = []
         for match in self._signal_frame.finditer(copied.buffer, start, end):
             at = match.start() + self._distance
             if start <= at <= end - self.word:
-                found.append(int.from_bytes(copied.buffer[at : at + self.word], "little"))
+                found += self._saved(thread, at, copied)
         return found[:_MAX_NESTED]
+
+    def _saved(self, thread: Held, at: int, copied: Copied) -> list[int]:
+        """Stack pointers of the interrupted code; the one is at that offset of the buffer."""
+        return [int.from_bytes(copied.buffer[at : at + self.word], "little")]
 
     def _way_back(self, thread: Held, sp: int, copied: Copied) -> Range | None:
         """What code on a foreign stack can return to on the thread's own one.

@@ -19,6 +19,7 @@ from unspool.wine import layouts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from unspool.memory import Memory
     from unspool.wine.process import WineProcess, WineThread
 
 _CALLEE_SAVED = ((EBX, RBX), (EBP, RBP), (ESI, RSI), (EDI, RDI), (ESP, RSP), (EIP, RIP))
@@ -145,14 +146,13 @@ class Wow64(EarlyStrategy):
         memory = self.space.memory
         eip = memory.read(esp, 4)
         area = memory.read_uint(thread.teb.address + layouts.WOW64_CPU_AREA, 8)
-        below = (query.above or 0) - _COPIES
-        for start, size in (
-            (area + layouts.WOW64_CONTEXT, layouts.CONTEXT_I386.size),
-            (below, _COPIES),
-            (esp - _COPIES, _COPIES),
+        context = area + layouts.WOW64_CONTEXT
+        for end, size in (
+            (context + layouts.CONTEXT_I386.size, layouts.CONTEXT_I386.size),
+            (query.above or 0, _COPIES),
+            (esp, _COPIES),
         ):
-            data = memory.read_available(start, size)
-            found = _context_in(data, eip, esp)
+            found = _context_in(_below(memory, end, size), eip, esp)
             if found is not None:
                 return found
         if not self.space.is_code(int.from_bytes(eip, "little")):
@@ -190,6 +190,14 @@ class Wow64Callback(EarlyStrategy):
 def _is_on_32_bit_stack(thread: WineThread, sp: int) -> bool:
     teb = thread.teb32
     return teb is not None and teb.allocation <= sp < teb.stack_base
+
+
+def _below(memory: Memory, end: int, size: int) -> bytes:
+    """Up to `size` bytes below an address: of a stack, what is held begins somewhere in it."""
+    start, least = end, max(end - size, 0)
+    while start > least and (window := memory.window(start - 1)) is not None:
+        start = max(window.low, least)
+    return memory.read_available(start, end - start)
 
 
 def _context_in(data: bytes, eip: bytes, esp: int) -> list[int | None] | None:
