@@ -24,15 +24,17 @@ from tests.programs.build import Unavailable, locked, tool
 HOME = Path(os.environ.get("UNSPOOL_WINE", "/var/cache/unspool-wine"))
 MIRROR = "http://deb.debian.org/debian"
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-RECIPE = "1"  # changes when what is unpacked does
+RECIPE = "2"  # changes when what is unpacked does
 
 AMD64, I386 = "x86_64-linux-gnu", "i386-linux-gnu"
-# What a program maps that is linked to user32 alone, and what reaches it through the null driver.
-DLLS = (
-    "advapi32 apisetschema gdi32 imm32 kernel32 kernelbase msvcrt ntdll rpcrt4 sechost ucrtbase "
-    "user32 uxtheme version win32u wow64 wow64cpu wow64win zlib1"
-).split()
-UNIX = ("ntdll.so", "win32u.so", "libwine.so*")
+# What a program maps that is linked to user32, without a display; and wineboot, which fills the
+# page that all programs share: without it, 32-bit code in 64-bit Wine cannot handle exceptions.
+MODULES = (
+    *("advapi32", "apisetschema", "gdi32", "imm32", "kernel32", "kernelbase", "msvcrt", "ntdll"),
+    *("rpcrt4", "sechost", "ucrtbase", "user32", "uxtheme", "version", "win32u", "zlib1"),
+    *("wow64", "wow64cpu", "wow64win", "wineboot", "ws2_32"),
+)
+UNIX = ("ntdll.so", "win32u.so", "ws2_32.so", "libwine.so*")
 WINE = ("libwine:amd64", "libwine:i386", "wine64:amd64", "wine32:i386", "libz-mingw-w64:all")
 
 
@@ -84,10 +86,9 @@ def make(release: Release, folder: Path) -> None:
     root.mkdir()
     for package in download(release, folder):
         unpack(package, root)
-    for name in ("zlib1.dll",):
-        for machine, triplet in (("x86_64", AMD64), ("i686", I386)):
-            source = root / f"usr/{machine}-w64-mingw32/lib/{name}"
-            mark_builtin(source, windows(root, triplet) / name)
+    for machine, triplet in (("x86_64", AMD64), ("i686", I386)):
+        source = root / f"usr/{machine}-w64-mingw32/lib/zlib1.dll"
+        mark_builtin(source, windows(root, triplet) / source.name)
     link(root / f"usr/lib/{AMD64}/wine/i386-windows", f"../../{I386}/wine/i386-windows")
     # Wine looks for its i386 loader by its own name without "64". Called otherwise it finds
     # none and keeps a 32-bit program in the 64-bit process: the new WoW64.
@@ -157,9 +158,9 @@ def wanted(package: str) -> list[str]:
         return ["./usr/*-w64-mingw32/lib/zlib1.dll"]
     if package != "libwine":
         return ["./usr/lib/*", "./usr/lib64/*", "./usr/bin/*", "--exclude=*/gconv/*"]
-    dlls = [f"./usr/lib/*/wine/*-windows/{name}.dll" for name in DLLS]
+    modules = [f"./usr/lib/*/wine/*-windows/{name}.[de][lx][le]" for name in MODULES]
     unix = [f"./usr/lib/*/wine/*-unix/{name}" for name in UNIX]
-    return [*dlls, *unix, "./usr/lib/wine/*", "./usr/share/wine/nls/*"]
+    return [*modules, *unix, "./usr/lib/wine/*", "./usr/share/wine/nls/*"]
 
 
 def download(release: Release, folder: Path) -> list[Path]:

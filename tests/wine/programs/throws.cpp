@@ -3,7 +3,7 @@
 
 struct Parked {
     struct work *work;
-    FRAME ~Parked() { park(work); }
+    __attribute__((noinline)) ~Parked() { park(work); }
 };
 
 FRAME static int cpp_throw(struct work *work)

@@ -92,13 +92,16 @@ THREAD(null_deref)
 THREAD(raise)
 THREAD(vectored)
 THREAD(seh)
+#ifndef NO_THROWS
 THREAD(cpp_destructor)
 THREAD(cpp_catch)
+#endif
 THREAD(spin)
 THREAD(suspended_spin)
 THREAD(suspended_wait)
 THREAD(apc)
 THREAD(unix_call)
+THREAD(load_library)
 
 FRAME static DWORD WINAPI thread_pool_work(void *argument)
 {
@@ -147,13 +150,16 @@ static const struct scenario {
     {"raise", raise_leaf, raise_thread, NULL, 0},
     {"vectored", vectored_leaf, vectored_thread, NULL, 0},
     {"seh", seh_leaf, seh_thread, NULL, 0},
+#ifndef NO_THROWS
     {"cpp_destructor", cpp_destructor_leaf, cpp_destructor_thread, NULL, 0},
     {"cpp_catch", cpp_catch_leaf, cpp_catch_thread, NULL, 0},
+#endif
     {"spin", spin_leaf, spin_thread, NULL, 0},
     {"suspended_spin", spin_leaf, suspended_spin_thread, NULL, 1},
     {"suspended_wait", wait_event_leaf, suspended_wait_thread, NULL, 1},
     {"apc", apc_leaf, apc_thread, NULL, 0},
     {"unix_call", unix_call_leaf, unix_call_thread, NULL, 0},
+    {"load_library", load_library_leaf, load_library_thread, NULL, 0},
 };
 
 static struct work works[256];

@@ -2,6 +2,7 @@
 #ifndef ZOO_H
 #define ZOO_H
 
+#define WIN32_LEAN_AND_MEAN
 #include <windows.h>
 
 #ifdef __cplusplus
@@ -41,7 +42,7 @@ DWORD hold(DWORD result);                  /* after a call, so that it is not th
 
 int wait_event_leaf(struct work *), sleep_leaf(struct work *), critsec_leaf(struct work *);
 int critsec_owner_leaf(struct work *), spin_leaf(struct work *), apc_leaf(struct work *);
-int unix_call_leaf(struct work *);
+int unix_call_leaf(struct work *), load_library_leaf(struct work *);
 int message_loop_leaf(struct work *), wndproc_leaf(struct work *), qsort_leaf(struct work *);
 int timer_leaf(struct work *);
 int abort_leaf(struct work *), null_deref_leaf(struct work *), raise_leaf(struct work *);

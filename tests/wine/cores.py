@@ -1,0 +1,99 @@
+"""Cores of the zoo under Wine, each made once a session.
+
+``kernel``      the kernel writes it: SIGXCPU is one of the few signals with a core that Wine
+                leaves alone (SIGQUIT ends a thread, SIGABRT and the rest become exceptions)
+``kernel-zst``  the same, compressed with zstd
+``gcore``       gdb writes it from outside: also the pages of files, and zeros for all address
+                space that Wine has only reserved, gigabytes of it
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from tests.programs.build import Unavailable, check, locked, run, tool
+from tests.programs.cores import hard_core_limit, usable_core_pattern
+
+from .flavours import Flavour
+from .running import PATIENCE, Running, Thread, run_zoo
+from .zoo import Variant, Zoo, build
+
+
+@dataclass(frozen=True)
+class ZooCore:
+    flavour: Flavour
+    zoo: Zoo
+    kind: str
+    path: Path
+    threads: tuple[Thread, ...]  # the main thread first
+
+    @property
+    def sysroot(self) -> str | None:
+        """Where the files of the system that it ran in are, other than the program's own."""
+        return str(self.flavour.sysroot) if self.flavour.sysroot else None
+
+
+def make_core(
+    flavour: Flavour, variant: Variant, scenarios: Sequence[str], kind: str, root: Path
+) -> ZooCore:
+    """A core with a thread for each scenario, below `root`.
+
+    Raises Unavailable with the reason when this machine cannot make it.
+    """
+    zoo = build(flavour, variant, root)
+    key = sha256(" ".join(scenarios).encode()).hexdigest()[:12]
+    folder = root / f"{flavour.name}-{variant.name}-{key}-{kind}"
+    path, about = folder / "core", folder / "threads.json"
+    with locked(root / f"{folder.name}.lock"):
+        if not about.exists():
+            folder.mkdir(exist_ok=True)
+            with run_zoo(flavour, zoo, scenarios, root) as running:
+                MAKERS[kind.partition("-")[0]](running, path)
+                threads = [asdict(thread) for thread in running.threads]
+            if kind.endswith("-zst"):
+                check(run([tool("zstd"), "-q", "-1", "--rm", "-f", path, "-o", f"{path}.zst"]))
+            about.write_text(json.dumps(threads))
+    if kind.endswith("-zst"):
+        path = path.with_suffix(".zst")
+    threads = json.loads(about.read_text())
+    return ZooCore(flavour, zoo, kind, path, tuple(Thread(**thread) for thread in threads))
+
+
+def made_by_kernel(running: Running, path: Path) -> None:
+    if hard_core_limit() == 0:
+        raise Unavailable("cores are forbidden here (hard RLIMIT_CORE is 0)")
+    with usable_core_pattern(Path(f"/tmp/unspool-core-pattern.{os.getuid()}.lock")):
+        os.kill(running.pid, signal.SIGXCPU)
+        deadline = time.monotonic() + PATIENCE
+        while Path(f"/proc/{running.pid}/environ").exists() and alive(running.pid):
+            assert time.monotonic() < deadline, "the process outlives SIGXCPU"
+            time.sleep(0.01)
+    found = [core for core in running.folder.glob("core*") if core.stat().st_size]
+    if not found:
+        raise Unavailable("the kernel wrote no core")
+    found[0].rename(path)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process is more than an entry that waits for its parent: its core is whole."""
+    stat = Path(f"/proc/{pid}/stat").read_text()
+    return stat.rpartition(")")[2].split()[0] not in "ZX"
+
+
+def made_by_gcore(running: Running, path: Path) -> None:
+    done = run([tool("gcore"), "-o", path, str(running.pid)])
+    made = path.with_name(f"{path.name}.{running.pid}")
+    if not made.exists():
+        raise Unavailable(f"gcore wrote no core: {done.stderr.strip()[-300:]}")
+    check(run([tool("fallocate"), "--dig-holes", made]))
+    made.rename(path)
+
+
+MAKERS = {"kernel": made_by_kernel, "gcore": made_by_gcore}
