@@ -25,7 +25,7 @@ OPTIONS = (
     Option(
         "--symbols",
         "a file, or a directory with files, to take programs, libraries and their debug "
-        "information from, by build id or name; may be repeated",
+        "information from, by id or name, or a Microsoft symbol store; may be repeated",
         value="PATH",
         many=True,
     ),
