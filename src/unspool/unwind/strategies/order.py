@@ -19,12 +19,17 @@ def default_stepper(space: AddressSpace, wine: WineProcess | None = None) -> Ste
     """A stepper with every strategy that applies to a target."""
     cfi = DwarfCfi(space)
     tables: list[TableStrategy] = [SignalTrampoline(space), cfi]
-    if wine is None:
-        return Stepper(space, tables, _Dynamic(space, tables))
-    from unspool.unwind.strategies.wine import add_wine
+    is_64 = space.arch.pointer_size == 8
+    # Wine's modules; but .NET on Linux runs code of PE files as well.
+    if is_64 and any(module.kind == "pe" for module in space.modules):
+        from unspool.unwind.strategies.pe_x64 import PeX64
 
+        tables.insert(1, PeX64(space))
     stepper = Stepper(space, tables, _Dynamic(space, tables))
-    add_wine(stepper, wine, cfi)
+    if wine is not None:
+        from unspool.unwind.strategies.wine import add_wine
+
+        add_wine(stepper, wine, cfi)
     return stepper
 
 

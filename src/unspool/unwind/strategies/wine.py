@@ -1,4 +1,4 @@
-"""What a stepper needs for a Wine process: the Windows code's unwind data, and the switches."""
+"""What a stepper needs for a Wine process: the switches between its stacks."""
 
 from __future__ import annotations
 
@@ -8,24 +8,17 @@ from unspool.unwind.strategies.wine_syscall import WineSyscall
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from unspool.unwind.step import Stepper, TableStrategy
+    from unspool.unwind.step import Stepper
     from unspool.unwind.strategies.dwarf_cfi import DwarfCfi
     from unspool.wine.process import WineProcess
 
 
 def add_wine(stepper: Stepper, wine: WineProcess, cfi: DwarfCfi) -> None:
-    """Adds strategies for Windows code and for the ways between it and Unix code."""
-    space = stepper.space
-    tables: list[TableStrategy] = list(stepper.tables)
-    if space.arch.pointer_size == 8:
-        from unspool.unwind.strategies.pe_x64 import PeX64
-
-        tables.insert(1, PeX64(space))
-    stepper.tables = tables
+    """Adds strategies for the ways between Windows code and Unix code."""
     stepper.early += [
         WineSyscall(wine, cfi),
         WineCallback(wine, stepper),
-        WineException(space, wine.ntdll),
+        WineException(stepper.space, wine.ntdll),
     ]
     if wine.is_wow64:
         _add_wow64(stepper, wine)
