@@ -117,7 +117,7 @@ class _Text:
     def header(self) -> Iterator[str]:
         target = self.report.target
         program = printable(base_name(target.executable or "")) or "a program without a name"
-        wine = f"Wine {printable(str(target.wine.get('version', '?')))}, " if target.wine else ""
+        wine = " ".join(("Wine", *_version(target.wine))) + ", " if target.wine else ""
         crash = crash_words(self.report)
         paint = self.style.paint
         name = paint("title", program) + f", {wine}{printable(target.arch)}"
@@ -331,6 +331,11 @@ def _without_address(switch: str) -> str:
     """ "signal frame at 0x10" without " at 0x10"; all that is no place is kept."""
     words = switch.rpartition(" at 0x")[0] or switch
     return words.removesuffix(", frame").removesuffix(", context")
+
+
+def _version(wine: dict[str, object]) -> Iterator[str]:
+    if wine.get("version"):
+        yield printable(str(wine["version"]))
 
 
 def _distinct(names: Iterable[str]) -> list[str]:

@@ -64,9 +64,14 @@ class Fpo(DynamicStrategy):
         frame = self._frame(query)
         if isinstance(frame, Missed):
             return frame
-        found = self._try(frame, frame.slot, True)
+        found = end = None
+        if frame.arguments is not None:
+            found = end = self._try(frame, frame.slot, True)
+        if end is not None and end.registers[EIP] == 0:
+            found = None  # the last frame, or a word of another one
         if found is None and self._may_search(frame.record):
-            found = self._search(frame)
+            found = self._search(frame, end is not None)
+        found = found or end
         if found is None:
             return Missed("no call before the address where the record leads")
         registers = found.registers
@@ -96,9 +101,26 @@ class Fpo(DynamicStrategy):
                 return Missed("the function is about to return, of which the records say nothing")
             depth = self._depth_in_prologue(query.pc, record, function, depth)
         else:
-            pc, caller_sp, known = self._callee
-            arguments = known if (pc, caller_sp) == (query.pc, sp) else None
+            arguments = self._arguments(query.pc, sp)
         return _Frame(query, record, arguments, sp + depth + (arguments or 0), function)
+
+    def _arguments(self, pc: int, sp: int) -> int | None:
+        """The bytes of arguments that lie on the stack at a call, None if nothing says that.
+
+        A caller that takes them off itself does so next, and knows how many a function with a
+        variable number of them got. But the end of the function looks just like that.
+        """
+        code = self.space.memory.read_available(pc, _MAX_EPILOGUE)
+        if epilogue(code) is None:
+            if code[:2] == b"\x83\xc4" and code[2] < 0x80:  # add $n,%esp
+                return code[2]
+            if code[:2] == b"\x81\xc4":
+                return int.from_bytes(code[2:6], "little")
+            pops = len(code) - len(code.lstrip(b"\x59"))  # pop %ecx
+            if pops:
+                return pops * _WORD
+        callee_pc, callee_sp, arguments = self._callee
+        return arguments if (callee_pc, callee_sp) == (pc, sp) else None
 
     def _depth_in_prologue(self, pc: int, record: StackWinRecord, function: int, depth: int) -> int:
         """FPO_DATA has one record for a whole function, true when its prologue is through."""
@@ -112,14 +134,14 @@ class Fpo(DynamicStrategy):
         """Whether the caller is found from the place of the return address, and not by ebp."""
         return record.program is None or ".raSearch" in record.program
 
-    def _search(self, frame: _Frame) -> Found | None:
-        """Looks behind the place where the return address should be.
+    def _search(self, frame: _Frame, only_sure: bool) -> Found | None:
+        """Looks for the return address from the place on where it is if there are no arguments.
 
         A call that led to this very function is nearly proof. One that led to another
         function is the caller's if that function ended in a jump, or of an older call.
         """
         other = None
-        for slot in range(frame.slot + _WORD, frame.slot + _MAX_SEARCH * _WORD, _WORD):
+        for slot in range(frame.slot, frame.slot + _MAX_SEARCH * _WORD, _WORD):
             data = self.space.memory.read_available(slot, _WORD)
             if len(data) < _WORD:
                 break
@@ -127,9 +149,13 @@ class Fpo(DynamicStrategy):
             if not self.space.is_code(address - 1) or not self.space.after_call(address):
                 continue
             target = self.targets.of(address)
-            if target is None or target == frame.function:
-                return self._try(frame, slot, target is not None)
+            if target == frame.function:
+                return self._try(frame, slot, True)
+            if target is None and not only_sure:
+                return self._try(frame, slot, slot == frame.slot)
             other = other or slot
+        if only_sure:
+            return None
         return self._try(frame, other, False) if other is not None else None
 
     def _try(self, frame: _Frame, slot: int, sure: bool) -> Found | None:

@@ -25,7 +25,7 @@ def default_stepper(space: AddressSpace, wine: WineProcess | None = None) -> Ste
         from unspool.unwind.strategies.pe_x64 import PeX64
 
         tables.insert(1, PeX64(space))
-    stepper = Stepper(space, tables, _Dynamic(space, tables))
+    stepper = Stepper(space, tables, _Dynamic(space, tables, wine))
     if wine is not None:
         from unspool.unwind.strategies.wine import add_wine
 
@@ -36,7 +36,10 @@ def default_stepper(space: AddressSpace, wine: WineProcess | None = None) -> Ste
 class _Dynamic:
     """The dynamic strategies, loaded for the first frame without a row: often there is none."""
 
-    def __init__(self, space: AddressSpace, tables: list[TableStrategy]) -> None:
+    def __init__(
+        self, space: AddressSpace, tables: list[TableStrategy], wine: WineProcess | None
+    ) -> None:
+        self.wine = wine
         self.space = space
         self.tables = tables
         self.strategies: list[DynamicStrategy] = []
@@ -48,14 +51,16 @@ class _Dynamic:
             from unspool.unwind.strategies.root import Root
             from unspool.unwind.strategies.scan import Scan
 
+            guesses: list[DynamicStrategy]
             space = self.space
+            guesses = [FramePointer(space), Scan(space, self.tables)]
+            if self.wine is not None:
+                from unspool.unwind.strategies.wine_rescue import guesses_for_wine
+
+                guesses = guesses_for_wine(self.wine, guesses)
             self.strategies = [
-                Root(space),
-                *_for_32_bit_windows(space),
-                Leaf(space),
-                FramePointer(space),
-                Scan(space, self.tables),
-            ]
+                Root(space), *_for_32_bit_windows(space), Leaf(space), *guesses
+            ]  # fmt: skip
         return iter(self.strategies)
 
 

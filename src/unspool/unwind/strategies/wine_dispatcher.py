@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from unspool.wine.process import WineProcess
 
-_SYSCALL, _UNIX_CALL = "__wine_syscall_dispatcher", "__wine_unix_call_dispatcher"
+_SYSCALL, _UNIX_CALL = layouts.DISPATCHER_VARIABLES
 _NAMES = (_SYSCALL, _UNIX_CALL, f"{_SYSCALL}_return", f"{_SYSCALL}_instrumentation")
 
 # Of a dispatcher without an FDE; real ones have 0x260 to 0x300 bytes.
