@@ -67,10 +67,9 @@ class SymcacheStore:
                 checked = _Checked(file)
                 write(checked)
                 file.write(_MARK + checked.checksum.to_bytes(4, "little"))
-                file.flush()
+                # Not synchronised, which takes seconds on a busy disk: what a power cut leaves
+                # of the right name and size, full of zeros, has no checksum.
                 size = file.tell()
-                # Else a power cut can leave a file of the right name and size, full of zeros.
-                os.fsync(file.fileno())
             if size <= self.limit:
                 os.replace(temporary, self._path(key))
                 self._make_room(key)
