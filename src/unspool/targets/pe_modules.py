@@ -211,6 +211,8 @@ def _is_image(place: Place, headers: Pe, base: int, group: Sequence[FileMapping]
     """
     if headers.is_64 and place.word == 4:
         return False
+    if place.is_code(base) and headers.section_alignment >= _PAGE:
+        return False
     end = base + (headers.size_of_image + _PAGE - 1) & -_PAGE
     if any(mapping.start < end < mapping.end for mapping in group):
         return False
@@ -235,11 +237,12 @@ def _is_image(place: Place, headers: Pe, base: int, group: Sequence[FileMapping]
 def _lying_images(place: Place, taken: Sequence[tuple[int, int]]) -> Iterator[_Image]:
     """Images in anonymous memory that nothing names: headers at the start of a region."""
     known = sorted([*taken, *place.others], reverse=True)
+    files = set(place.starts)
     reach = 0
     for base in place.peeked:
         while known and known[-1][0] <= base:
             reach = max(reach, known.pop()[1])
-        headers = place.headers_at(base) if base >= reach else None
+        headers = place.headers_at(base) if base >= reach and base not in files else None
         # A file that was read into memory looks the same, but for its code.
         if headers is not None and any(
             section.executable and place.is_code(base + section.rva)
