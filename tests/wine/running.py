@@ -43,14 +43,15 @@ class Thread:
 
     tid: int
     windows_tid: int
-    scenario: str  # "main" and "reporter" are the threads without one
+    scenario: str  # "main" if the main thread has none; "reporter" for the one that tells
     depth: int  # frames of `recurse`
     nesting: int
+    main: bool
 
     @classmethod
-    def parse(cls, line: str) -> Thread:
+    def parse(cls, line: str, main: bool) -> Thread:
         _, tid, windows_tid, scenario, depth, nesting = line.split()
-        return cls(int(tid), int(windows_tid), scenario, int(depth), int(nesting))
+        return cls(int(tid), int(windows_tid), scenario, int(depth), int(nesting), main)
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,7 @@ class Running:
 
 
 @contextlib.contextmanager
-def run_zoo(
-    flavour: Flavour, zoo: Zoo, scenarios: Sequence[str], root: Path
-) -> Iterator[Running]:
+def run_zoo(flavour: Flavour, zoo: Zoo, scenarios: Sequence[str], root: Path) -> Iterator[Running]:
     """Run `scenarios` ("wndproc:3:2", "@sleep:5" for the main thread) while the body runs.
 
     `root` is the session's folder, in which `zoo` was built. Raises Unavailable with the reason
@@ -136,13 +135,13 @@ def wait_until_ready(
     flavour: Flavour, zoo: Zoo, folder: Path, process: subprocess.Popen[str], prefix: str
 ) -> Running:
     assert process.stdin and process.stdout
-    threads = []
+    threads: list[Thread] = []
     for line in process.stdout:
         if line == "placed\n":
             break
         if not line.startswith("thread "):
             raise AssertionError(f"the zoo says {line.strip()!r}")
-        threads.append(Thread.parse(line))
+        threads.append(Thread.parse(line, main=not threads))
     else:
         errors = (folder / "errors").read_text(errors="replace").strip()
         if "mount" in errors or "chroot" in errors or "unshare" in errors:

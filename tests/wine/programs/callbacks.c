@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-static HWND make_window(const char *class, struct work *work)
+FRAME HWND make_window(const char *class, struct work *work)
 {
     HINSTANCE module = GetModuleHandleA(NULL);
     return CreateWindowExA(0, class, "zoo", 0, 0, 0, 1, 1, HWND_MESSAGE, NULL, module, work);
@@ -19,7 +19,7 @@ FRAME int message_loop_leaf(struct work *work)
     return (int)hold(0);
 }
 
-FRAME static LRESULT CALLBACK window_procedure(HWND window, UINT message, WPARAM w, LPARAM l)
+FRAME LRESULT CALLBACK window_procedure(HWND window, UINT message, WPARAM w, LPARAM l)
 {
     if (message == WM_CREATE) {
         struct work *work = ((CREATESTRUCTA *)l)->lpCreateParams;
@@ -40,7 +40,7 @@ FRAME int wndproc_leaf(struct work *work)
     return make_window("zoo", work) != NULL;
 }
 
-FRAME static int qsort_compare(const void *left, const void *right)
+FRAME int qsort_compare(const void *left, const void *right)
 {
     park(current());
     return *(const int *)left - *(const int *)right;
@@ -53,7 +53,7 @@ FRAME int qsort_leaf(struct work *work)
     return (int)hold((DWORD)numbers[0]);
 }
 
-FRAME static void CALLBACK timer_callback(HWND window, UINT message, UINT_PTR id, DWORD time)
+FRAME void CALLBACK timer_callback(HWND window, UINT message, UINT_PTR id, DWORD time)
 {
     (void)window, (void)message, (void)id;
     park(current());

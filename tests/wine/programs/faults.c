@@ -7,7 +7,7 @@
 
 static int *volatile nowhere;
 
-FRAME static void abort_handler(int number)
+FRAME void abort_handler(int number)
 {
     park(current());
     hold((DWORD)number);
@@ -20,7 +20,7 @@ FRAME int abort_leaf(struct work *work)
     abort();
 }
 
-FRAME static LONG WINAPI unhandled_filter(EXCEPTION_POINTERS *pointers)
+FRAME LONG WINAPI unhandled_filter(EXCEPTION_POINTERS *pointers)
 {
     (void)pointers;
     park(current());
@@ -39,7 +39,7 @@ FRAME int raise_leaf(struct work *work)
     return (int)hold((DWORD)work->depth);
 }
 
-FRAME static LONG CALLBACK vectored_handler(EXCEPTION_POINTERS *pointers)
+FRAME LONG CALLBACK vectored_handler(EXCEPTION_POINTERS *pointers)
 {
     struct work *work = current();
     if (work && !strcmp(work->name, "vectored") &&
@@ -54,7 +54,7 @@ FRAME int vectored_leaf(struct work *work)
     return (int)hold(0);
 }
 
-FRAME static int seh_fault(struct work *work)
+FRAME int seh_fault(struct work *work)
 {
     *nowhere = work->depth;
     return (int)hold(0);
@@ -91,7 +91,7 @@ struct registration {
     void *handler;
 };
 
-FRAME static int guarded(struct work *work, int (*function)(struct work *))
+FRAME int guarded(struct work *work, int (*function)(struct work *))
 {
     volatile struct registration own = {(struct registration *)__readfsdword(0), seh_handler};
     int result;

@@ -6,12 +6,12 @@ struct Parked {
     __attribute__((noinline)) ~Parked() { park(work); }
 };
 
-FRAME static int cpp_throw(struct work *work)
+FRAME int cpp_throw(struct work *work)
 {
     throw work->depth;
 }
 
-FRAME static int cpp_unwound(struct work *work)
+FRAME int cpp_unwound(struct work *work)
 {
     Parked parked{work};
     return cpp_throw(work) + 1;

@@ -45,7 +45,7 @@ FRAME int spin_leaf(struct work *work)
     return (int)hold(0);
 }
 
-FRAME static void CALLBACK apc_callback(ULONG_PTR argument)
+FRAME void CALLBACK apc_callback(ULONG_PTR argument)
 {
     park((struct work *)argument);
 }

@@ -72,7 +72,7 @@ FRAME int park(struct work *work)
 }
 
 #define THREAD(scenario) \
-    FRAME static DWORD WINAPI scenario##_thread(void *argument) \
+    FRAME DWORD WINAPI scenario##_thread(void *argument) \
     { \
         struct work *work = argument; \
         enter(work); \
@@ -103,14 +103,14 @@ THREAD(apc)
 THREAD(unix_call)
 THREAD(load_library)
 
-FRAME static DWORD WINAPI thread_pool_work(void *argument)
+FRAME DWORD WINAPI thread_pool_work(void *argument)
 {
     struct work *work = argument;
     enter(work);
     return hold((DWORD)recurse(work, work->depth));
 }
 
-FRAME static void CALLBACK timer_queue_callback(void *argument, BOOLEAN fired)
+FRAME void CALLBACK timer_queue_callback(void *argument, BOOLEAN fired)
 {
     struct work *work = argument;
     enter(work);
@@ -224,7 +224,7 @@ static void report(const struct work *work)
     say(line);
 }
 
-FRAME static DWORD WINAPI reporter_thread(void *argument)
+FRAME DWORD WINAPI reporter_thread(void *argument)
 {
     struct work *work = argument;
     char line[16];

@@ -10,7 +10,8 @@ extern "C" {
 #endif
 
 /* A function that is a frame of its own whatever the optimisation: neither inlined nor cloned,
-   and (with -fno-optimize-sibling-calls) never jumped out of. */
+   and (with -fno-optimize-sibling-calls) never jumped out of. None of them is static: the PDB
+   files of GNU ld name public functions alone. */
 #define FRAME __attribute__((noipa))
 
 struct work;
