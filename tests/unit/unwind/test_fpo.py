@@ -177,6 +177,49 @@ def test_those_of_a_callee_without_a_record_are_searched_through(
     assert answer.trust == (Trust.UNWIND_INFO if sure else Trust.SCAN)
 
 
+@pytest.mark.parametrize("code", ["83c408", "81c408000000", "5959"])
+@pytest.mark.parametrize("with_record", [True, False])
+def test_a_caller_that_takes_the_arguments_off_says_how_many(code: str, with_record: bool) -> None:
+    outer, middle = Function(0x1000), Function(0x1100, saved=("esi",), locals=4)
+    printf = Function(0x1200, parameters=4)
+    game, stack = Game(outer, middle, printf), Calls(BASE)
+    stack.call(outer, 0)
+    decoy = game.site(outer, middle)
+    stack.call(middle, game.site(outer, middle), esi=decoy)
+    # What is in the frame looks as if the function had been called from there.
+    stack.words[stack.sp] = decoy
+    back = game.site(middle, printf)
+    raw = bytes.fromhex(code)
+    game.code[back - BASE : back - BASE + len(raw)] = raw
+    if with_record:
+        stack.call(printf, back, [1, decoy])
+        fpo = Fpo(game.space(stack))
+        first = ask(game, stack, BASE + printf.body, fpo=fpo)
+        assert isinstance(first, Found)
+        pc, sp = first.registers[EIP], first.registers[ESP]
+        assert pc is not None
+        answer = fpo.answer(Query(pc, False, first.registers, None, above=sp))
+    else:
+        for value in (decoy, 1):
+            stack.push(value)
+        answer = ask(game, stack, back, exact=False)
+    check(answer, stack.frames[1])
+    assert isinstance(answer, Found)
+    assert answer.trust == Trust.UNWIND_INFO
+
+
+def test_the_end_of_a_function_does_not_say_how_many_arguments_there_were() -> None:
+    # add $12,%esp; pop %esi; ret: the function's own frame.
+    outer, middle = Function(0x1000), Function(0x1100, saved=("esi",), locals=12)
+    game, stack = Game(outer, middle), Calls(BASE)
+    stack.call(outer, 0)
+    stack.call(middle, game.site(outer, middle))
+    stack.push(1)
+    back = game.site(middle, None)
+    game.code[back - BASE : back - BASE + 5] = bytes.fromhex("83c40c5ec3")
+    check(ask(game, stack, back, exact=False), stack.frames[-1])
+
+
 def test_a_search_prefers_a_call_of_this_very_function() -> None:
     outer, middle, other = Function(0x1000), Function(0x1100), Function(0x1200)
     game, stack = Game(outer, middle, other), Calls(BASE)
@@ -194,6 +237,26 @@ def test_a_search_prefers_a_call_of_this_very_function() -> None:
     assert isinstance(answer, Found)
     assert answer.registers[EIP] == stale
     assert answer.trust == Trust.SCAN
+
+
+@pytest.mark.parametrize("above", [True, False])
+def test_a_zero_where_the_return_address_should_be(above: bool) -> None:
+    # The callee's record says fewer arguments than it got, as of `int printf(char *, ...)`.
+    outer, middle = Function(0x1000), Function(0x1100, saved=("esi", "edi"))
+    printf = Function(0x1200, parameters=4)
+    game, stack = Game(outer, middle, printf), Calls(BASE, esi=0)
+    stack.call(outer, 0)
+    back = game.site(outer, middle)
+    stack.call(middle, back if above else 0)
+    stack.call(printf, game.site(middle, printf), [1, 2])
+    fpo = Fpo(game.space(stack))
+    first = ask(game, stack, BASE + printf.body, fpo=fpo)
+    assert isinstance(first, Found)
+    pc, sp = first.registers[EIP], first.registers[ESP]
+    assert pc is not None
+    second = fpo.answer(Query(pc, False, first.registers, None, above=sp))
+    assert isinstance(second, Found)
+    assert second.registers[EIP] == (back if above else 0)
 
 
 def test_nothing_is_searched_for_where_the_frame_pointer_says_it() -> None:
