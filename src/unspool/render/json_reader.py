@@ -249,7 +249,10 @@ def _target(values: _Object) -> TargetInfo:
 
 
 def _wine(values: _Object) -> dict[str, object]:
-    found = {"version": values.maybe_text("version"), "bitness": values.maybe_integer("bitness")}
+    found: dict[str, object] = {
+        "version": values.maybe_text("version"), "bitness": values.maybe_integer("bitness"),
+        "build": values.maybe_text("build"), "wow64": values.flag("wow64"),
+    }  # fmt: skip
     return {key: value for key, value in found.items() if value is not None}
 
 

@@ -91,12 +91,19 @@ modules = st.builds(
     debug_id=maybe(texts),
     debug_file=maybe(texts),
 )
+wine = st.fixed_dictionaries(
+    {},
+    optional={
+        "version": texts, "bitness": st.sampled_from([32, 64]), "build": texts,
+        "wow64": st.booleans(),
+    },
+)  # fmt: skip
 made = st.builds(
     Report,
     st.builds(
         TargetInfo, texts, texts, texts, path=maybe(texts), pid=maybe(counts),
         executable=maybe(texts), command_line=maybe(st.lists(texts, max_size=3)),
-        wine=maybe(st.just({"version": "8.0", "bitness": 32})), captured_at=maybe(texts),
+        wine=maybe(wine), captured_at=maybe(texts),
         truncated=maybe(st.booleans()),
     ),
     modules.map(lambda module: [module]),
