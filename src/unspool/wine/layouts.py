@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 # The pointer to the system call dispatcher in x86-64 processes: the page behind Windows'
 # KUSER_SHARED_DATA (5.15 and later).
 DISPATCHER_POINTER = 0x7FFE1000
+# Variables that ntdll.dll exports and its Unix half writes, with pointers to the dispatchers of
+# system calls (5.20 and later) and of calls of Unix libraries (7.21 and later).
+DISPATCHER_VARIABLES = ("__wine_syscall_dispatcher", "__wine_unix_call_dispatcher")
 
 
 class TebLayout:
@@ -27,12 +30,13 @@ class TebLayout:
 
     `wow32_reserved` points at the dispatcher in i386 processes. `wow_offset` is the distance
     to the other TEB of a WoW64 thread. `syscall_frame`, `kernel_stack` are Wine's own: where
-    they may be; `private` is the area that Wine keeps such things in (GdiTebBatch).
+    they may be; `private` is the area that Wine keeps such things in (GdiTebBatch), `pthread`
+    where it keeps the C library's thread pointer.
     """
 
     __slots__ = (
-        "allocation", "kernel_stack", "peb", "pid", "private", "self", "size", "stack_base",
-        "stack_limit", "syscall_frame", "tid", "word", "wow32_reserved", "wow_offset",
+        "allocation", "kernel_stack", "peb", "pid", "private", "pthread", "self", "size",
+        "stack_base", "stack_limit", "syscall_frame", "tid", "word", "wow32_reserved", "wow_offset",
     )  # fmt: skip
 
     def __init__(
@@ -52,7 +56,9 @@ class TebLayout:
         syscall_frame: Sequence[int],
         kernel_stack: Sequence[int],
         private: tuple[int, int],
+        pthread: Sequence[int] = (),
     ) -> None:
+        self.pthread = pthread
         self.private = private
         self.word = word
         self.stack_base = stack_base
@@ -75,7 +81,7 @@ TEB64 = TebLayout(
     word=8, stack_base=0x08, stack_limit=0x10, self_=0x30, pid=0x40, tid=0x48, peb=0x60,
     wow32_reserved=0x100, allocation=0x1478, wow_offset=0x180C, size=0x1838,
     syscall_frame=(0x378, 0x328), kernel_stack=(0x370, 0x3A0, 0x3A8),
-    private=(0x2F0, 0x470),
+    private=(0x2F0, 0x470), pthread=(0x320, 0x330),
 )  # fmt: skip
 # 0x1f8 in 5.20 to 10.8, 0x218 since 10.9; `kernel_stack` at 0x214 up to 10.8.
 TEB32 = TebLayout(

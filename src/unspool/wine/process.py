@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 
 from unspool.arch.x86 import X86
 from unspool.arch.x86_64 import X86_64
@@ -119,56 +119,82 @@ class WineProcess:
         stacks = [each for thread in known for each in _unix_stacks(self.space, thread, windows)]
         self.space.know_stacks([*windows, *stacks])
 
+    def _thread(self, index: int, teb: Teb) -> WineThread:
+        teb32 = None
+        if teb.wow_offset and teb.layout is layouts.TEB64:
+            other = teb.address + teb.wow_offset
+            teb32 = read_teb(self.space.memory, other, layouts.TEB32)
+        chain = frames.chain(self.space, teb, self.frame_layout)
+        return WineThread(index, teb, teb32, chain)
+
     def _tebs(self, threads: Sequence[Thread]) -> dict[int, Teb]:
         """TEBs by thread index.
 
-        A thread that a native library makes inherits its maker's gs, and would pass for it: of
-        several threads with one TEB it belongs to the one that is on one of its stacks.
+        A thread that a native library makes inherits its maker's gs, and would pass for it: it
+        is told by its stack, and by the C library's thread pointer.
         """
         name = "gs_base" if self.teb_layout.word == 8 else "fs_base"
-        claims: dict[int, list[Thread]] = {}
+        found = {}
         lost = []
+        taken = set()
         for thread in threads:
             base = thread.special.get(name)
-            if base:
-                claims.setdefault(base, []).append(thread)
-            elif base is None:
+            if base is None:
                 lost.append(thread)
-        found = {}
-        for base, claimants in claims.items():
-            teb = read_teb(self.space.memory, base, self.teb_layout)
-            if teb is None:
-                lost += claimants
-                continue
-            if len(claimants) > 1:
-                claimants = [each for each in claimants if self._is_on(each, teb)]
-            if len(claimants) == 1:
-                found[claimants[0].index] = teb
+            elif base:
+                teb = read_teb(self.space.memory, base, self.teb_layout)
+                if teb is not None and base not in taken and self._belongs(thread, teb):
+                    found[thread.index] = teb
+                    taken.add(base)
         if lost and self.teb_layout.word == 4:
             self._match(lost, found)
         return found
 
     def _match(self, lost: Sequence[Thread], found: dict[int, Teb]) -> None:
         """Gives threads without a known segment base the TEBs whose stacks they are on."""
+        sp_number = self.space.arch.sp
+        places = sorted(
+            (sp, thread.index)
+            for thread in lost
+            if thread.registers is not None and (sp := thread.registers[sp_number]) is not None
+        )
         taken = {teb.address for teb in found.values()}
-        for teb in list(search(self.space.memory, self.teb_layout)):
+        for teb in search(self.space.memory, self.teb_layout):
             if teb.address in taken:
                 continue
-            owners = [each for each in lost if each.index not in found and self._is_on(each, teb)]
+            owners = [
+                index
+                for low, high in self._ranges(teb)
+                for _, index in places[_place(places, low) : _place(places, high)]
+                if index not in found
+            ]
             if len(owners) == 1:
-                found[owners[0].index] = teb
+                found[owners[0]] = teb
+            if len(found) == len(places):
+                return
 
-    def _is_on(self, thread: Thread, teb: Teb) -> bool:
-        """Whether the thread's stack pointer is in one of the TEB's stacks."""
-        if thread.registers is None:
-            return False
-        sp = thread.registers[self.space.arch.sp]
-        if sp is None:
-            return False
-        maybe = WineThread(0, teb, None, frames.chain(self.space, teb, self.frame_layout))
+    def _belongs(self, thread: Thread, teb: Teb) -> bool:
+        """Whether a thread that has a TEB's address in its register is the TEB's own."""
+        sp = thread.registers[self.space.arch.sp] if thread.registers is not None else None
+        if sp is not None and any(low <= sp < high for low, high in self._ranges(teb)):
+            return True
+        pointer = thread.special.get("fs_base")
+        for slot in self.teb_layout.pthread:
+            try:
+                if pointer and self.space.memory.read_uint(teb.address + slot, 8) == pointer:
+                    return True
+            except Fault:
+                break
+        return False
+
+    def _ranges(self, teb: Teb) -> list[tuple[int, int]]:
+        """The bounds of all stacks that belong to a TEB."""
+        maybe = self._thread(0, teb)
         windows = _windows_stacks(maybe)
-        stacks = [*windows, *_unix_stacks(self.space, maybe, windows)]
-        return any(stack.low <= sp < stack.high for stack in stacks)
+        return [
+            (stack.low, stack.high)
+            for stack in (*windows, *_unix_stacks(self.space, maybe, windows))
+        ]
 
 
 def recognise(
@@ -209,6 +235,10 @@ def _native(modules: Sequence[Module], is_64: bool) -> Module | None:
 
 def _base(module: Module) -> int:
     return module.base
+
+
+def _place(places: Sequence[tuple[int, int]], sp: int) -> int:
+    return bisect_left(places, (sp, -1))
 
 
 def _low(stack: KnownStack) -> int:

@@ -6,6 +6,7 @@ x86-64 it is what gs points at, whatever code the thread runs; on i386 fs does.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from struct import Struct
 
 from unspool.memory import Fault
@@ -89,11 +90,15 @@ def read_teb(memory: Memory, address: int, layout: TebLayout) -> Teb | None:
 def search(memory: Memory, layout: TebLayout) -> Iterator[Teb]:
     """Every TEB that lies in writable memory, by its pointer to itself at a page's start.
 
-    For dumps whose notes lack the base of the segment: gcore's of i386 processes.
+    For dumps whose notes lack the base of the segment: gcore's of i386 processes. Wine takes
+    memory for them from the top of the lower 2 GB down: so does the search, since its caller
+    stops once it has found what it wants, and a core's pages cost memory when they are read.
     """
     room = _MOST_SEARCHED
-    for region in memory.regions:
-        if region.start >= _HIGHEST or room <= 0:
+    low = [region for region in memory.regions if region.start < _HIGHEST]
+    middle = bisect_left([region.start for region in low], _HIGHEST >> 1)
+    for region in (*reversed(low[:middle]), *low[middle:]):
+        if room <= 0:
             return
         if region.writable:
             room -= region.end - region.start
