@@ -22,11 +22,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tests.programs.build import run, tool
 
 from .cores import ZooCore, make_core
 from .flavours import FLAVOURS, Flavour
+from .install import RELEASES
 from .zoo import VARIANTS
 
 PAGE = Path(__file__).parents[2] / "docs" / "comparison-wine.md"
@@ -57,13 +59,14 @@ class Thread:
 
     @property
     def text(self) -> str:
-        return "\n".join(self.lines).rstrip()
+        return "\n".join(self.lines)
 
 
 @dataclass
 class Answer:
     command: str
     status: int
+    text: str  # all that the tool prints
     threads: list[Thread]
 
     def thread(self, tid: int) -> Thread:
@@ -77,16 +80,17 @@ def commands(core: ZooCore) -> dict[str, list[str]]:
     """The command of each tool, with all that its manual offers to find the process's files."""
     flavour = core.flavour
     loader = flavour.release.root / "usr/lib/wine" / flavour.loader
-    gdb = [tool("gdb"), "-nx", "-q", "-batch"]
-    lldb = [tool("lldb"), "--no-lldbinit", "--batch"]
+    gdb = ["gdb", "-nx", "-q", "-batch"]
+    lldb = ["lldb", "--no-lldbinit", "--batch"]
     unspool = [*UNSPOOL, str(core.path), "--symbols", str(core.zoo.folder)]
     if flavour.sysroot:
+        # gcore wrote paths as they are outside. Of those that the dynamic linker keeps, and
+        # these two tools read, each begins at the directory that the process takes for /.
         gdb += ["-iex", f"set sysroot {flavour.sysroot}"]
         lldb += ["-o", f"platform select --sysroot {flavour.sysroot} remote-linux"]
-        unspool += ["--sysroot", str(flavour.sysroot)]
     gdb += ["-ex", "thread apply all bt", str(loader), str(core.path)]
     lldb += ["-o", f"target create --core {core.path} {loader}", "-o", "bt all"]
-    stack = [tool("eu-stack"), "--core", str(core.path), "-e", str(loader)]
+    stack = ["eu-stack", "--core", str(core.path), "-e", str(loader)]
     return {"gdb": gdb, "LLDB": lldb, "eu-stack": stack, "unspool": unspool}
 
 
@@ -104,19 +108,11 @@ def ask(name: str, core: ZooCore) -> Answer:
         timeout=300,
         check=False,
     )
-    shown = neutral(core, shell_words(command))
+    words = ["unspool", *command[len(UNSPOOL) :]] if name == "unspool" else command
+    shown = neutral(core, " ".join(f'"{word}"' if " " in word else word for word in words))
     text = neutral(core, done.stdout)
-    if name == "unspool":
-        return Answer(shown, done.returncode, unspool_threads(text, command))
-    return Answer(shown, done.returncode, threads_of(name, text, core))
-
-
-def shell_words(command: Sequence[str]) -> str:
-    words = [f'"{word}"' if " " in word else word for word in command]
-    if words[: len(UNSPOOL)] == list(UNSPOOL):
-        words[: len(UNSPOOL)] = ["unspool"]
-    words[0] = Path(words[0]).name
-    return " ".join(words)
+    split = unspool_threads if name == "unspool" else threads_of
+    return Answer(shown, done.returncode, text, split(name, text, core))
 
 
 def neutral(core: ZooCore, text: str) -> str:
@@ -146,18 +142,23 @@ def threads_of(name: str, text: str, core: ZooCore) -> list[Thread]:
     return found
 
 
-def unspool_threads(text: str, command: Sequence[str]) -> list[Thread]:
-    document = json.loads(run([*command, "--format", "json"]).stdout)
+def unspool_threads(_: str, text: str, core: ZooCore) -> list[Thread]:
+    """The same of unspool, whose text has no addresses of frames: its JSON has them."""
     found = []
-    for part, stack in zip(re.split(r"\n\n", text)[1:], in_order(document), strict=False):
+    parts = {re.match(r"Thread.* tid (\d+)", part): part for part in text.split("\n\n")}
+    lines = {int(match[1]): part.splitlines() for match, part in parts.items() if match}
+    for stack in report(core)["threads"]:
         complains = stack["stop"]["reason"] != "root" or bool(stack.get("gaps"))
         pcs = [int(frame["pc"], 16) for frame in stack["frames"]]
-        found.append(Thread(stack["tid"], part.splitlines(), pcs, complains))
+        found.append(Thread(stack["tid"], lines[stack["tid"]], pcs, complains))
     return found
 
 
-def in_order(document: dict[str, list[dict[str, object]]]) -> list[dict[str, object]]:
-    return document["threads"]
+def report(core: ZooCore) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(
+        run([*commands(core)["unspool"], "--format", "json"]).stdout
+    )
+    return document
 
 
 # --- counting -----------------------------------------------------------------------------------
@@ -179,8 +180,7 @@ class Places:
 
 
 def places(core: ZooCore) -> Places:
-    command = commands(core)["unspool"]
-    modules = json.loads(run([*command, "--format", "json"]).stdout)["modules"]
+    modules = report(core)["modules"]
     spans = [
         (range(int(each["base"], 16), int(each["end"], 16)), each["kind"], each["name"])
         for each in modules
@@ -208,7 +208,9 @@ def row(core: ZooCore, where: Places, name: str, answer: Answer) -> list[str]:
         for scenario in ("wndproc", "null_deref")
     )
     unix = sum("NtWaitForMultipleObjects" in thread.text for thread in answer.threads)
-    frames = sum(pc in where.recurse for thread in answer.threads for pc in thread.pcs)
+    pcs = [pc for thread in answer.threads for pc in thread.pcs]
+    windows = sum(where.kind(pc) == "pe" for pc in pcs)
+    frames = sum(pc in where.recurse for pc in pcs)
     crossed = callbacks(where, window)
     faulting = any(pc in where.null_deref for pc in fault.pcs)
     whole = [thread for thread in answer.threads if is_whole(core, where, thread)]
@@ -216,7 +218,8 @@ def row(core: ZooCore, where: Places, name: str, answer: Answer) -> list[str]:
     said = sum(thread.complains for thread in others)
     wow64 = "–" if not core.flavour.wow64 else "yes" if frames else "no"
     return [
-        name, f"{unix} of {THREADS}", f"{frames} of {FRAMES}", f"{crossed} of {CALLBACKS}",
+        name, f"{unix} of {THREADS}", str(windows), f"{frames} of {FRAMES}",
+        f"{crossed} of {CALLBACKS}",
         "yes" if faulting else "no", wow64, f"{len(whole)} of {THREADS}",
         f"in {said} of {len(others)}" if others else "nothing is missing",
     ]  # fmt: skip
@@ -239,8 +242,9 @@ def is_whole(core: ZooCore, where: Places, thread: Thread) -> bool:
     wanted = about.depth * about.nesting
     if about.scenario == "null_deref" and not any(pc in where.null_deref for pc in thread.pcs):
         return False
-    last = where.name(thread.pcs[-1]) if thread.pcs else ""
-    return sum(pc in where.recurse for pc in thread.pcs) == wanted and last == "ntdll.dll"
+    modules = [where.name(pc) for pc in thread.pcs]
+    root = "kernel32.dll" in modules and modules[-1] == "ntdll.dll"
+    return root and sum(pc in where.recurse for pc in thread.pcs) == wanted
 
 
 # --- writing ------------------------------------------------------------------------------------
@@ -252,15 +256,16 @@ def title(flavour: Flavour) -> str:
 
 
 def table(rows: list[list[str]]) -> str:
-    head = ["Wine", "tool", "Unix frames", "`recurse`", "callbacks", "faulting frame",
-            "32-bit stack of WoW64", "whole threads", "says that frames are missing"]  # fmt: skip
+    head = ["Wine", "tool", "Unix half", "Windows frames", "`recurse`", "callbacks crossed",
+            "faulting frame", "32-bit stack", "whole threads", "says so of the others"]  # fmt: skip
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n"
 
 
-def block(answer: Answer, threads: Sequence[Thread]) -> str:
-    text = "\n\n".join(thread.text for thread in threads)
-    return f"```console\n$ {answer.command}\n…\n{text}\n$ echo $?\n{answer.status}\n```\n"
+def block(answer: Answer, threads: Sequence[Thread] = ()) -> str:
+    """The command and what it printed: all of it, or of these threads alone."""
+    text = "…\n" + "\n".join(thread.text for thread in threads) if threads else answer.text
+    return f"```console\n$ {answer.command}\n{text.rstrip()}\n$ echo $?\n{answer.status}\n```\n"
 
 
 def versions() -> str:
@@ -269,6 +274,7 @@ def versions() -> str:
         run([tool("lldb"), "--version"]).stdout.splitlines()[0].replace("lldb", "LLDB"),
         run([tool("eu-stack"), "--version"]).stdout.splitlines()[0],
         run([*UNSPOOL, "--version"]).stdout.strip(),
+        *(f"Wine {release.version} of Debian {release.suite}" for release in RELEASES),
         f"Linux {os.uname().release.partition('-')[0]}, {os.uname().machine}",
     ]
     day = time.strftime("%Y-%m-%d")
@@ -282,12 +288,16 @@ def parts(root: Path) -> dict[str, str]:
     for flavour in FLAVOURS.values():
         core = make_core(flavour, VARIANTS["O2"], SCENARIOS, "gcore", root)
         where = places(core)
-        window = next(each.tid for each in core.threads if each.scenario == "wndproc")
         for name in TOOLS:
             answer = ask(name, core)
             rows.append([title(flavour), *row(core, where, name, answer)])
-            found[f"{flavour.name} {name}"] = block(answer, answer.threads)
-            found[f"{flavour.name} {name} wndproc"] = block(answer, [answer.thread(window)])
+            found[f"{flavour.name} {name}"] = block(
+                answer, () if name == "unspool" else answer.threads
+            )
+            for about in core.threads:
+                found[f"{flavour.name} {name} {about.scenario}"] = block(
+                    answer, [answer.thread(about.tid)]
+                )
     found["table"] = table(rows)
     return found
 
