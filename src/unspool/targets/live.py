@@ -115,9 +115,10 @@ class LiveTarget(Target):
             maps = planner.maps
         self.threads = self._threads(snapshot)
         self._report(snapshot, planner)
+        now = ProcessMemory(self._memory)
         modules = LiveModules(
             process, maps, heads, auxv, arch, self.options, self.findings,
-            now=ProcessMemory(self._memory),
+            now=now,
             specials=[thread.special for thread in self.threads],
         )  # fmt: skip
         self.info.executable = modules.windows_path() or self.info.executable
@@ -126,6 +127,11 @@ class LiveTarget(Target):
         self.space = AddressSpace(
             arch, memory, modules.modules, modules.image, modules.entry_points()
         )
+        if modules.windows:
+            from unspool.targets.wine_variables import dispatcher_variables
+
+            variables = dispatcher_variables(self.space, now)
+            memory.set_regions(self._regions(maps, [*snapshot.stacks, variables], modules))
 
     def _read_maps(self) -> bytes:
         return self.process.read("maps") or b""
