@@ -161,21 +161,26 @@ FRAME_I386 = FrameLayout(
 class Resume:
     """Where the Unix code that called back into Windows code goes on, relative to a base.
 
-    The base is the word at `base_at` in the newest frame; `adjust` is added to it to get the
-    caller's stack pointer. `registers` are (DWARF number, offset from the base), the pc among
-    them. `since` and `until` are the releases (major, minor) that it was read in.
+    The base is the word at `base_at` in the newest frame, or that frame itself; `adjust` is
+    added to it to get the caller's stack pointer, or to the stack pointer among `registers`,
+    which are (DWARF number, offset from the base), the pc among them. `span` is how far above
+    the newest frame the base can be, `below` how far below it the caller's stack pointer.
+    `since` and `until` are the releases (major, minor) that it was read in.
     """
 
-    __slots__ = ("adjust", "base_at", "name", "registers", "since", "until")
+    __slots__ = ("adjust", "base_at", "below", "name", "registers", "since", "span", "until")
 
     def __init__(
         self,
         name: str,
         base_at: int | None,
-        adjust: int | None,
+        adjust: int,
         registers: Sequence[tuple[int, int]],
         since: Version,
         until: Version,
+        *,
+        span: tuple[int, int] = (0, 1 << 64),
+        below: int = 0,
     ) -> None:
         self.name = name
         self.base_at = base_at
@@ -183,6 +188,8 @@ class Resume:
         self.registers = registers
         self.since = since
         self.until = until
+        self.span = span
+        self.below = below
 
 
 _NEWEST = (99, 0)
@@ -201,26 +208,28 @@ RESUMES_X86_64 = (
         (8, 21), _NEWEST,
     ),
     # The frame pointer of `call_user_mode_callback`, saved behind the frame. 8.10 changed the
-    # Unix side from Microsoft's calling convention to System V's: rsi and rdi went.
+    # Unix side from Microsoft's calling convention to System V's: rsi and rdi went, and with
+    # them ten vector registers, which tells the one from the other.
     Resume(
         "callback frame", 0x400, 0x10,
         ((x86_64.RIP, 0x08), (x86_64.RBP, 0x00), (x86_64.RBX, -0x08),
          *_down(_R12_TO_R15, -0x10, 8)),
-        (8, 10), (8, 20),
+        (8, 10), (8, 20), span=(0x450, 0x490),
     ),
     Resume(
         "callback frame", 0x400, 0x10,
         ((x86_64.RIP, 0x08), (x86_64.RBP, 0x00), (x86_64.RBX, -0x08),
          *_down((x86_64.RSI, x86_64.RDI, *_R12_TO_R15), -0x10, 8)),
-        (7, 21), (8, 9),
+        (7, 21), (8, 9), span=(0x4F0, 0x530),
     ),
-    # A jmp_buf within KeUserModeCallback, itself behind the frame (not seen at run time).
+    # A jmp_buf behind the frame, both in the local variables of KeUserModeCallback, whose stack
+    # pointer is therefore below them (not seen at run time).
     Resume(
-        "jmp_buf", None, None,
+        "jmp_buf", None, 0,
         ((x86_64.RBX, 0x418), (x86_64.RSP, 0x420), (x86_64.RBP, 0x428), (x86_64.RSI, 0x430),
          (x86_64.RDI, 0x438), (x86_64.R12, 0x440), (x86_64.R13, 0x448), (x86_64.R14, 0x450),
          (x86_64.R15, 0x458), (x86_64.RIP, 0x460)),
-        (6, 16), (7, 20),
+        (6, 16), (7, 20), below=0x400,
     ),
 )  # fmt: skip
 RESUMES_I386 = (
@@ -233,6 +242,13 @@ RESUMES_I386 = (
         "callback frame", 0x380, 0x08,
         ((x86.EIP, 0x04), (x86.EBP, 0x00), *_down((x86.EBX, x86.ESI, x86.EDI), -0x04, 4)),
         (7, 21), (8, 20),
+    ),
+    # On i386 the jmp_buf has the stack pointer as it was before setjmp returned.
+    Resume(
+        "jmp_buf", None, 4,
+        ((x86.EBP, 0x388), (x86.EBX, 0x38C), (x86.EDI, 0x390), (x86.ESI, 0x394),
+         (x86.ESP, 0x398), (x86.EIP, 0x39C)),
+        (6, 16), (7, 20), below=0x400,
     ),
 )  # fmt: skip
 

@@ -105,12 +105,14 @@ class WineCallback(EarlyStrategy):
                 registers[number] = space.memory.read_uint(base + offset, arch.pointer_size)
         except Fault:
             return None
-        if resume.adjust is not None:
-            registers[arch.sp] = base + resume.adjust
-        pc, sp = registers[arch.pc], registers[arch.sp]
+        if not resume.span[0] <= base - newer.address <= resume.span[1]:
+            return None
+        pc, saved = registers[arch.pc], registers[arch.sp]
         assert pc is not None
+        sp = registers[arch.sp] = (base if saved is None else saved) + resume.adjust
         # In between the two frames, in Unix code that has called something.
-        if sp is None or not newer.address < sp <= older.address or not space.is_code(pc - 1):
+        lowest = newer.address - resume.below
+        if not lowest < sp <= older.address or not space.is_code(pc - 1):
             return None
         module = space.module_at(pc - 1)
         if module is not None and module.kind != "elf":
