@@ -19,6 +19,8 @@ from unspool.wine import layouts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from unspool.memory import Memory
     from unspool.wine.process import WineProcess, WineThread
 
@@ -77,10 +79,7 @@ class Wow64(EarlyStrategy):
     # --- the thread was stopped in 32-bit code ------------------------------------------------
 
     def _from_32_bit(self, query: Query) -> Found | Missed | Ended:
-        registers: list[int | None] = [None] * len(X86.register_names)
-        for number, wide in _CALLEE_SAVED:
-            value = query.registers[wide]
-            registers[number] = None if value is None else value & _LIMIT - 1
+        registers = _narrow(query.registers)
         inner = Query(query.pc, query.exact, registers, query.stack, query.planted, query.above)
         answer = self.compat.step(inner, [])
         if isinstance(answer, Found) and answer.stepper is None:
@@ -157,7 +156,9 @@ class Wow64(EarlyStrategy):
                 return found
         if not self.space.is_code(int.from_bytes(eip, "little")):
             return None
-        registers: list[int | None] = [None] * len(X86.register_names)
+        # A call that replaces them, NtRaiseException for example, has put others there. But
+        # wow64cpu.dll has not touched the registers that it has to leave as they are.
+        registers = _narrow(query.registers)
         registers[EIP], registers[ESP] = int.from_bytes(eip, "little"), esp + _SYSCALL
         return registers
 
@@ -190,6 +191,15 @@ class Wow64Callback(EarlyStrategy):
 def _is_on_32_bit_stack(thread: WineThread, sp: int) -> bool:
     teb = thread.teb32
     return teb is not None and teb.allocation <= sp < teb.stack_base
+
+
+def _narrow(wide: Sequence[int | None]) -> list[int | None]:
+    """The 32-bit registers that 64-bit ones are."""
+    registers: list[int | None] = [None] * len(X86.register_names)
+    for number, source in _CALLEE_SAVED:
+        value = wide[source]
+        registers[number] = None if value is None else value & _LIMIT - 1
+    return registers
 
 
 def _below(memory: Memory, end: int, size: int) -> bytes:
