@@ -36,8 +36,12 @@ class ZooCore:
 
     @property
     def sysroot(self) -> str | None:
-        """Where the files of the system that it ran in are, other than the program's own."""
-        return str(self.flavour.sysroot) if self.flavour.sysroot else None
+        """Where the system's files are that the core names, when they are not where it says.
+
+        The kernel names files as the process knows them; gdb as it sees them from outside.
+        """
+        inside = self.flavour.sysroot is not None and self.kind != "gcore"
+        return str(self.flavour.sysroot) if inside else None
 
 
 def make_core(

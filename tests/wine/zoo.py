@@ -35,7 +35,12 @@ VARIANTS = {
         # Sections that are aligned to pages are mapped from the file; others Wine copies.
         Variant("fp", ("-g", "-O2", "-fno-omit-frame-pointer"), ("-Wl,--file-alignment=4096",)),
         # Names are in a PDB file in another folder, or nowhere.
-        Variant("stripped", ("-O2", "-fomit-frame-pointer"), ("-s", "-Wl,--pdb=zoo.pdb")),
+        # Split-off cold parts of functions would have no names there.
+        Variant(
+            "stripped",
+            ("-O2", "-fomit-frame-pointer", "-fno-reorder-blocks-and-partition"),
+            ("-s", "-Wl,--pdb=zoo.pdb"),
+        ),
         # Neither .eh_frame nor .debug_frame: frame pointers alone, or not even those.
         Variant("bare-fp", ("-O2", "-fno-omit-frame-pointer", *NO_TABLES), (), False, ("i686",)),
         Variant("bare", ("-O2", "-fomit-frame-pointer", *NO_TABLES), (), False, ("i686",)),

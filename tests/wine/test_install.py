@@ -1,0 +1,88 @@
+"""What is taken from Debian's packages: checked on a package made here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.programs.build import Unavailable, check, run, tool
+
+from . import install
+
+FILES = (
+    "usr/lib/x86_64-linux-gnu/wine/x86_64-windows/ntdll.dll",
+    "usr/lib/x86_64-linux-gnu/wine/x86_64-windows/d3d9.dll",
+    "usr/lib/x86_64-linux-gnu/wine/x86_64-windows/wineboot.exe",
+    "usr/lib/x86_64-linux-gnu/wine/x86_64-unix/ntdll.so",
+    "usr/lib/x86_64-linux-gnu/wine/x86_64-unix/winegstreamer.so",
+    "usr/lib/wine/wineserver",
+    "usr/share/wine/nls/locale.nls",
+    "usr/share/doc/libwine/copyright",
+)
+UNWANTED = {"d3d9.dll", "winegstreamer.so", "copyright"}
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    folder = tmp_path / "libwine"
+    for name in FILES:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    control = folder / "DEBIAN" / "control"
+    control.parent.mkdir()
+    control.write_text(
+        "Package: libwine\nVersion: 1\nArchitecture: amd64\n"
+        "Maintainer: nobody <nobody@example.org>\nDescription: for a test\n"
+    )
+    path = tmp_path / "libwine_1_amd64.deb"
+    try:
+        check(run([tool("dpkg-deb"), "--build", "--root-owner-group", folder, path]))
+    except Unavailable as reason:
+        pytest.skip(str(reason))
+    return path
+
+
+def files(root: Path) -> Iterator[str]:
+    yield from (path.name for path in root.rglob("*") if path.is_file())
+
+
+def test_wanted_files_are_unpacked_and_no_others(package: Path, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    install.unpack(package, root)
+    assert set(files(root)) == {Path(name).name for name in FILES} - UNWANTED
+
+
+def test_a_broken_package_is_an_error(package: Path, tmp_path: Path) -> None:
+    package.write_bytes(package.read_bytes()[:-100])
+    with pytest.raises(Unavailable, match="cannot be unpacked"):
+        install.unpack(package, tmp_path)
+
+
+def test_another_recipe_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(install, "HOME", tmp_path)
+    release = install.RELEASES[0]
+    assert not install.installed(release)
+    release.root.mkdir()
+    (release.root / "complete").write_text("0")
+    assert not install.installed(release)
+    (release.root / "complete").write_text(install.RECIPE)
+    assert install.installed(release)
+
+
+def test_what_cannot_be_downloaded_is_unavailable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(install, "HOME", tmp_path)
+    monkeypatch.setattr(install, "mirrors", lambda: iter(["file:/nowhere"]))
+    monkeypatch.setattr(install, "keyrings", lambda folder: iter([install.KEYRING]))
+    monkeypatch.setattr(install.time, "sleep", lambda seconds: None)
+    try:
+        tool("apt-get")
+    except Unavailable as reason:
+        pytest.skip(str(reason))
+    with pytest.raises(Unavailable, match=r"Wine 8.0 cannot be downloaded: .*nowhere"):
+        install.install(install.RELEASES[0])
+    assert [path.name for path in tmp_path.iterdir()] == ["8.0.lock"]

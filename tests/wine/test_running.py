@@ -1,0 +1,54 @@
+"""The zoo is where it says, in each flavour of Wine, and nothing of it stays."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from .conftest import Runner
+from .flavours import FLAVOURS
+from .running import processes
+
+pytestmark = pytest.mark.oracle
+
+SCENARIOS = ["@sleep:2", "wndproc:3:2", "unix_call:1", "suspended_spin:1"]
+ELF_CLASS = {"win32": 1, "win64": 2}
+
+
+@pytest.mark.parametrize("name", FLAVOURS)
+def test_threads_are_where_the_zoo_says(name: str, zoo: Runner, wine_root: Path) -> None:
+    flavour = FLAVOURS[name]
+    with zoo(name, "O0", SCENARIOS) as running:
+        tasks = {int(task) for task in os.listdir(f"/proc/{running.pid}/task")}
+        maps = Path(f"/proc/{running.pid}/maps").read_text()
+        with Path(f"/proc/{running.pid}/exe").open("rb") as executable:
+            elf_class = executable.read(5)[4]
+        prefix, folder = running.prefix, running.folder
+        assert processes(prefix)
+    names = [(t.scenario, t.depth, t.nesting, t.main) for t in running.threads]
+    assert names == [
+        ("sleep", 2, 1, True),
+        ("wndproc", 3, 2, False),
+        ("unix_call", 1, 1, False),
+        ("suspended_spin", 1, 1, False),
+        ("reporter", 0, 0, False),
+    ]
+    assert {thread.tid for thread in running.threads} <= tasks
+    assert len({thread.windows_tid for thread in running.threads}) == len(names)
+    assert "zoo.exe" in maps
+    assert (elf_class, "/wow64.dll" in maps) == (ELF_CLASS[flavour.architecture], flavour.wow64)
+    assert not processes(prefix)
+    assert not folder.exists()
+    assert str(flavour.release.root) not in Path("/proc/self/mounts").read_text()
+
+
+@pytest.mark.parametrize("name", ["8.0-x86_64", "10.0-wow64"])
+def test_a_zoo_that_fails_says_why_and_leaves_nothing(
+    name: str, zoo: Runner, wine_root: Path
+) -> None:
+    before = set(wine_root.glob("run-*"))
+    with pytest.raises(AssertionError, match="failed: no_such_scenario"):
+        zoo(name, "O0", ["no_such_scenario:1"]).__enter__()
+    assert set(wine_root.glob("run-*")) <= before
