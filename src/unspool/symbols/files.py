@@ -66,7 +66,11 @@ def under_sysroot(sysroot: str, path: str) -> str | None:
 
     Symbolic links are followed as the target would: absolute ones start at the sysroot.
     """
-    root = os.path.realpath(sysroot)
+    # Not resolved: /proc/4000/root is a link that leads where its text ("/") does not say.
+    root = os.path.abspath(sysroot)
+    if path.startswith(f"{root}/"):
+        # gcore names the files of a process in a chroot as they are outside.
+        path = path[len(root) :]
     current = root
     parts = [part for part in reversed(path.split("/")) if part not in ("", ".")]
     for _ in range(4096):
