@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from unspool.formats.pe import MACHINE_I386
 from unspool.model import Module
-from unspool.symbols.demangle import is_mangled
+from unspool.symbols.demangle import demangle, is_mangled
 from unspool.symbols.function_names import as_elsewhere, without_arguments
 from unspool.symbols.pe_dwarf import as_elf
 from unspool.symbols.pe_finders import PeDebugFiles, has_dwarf, has_symbols
@@ -107,11 +107,14 @@ class PeModuleSymbols:
     def _as_written(self, name: str) -> str:
         """A function's name as other sources have it.
 
-        In PDB files names have parameters; in DWARF of i386 `std@4` is a stdcall function.
+        In PDB files names have parameters, and the library takes an underscore from those that
+        GNU ld writes: `ZN3foo3barEv`. In DWARF of i386 `std@4` is a stdcall function.
         """
         if is_mangled(name):
             return name
         if self._from_pdb:
+            if name.startswith("Z") and demangle(f"_{name}") != f"_{name}":
+                return f"_{name}"
             return as_elsewhere(without_arguments(name) or name)
         if self._plain_c:
             body, at, size = name.rpartition("@")

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     SymbolFinder = Callable[[Module, str], int | None]
 
+# Threads that may be on one TEB's stacks: its own, and some on what lies behind them.
+_MAX_UNCLEAR = 8
 _WINDOWS, _UNIX, _SIGNAL = "windows", "unix", "signal"
 
 
@@ -94,6 +96,15 @@ class WineProcess:
         }  # fmt: skip
         return {key: value for key, value in known.items() if value is not None}
 
+    def thread_of(self, index: int | None, sp: int | None) -> WineThread | None:
+        """A thread by its index; where that is not known, by an address in one of its stacks.
+
+        Not all of its stacks need be known: programs make their own, for fibers and coroutines.
+        """
+        if index is not None:
+            return self.threads.get(index)
+        return None if sp is None else self.thread_at(sp)
+
     def thread_at(self, sp: int) -> WineThread | None:
         """The thread one of whose stacks an address is in."""
         known = self.space.stack_at(sp)
@@ -159,6 +170,8 @@ class WineProcess:
             if thread.registers is not None and (sp := thread.registers[sp_number]) is not None
         )
         taken = {teb.address for teb in found.values()}
+        unclear: list[list[int]] = []
+        tebs: list[Teb] = []
         for teb in search(self.space.memory, self.teb_layout):
             if teb.address in taken:
                 continue
@@ -170,8 +183,17 @@ class WineProcess:
             ]
             if len(owners) == 1:
                 found[owners[0]] = teb
+            elif len(owners) <= _MAX_UNCLEAR:
+                unclear.append(owners)
+                tebs.append(teb)
             if len(found) == len(places):
                 return
+        # A mapping can reach beyond the stack, into what belongs to a thread that was not known
+        # yet when this one was looked at.
+        for teb, owners in zip(tebs, unclear, strict=True):
+            left = [index for index in owners if index not in found]
+            if len(left) == 1:
+                found[left[0]] = teb
 
     def _belongs(self, thread: Thread, teb: Teb) -> bool:
         """Whether a thread that has a TEB's address in its register is the TEB's own."""

@@ -76,6 +76,9 @@ def read_teb(memory: Memory, address: int, layout: TebLayout) -> Teb | None:
     base, limit = at(layout.stack_base), at(layout.stack_limit)
     if at(layout.self) != address or not limit < base or not at(layout.peb):
         return None
+    # The CPU area of WoW64 lies between a 64-bit stack's base and the end of its page.
+    if limit % _PAGE or base % (_PAGE if word == 4 else 16):
+        return None
     allocation = at(layout.allocation)
     if not 0 < allocation <= limit:
         allocation = limit

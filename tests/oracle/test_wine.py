@@ -1,0 +1,206 @@
+"""Whole stacks of real Windows programs in real Wine: two releases, both widths, and WoW64.
+
+Every thread's Windows functions are exactly those that the source says, each `recurse` as often
+as the thread was told; every stack reaches its root, and changes stacks as often as it did.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.programs.build import Unavailable
+from tests.wine.cores import ZooCore, make_core
+from tests.wine.expected import SCENARIOS, callbacks, expected, mismatch, scenarios
+from tests.wine.flavours import FLAVOURS
+from tests.wine.running import Thread
+from tests.wine.zoo import VARIANTS
+
+from .unspool_command import Answer, run_unspool
+
+pytestmark = pytest.mark.oracle
+
+DEPTHS = (1, 2, 37, 500)
+# These take a whole CPU, a lock, or a timer of the system for themselves.
+ONCE = {"spin", "suspended_spin", "critsec", "critsec_owner", "load_library", "unix_call"}
+# (flavour, variant, kind of core)
+CORES = [
+    *((name, "O2", "kernel") for name in FLAVOURS),
+    *((name, "O0", "gcore") for name in ("8.0-x86_64", "8.0-i386", "10.0-wow64")),
+    *((name, "stripped", "kernel-zst") for name in FLAVOURS),
+    ("8.0-x86_64", "fp", "kernel"),
+    ("10.0-i386", "fp", "kernel"),
+]
+Subject = tuple[ZooCore, Answer]
+Make = Callable[[str, str, str], ZooCore]
+
+
+@pytest.fixture(scope="session")
+def wine_root(programs_root: Path) -> Path:
+    folder = programs_root / "wine"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def subject(request: pytest.FixtureRequest, wine_root: Path) -> Subject:
+    """A core of the zoo and what unspool says of it."""
+    name, variant_name, kind = request.param
+    flavour, variant = FLAVOURS[name], VARIANTS[variant_name]
+    try:
+        core = make_core(flavour, variant, scenarios(flavour, variant, DEPTHS), kind, wine_root)
+    except Unavailable as reason:
+        pytest.skip(str(reason))
+    return core, ask(core, wine_root / "cache")
+
+
+def ask(core: ZooCore, cache: Path, *more: str) -> Answer:
+    options = ["--symbols", core.zoo.folder]
+    if core.sysroot and not core.kind.startswith("gcore"):
+        options += ["--sysroot", core.sysroot]
+    done = run_unspool(core.path, "--format", "json", *options, *more, cache=cache)
+    assert done.stdout, done.stderr
+    return Answer(done.returncode, json.loads(done.stdout), done.stderr)
+
+
+every_core = pytest.mark.parametrize(
+    "subject", CORES, ids=["/".join(core) for core in CORES], indirect=True
+)
+
+
+def stack_of(answer: Answer, thread: Thread) -> dict[str, Any]:
+    return next(stack for stack in answer.threads if stack["tid"] == thread.tid)
+
+
+def windows_functions(core: ZooCore, answer: Answer, stack: dict[str, Any]) -> list[str]:
+    """The functions on the Windows side; of WoW64 on its 32-bit side, as far as that is used."""
+    modules = answer.report["modules"]
+    names = []
+    for frame in stack["frames"]:
+        module = modules[frame["module"]] if "module" in frame else None
+        segment = stack["segments"][frame["segment"]]
+        if segment["kind"] != "windows" or module is None or module["kind"] != "pe":
+            continue
+        if not (core.flavour.wow64 and int(segment["high"], 16) > 1 << 32):
+            names.append(frame.get("function") or "")
+    return names
+
+
+@every_core
+def test_the_windows_side_is_as_the_source_says(subject: Subject) -> None:
+    core, answer = subject
+    problems = {}
+    for thread in core.threads:
+        found = windows_functions(core, answer, stack_of(answer, thread))
+        problem = mismatch(expected(core.flavour, thread), found)
+        if problem:
+            problems[f"{thread.scenario}:{thread.depth}"] = problem
+    assert not problems
+
+
+@every_core
+def test_recursion_is_exactly_as_deep_as_it_was(subject: Subject) -> None:
+    core, answer = subject
+    wrong = {}
+    for thread in core.threads:
+        names = windows_functions(core, answer, stack_of(answer, thread))
+        count = sum(name.lstrip("_") == "recurse" for name in names)
+        if count != thread.depth * max(callbacks(thread), 1):
+            wrong[f"{thread.scenario}:{thread.depth}"] = count
+    assert not wrong
+
+
+@every_core
+def test_every_stack_is_whole(subject: Subject) -> None:
+    core, answer = subject
+    stops = Counter(
+        (stack["stop"]["reason"], stack["stop"].get("detail")) for stack in answer.threads
+    )
+    assert {reason for reason, _ in stops} == {"root"}, stops
+    assert not [stack["gaps"] for stack in answer.threads if stack.get("gaps")]
+    assert answer.code == 0, answer.errors
+    # Nothing was guessed: all code has unwind data.
+    trusts = Counter(frame["trust"] for stack in answer.threads for frame in stack["frames"])
+    assert not {"scan", "frame_pointer"} & set(trusts), trusts
+
+
+@every_core
+def test_windows_ids_and_the_process_are_known(subject: Subject) -> None:
+    core, answer = subject
+    for thread in core.threads:
+        assert stack_of(answer, thread)["windows_tid"] == thread.windows_tid
+    wine = answer.report["target"]["wine"]
+    assert wine["version"] == core.flavour.version
+    assert wine["bitness"] == (32 if core.flavour.machine == "i686" else 64)
+    assert answer.report["target"]["executable"].endswith("zoo.exe")
+
+
+@every_core
+def test_switches_are_as_many_as_callbacks_and_calls(subject: Subject) -> None:
+    """Each segment has the bounds of its stack, and every callback a way there and back."""
+    core, answer = subject
+    for thread in core.threads:
+        stack = stack_of(answer, thread)
+        switches = Counter(
+            (segment.get("switch") or "").partition(":")[0] for segment in stack["segments"]
+        )
+        assert switches["Wine callback"] == callbacks(thread), thread
+        spins = thread.scenario in ("spin", "suspended_spin")
+        level = 0 if spins else 1
+        assert switches["Wine system call"] >= callbacks(thread) + level, thread
+        for segment in stack["segments"]:
+            assert int(segment["low"], 16) < int(segment["high"], 16), segment
+        for frame in stack["frames"]:
+            segment = stack["segments"][frame["segment"]]
+            assert int(segment["low"], 16) <= int(frame["sp"], 16) <= int(segment["high"], 16)
+
+
+@every_core
+def test_exceptions_are_found_where_they_were_raised(subject: Subject) -> None:
+    core, answer = subject
+    by_index = {stack["index"]: stack["tid"] for stack in answer.threads}
+    found = {
+        by_index[finding["threads"][0]]: finding["title"]
+        for finding in answer.report["findings"]
+        if finding["kind"] == "windows_exception"
+    }
+    for thread in core.threads:
+        if thread.scenario in ("null_deref", "vectored", "seh"):
+            title = found.pop(thread.tid)
+            assert "access violation, write to 0x0 (0xc0000005)" in title
+        elif thread.scenario == "raise":
+            found.pop(thread.tid, None)
+    assert not found
+
+
+# As many threads as the zoo takes; of scenarios that can be had any number of times.
+@pytest.mark.parametrize("first", [1, 251])
+@pytest.mark.parametrize("name", FLAVOURS)
+def test_every_depth_from_1_to_500(name: str, first: int, wine_root: Path) -> None:
+    flavour, variant = FLAVOURS[name], VARIANTS["O2"]
+    repeated = [each for each in SCENARIOS if each not in ONCE]
+    # Another scenario for the same depth in each flavour.
+    shift = list(FLAVOURS).index(name)
+    wanted = [
+        f"{repeated[(depth + shift) % len(repeated)]}:{depth}"
+        for depth in range(first, first + 250)
+    ]
+    try:
+        core = make_core(flavour, variant, wanted, "kernel", wine_root)
+    except Unavailable as reason:
+        pytest.skip(str(reason))
+    answer = ask(core, wine_root / "cache")
+    problems = {}
+    for thread in core.threads:
+        found = windows_functions(core, answer, stack_of(answer, thread))
+        problem = mismatch(expected(core.flavour, thread), found)
+        if problem or found.count("recurse") != thread.depth:
+            problems[f"{thread.scenario}:{thread.depth}"] = problem
+    assert not problems
+    assert {thread.depth for thread in core.threads} >= set(range(first, first + 250))
+    assert answer.code == 0, answer.errors
