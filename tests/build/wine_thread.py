@@ -168,7 +168,7 @@ class WineThread:
         back = stub.address + (0x1F if self.era.bits == 64 else 0x0C)
         self.push(back)
         site = stub.address + (0x14 if self.era.bits == 64 else 0x0C)
-        self._run(self.process.syscall_dispatcher, "dispatcher", (site, entered), stop)
+        self._run(self.process.syscall_dispatcher, "dispatcher", (site, entered), back, stop)
         if stop is None:
             self._call_unix(f"unix {name}", *unix)
         return self
@@ -180,43 +180,50 @@ class WineThread:
         back = self.function.after_call(1 + self.calls % 7)
         entered = self.sp
         if self.era.bits == 32:
-            # The dispatcher takes its arguments off the stack.
-            self.sp -= 0x10
+            # The arguments are the lowest part of the caller's frame. The dispatcher takes them
+            # off the stack, and the caller makes room for the next ones.
             for at in range(4):
                 self.store(self.sp + 4 * at, 0x11 * at)
         self.push(back)
         made = self.process.unix_dispatcher
         assert made is not None
-        self._run(made, "unix dispatcher", (back, entered), stop)
+        self._run(made, "unix dispatcher", (back, entered), back, stop)
         if stop is None:
             self._call_unix(*(unix or ("unix call",)))
         return self
 
     def _run(
-        self, made: Dispatcher, name: str, caller: tuple[int, int], stop: str | None
+        self, made: Dispatcher, name: str, caller: tuple[int, int], back: int, stop: str | None
     ) -> None:
-        """Runs a dispatcher up to its call, or before the instruction called `stop`."""
-        self.frames.append(caller)
+        """Runs a dispatcher up to its call, or before the instruction called `stop`.
+
+        `caller` is (pc, sp) of who called; its pc is `back` until the dispatcher rewinds it.
+        """
         function = self.process.ntdll_so[name]
-        after_call = False
+        rewound = not any(each.name == "rewind" for each in made.instructions)
         for index, each in enumerate(made.instructions):
             self.registers[self.pc_name] = function.address + each.offset
             if each.name == stop:
                 # Up to then the thread has not left its stack, or is on it again.
                 if each.stage == "unix":
                     self.kinds.append("unix")
+                # Once the arguments are off the stack, they are for the caller as well.
+                popped = self.era.bits == 32 and name == "unix dispatcher" and each.stage == "exit"
+                sp = caller[1] + 0x10 * popped
+                self.frames.append((caller[0] if rewound else back, sp))
                 self.function = function
                 return
-            if index == made.call and stop is None:
-                break
-            if index == made.call:
-                after_call = True
-                continue
-            if each.effect is not None:
+            if each.name == "call":
+                if stop is None:
+                    break
+                self._scramble_unsaved()
+            elif each.effect is not None:
                 each.effect(self)
+            rewound |= each.name == "rewind"
         if stop is not None:
-            raise ValueError(f"no instruction {stop}, after the call: {after_call}")
+            raise ValueError(f"no instruction {stop}")
         self.kinds.append("unix")
+        self.frames.append(caller)
         self.frames.append((function.address + made.return_offset, self.sp))
         self.push(function.address + made.return_offset)
 
@@ -226,7 +233,8 @@ class WineThread:
         self.call(*others)
 
     def _scramble_unsaved(self) -> None:
-        kept = (*self.era.windows_saved, self.sp_name)
+        """What a function of the Unix side may change."""
+        kept = (*self.era.unix_saved, self.sp_name, self.pc_name)
         for name in self.registers:
             if name not in kept:
                 self.registers[name] = 0x77
@@ -248,6 +256,8 @@ class WineThread:
             back = self.pop()
             self.frames.pop()
             self.function = self.process.function_at(back)
+        elif era.bits == 32:
+            self.sp -= 0x10
         self.registers[self.pc_name] = self.function.after_call(2)
         return self
 

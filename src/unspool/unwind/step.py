@@ -25,10 +25,11 @@ class Query:
     """A frame whose caller is wanted. `exact`: `pc` was executing; else a return address.
 
     `planted`: the pc is exact because no call left it on the stack, see `Stepper`.
-    `above` is the stack pointer, or a lower bound where it is not known.
+    `above` is the stack pointer, or a lower bound where it is not known. `thread` is the index
+    of the thread.
     """
 
-    __slots__ = ("above", "exact", "pc", "planted", "registers", "stack")
+    __slots__ = ("above", "exact", "pc", "planted", "registers", "stack", "thread")
 
     def __init__(
         self,
@@ -38,7 +39,9 @@ class Query:
         stack: Window | None,
         planted: bool = False,
         above: int | None = None,
+        thread: int | None = None,
     ) -> None:
+        self.thread = thread
         self.above = above
         self.planted = planted
         self.pc = pc

@@ -50,6 +50,7 @@ class _Walk:
         self.stepper = stepper
         self.space = stepper.space
         self.registers = thread.registers
+        self.thread = thread.index
         self.limit = limit
         self.explain = explain
         self.frames: list[Frame] = []
@@ -131,7 +132,9 @@ class _Walk:
         frame = self.frames[-1]
         trail: list[Attempt] = []
         planted = frame.exact and frame.trust not in (Trust.CONTEXT, Trust.SIGNAL)
-        query = Query(frame.pc, frame.exact, registers, self.stack, planted, frame.sp)
+        query = Query(
+            frame.pc, frame.exact, registers, self.stack, planted, frame.sp, self.thread
+        )  # fmt: skip
         answer = self.stepper.step(query, trail)
         if self.explain:
             frame.trail = trail
@@ -187,8 +190,11 @@ class _Walk:
             if self.stack is None and self.space.memory.window(sp) is None:
                 return Stop(StopReason.FAULT, f"no stack can be read at 0x{old:x} or 0x{sp:x}")
             return None
-        # A leaf function of a CPU with a link register returns with the stack as it was.
-        if sp == old and frame.exact and pc != frame.pc and self.space.arch.link is not None:
+        # A leaf function of a CPU with a link register returns with the stack as it was. So does
+        # Wine's dispatcher, which has taken its return address off the stack.
+        if sp == old and frame.exact and pc != frame.pc and (
+            self.space.arch.link is not None or found.trust == Trust.SEGMENT_SWITCH
+        ):  # fmt: skip
             return None
         # Unwind data of code that switches stacks (coroutines, a runtime's system stack)
         # says where the other one is.

@@ -105,12 +105,16 @@ class FrameLayout:
     segment's selector, `user_cs` what it holds. `previous` is the frame of the Unix code that
     called back into Windows code (6.16 and later), `syscall_cfa` the stack pointer of that code
     (8.21 and later). `frame_pointer` is how far the frame pointer is from the frame while a
-    system call runs, `size` how far the smallest frame reaches.
+    system call runs, `size` how far the smallest frame reaches. `unix_arguments` are the bytes
+    that a call of a Unix library takes off the Windows stack.
+
+    Instructions of the dispatchers, in all releases the same: `pop_pc` takes the return address
+    off the stack into the frame, `pop_flags` the flags, `save_fp` is the last to save a register.
     """
 
     __slots__ = (
-        "alignment", "cs", "frame_pointer", "pc", "previous", "registers", "size", "sp",
-        "syscall_cfa", "user_cs",
+        "alignment", "cs", "frame_pointer", "pc", "pop_flags", "pop_pc", "previous", "registers",
+        "save_fp", "size", "sp", "syscall_cfa", "unix_arguments", "user_cs",
     )  # fmt: skip
 
     def __init__(
@@ -126,6 +130,10 @@ class FrameLayout:
         frame_pointer: int,
         size: int,
         alignment: int,
+        unix_arguments: int,
+        pop_pc: bytes,
+        pop_flags: bytes,
+        save_fp: bytes,
     ) -> None:
         self.registers = registers
         self.pc = pc
@@ -137,6 +145,10 @@ class FrameLayout:
         self.frame_pointer = frame_pointer
         self.size = size
         self.alignment = alignment
+        self.unix_arguments = unix_arguments
+        self.pop_pc = pop_pc
+        self.pop_flags = pop_flags
+        self.save_fp = save_fp
 
 
 FRAME_X86_64 = FrameLayout(
@@ -146,7 +158,10 @@ FRAME_X86_64 = FrameLayout(
         (x86_64.RSP, 0x88), (x86_64.RBP, 0x98),
     ),
     pc=0x70, sp=0x88, cs=0x78, user_cs=0x33, previous=0xA0, syscall_cfa=0xA8,
-    frame_pointer=0x98, size=0x300, alignment=64,
+    frame_pointer=0x98, size=0x300, alignment=64, unix_arguments=0,
+    # popq 0x70(%rcx); popq 0x80(%rcx); movq %rbp,0x98(%rcx)
+    pop_pc=b"\x8f\x41\x70", pop_flags=b"\x8f\x81\x80\0\0\0",
+    save_fp=b"\x48\x89\xa9\x98\0\0\0",
 )  # fmt: skip
 FRAME_I386 = FrameLayout(
     registers=(
@@ -154,7 +169,9 @@ FRAME_I386 = FrameLayout(
         (x86.EBP, 0x34),
     ),
     pc=0x08, sp=0x0C, cs=0x10, user_cs=0x23, previous=0x3C, syscall_cfa=0x38,
-    frame_pointer=0x34, size=0x280, alignment=16,
+    frame_pointer=0x34, size=0x280, alignment=16, unix_arguments=0x10,
+    # popl 8(%ecx); popl 4(%ecx); movl %ebp,0x34(%ecx)
+    pop_pc=b"\x8f\x41\x08", pop_flags=b"\x8f\x41\x04", save_fp=b"\x89\x69\x34",
 )  # fmt: skip
 
 

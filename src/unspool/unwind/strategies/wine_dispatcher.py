@@ -37,6 +37,11 @@ class Dispatcher:
         self.end = end
         self.how = how
 
+    @property
+    def is_unix_call(self) -> bool:
+        """Whether it is called with a return address that is one, and not by a stub."""
+        return self.name == _UNIX_CALL
+
 
 def find_dispatchers(wine: WineProcess) -> list[Dispatcher]:
     """Every dispatcher, once, with all the ways that led to it."""

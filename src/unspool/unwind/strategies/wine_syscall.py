@@ -9,11 +9,11 @@ looked for in several ways, and its registers are the caller's.
 
 from __future__ import annotations
 
-from unspool.memory import Fault
 from unspool.model import Trust
 from unspool.unwind.rows import Row
 from unspool.unwind.step import EarlyStrategy, Found, Missed, Query, Switch
 from unspool.unwind.strategies.wine_dispatcher import find_dispatchers
+from unspool.unwind.strategies.wine_entry import caller, on_windows_stack, registers_in
 from unspool.wine.frames import SyscallFrame, objection
 
 TYPE_CHECKING = False
@@ -60,11 +60,10 @@ class WineSyscall(EarlyStrategy):
     def claims(self, query: Query) -> bool:
         """Code in a dispatcher; or of ntdll.so, with its frame pointer where only a dispatcher
         sets it: that of a fork which hides its dispatcher from all other ways."""
-        pc = query.lookup_pc
-        for each in self.dispatchers:
-            if each.start <= pc < each.end:
-                return True
+        if self._dispatcher_at(query.lookup_pc) is not None:
+            return True
         unix = self.wine.ntdll_so
+        pc = query.lookup_pc
         if unix is None or not unix.base <= pc < unix.end or self.dispatchers:
             return False
         thread = self._thread(query)
@@ -76,53 +75,74 @@ class WineSyscall(EarlyStrategy):
     def answer(self, query: Query) -> Found | Missed | Ended:
         thread = self._thread(query)
         sp = query.above
-        if query.exact and sp is not None:
-            early = self._before_the_switch(query, thread, sp)
-            if early is not None:
-                return early
+        dispatcher = self._dispatcher_at(query.lookup_pc)
+        if (
+            query.exact and sp is not None and thread is not None and dispatcher is not None
+            and on_windows_stack(self.space, thread, sp)
+        ):  # fmt: skip
+            return caller(self.wine, thread, dispatcher, query, sp)
         ways: dict[int, list[str]] = {}
         for address, how in self._candidates(query, thread):
             ways.setdefault(address, []).append(how)
         problems = []
         layout = self.wine.frame_layout
         for address in sorted(ways, key=lambda each: (-len(ways[each]), each)):
-            if address % layout.alignment:
+            if address % layout.alignment or not self._is_above(address, sp):
                 continue
             frame = SyscallFrame(address, layout)
             why = objection(self.space, frame)
             if why is None:
-                return self._caller(frame, ways[address])
+                return self._caller(frame, dispatcher, ways[address])
             problems.append(f"by {' and '.join(ways[address])}: {why}")
         detail = f" ({problems[0]})" if problems else ""
         return Missed(f"no usable system call frame{detail}", final=True)
 
-    def _caller(self, frame: SyscallFrame, ways: list[str]) -> Found:
-        registers = frame.registers(self.space)
+    def _is_above(self, address: int, sp: int | None) -> bool:
+        """Whether a frame is on the stack that a stack pointer is in, and not below it.
+
+        On its way out a dispatcher has the stack pointer within the frame.
+        """
+        if sp is None:
+            return True
+        region, own = self.space.memory.region(address), self.space.memory.region(sp)
+        return (
+            region is not None and own is not None and region.mapping == own.mapping
+            and sp < address + self.wine.frame_layout.size
+        )  # fmt: skip
+
+    def _dispatcher_at(self, pc: int) -> Dispatcher | None:
+        return next((each for each in self.dispatchers if each.start <= pc < each.end), None)
+
+    def _caller(
+        self, frame: SyscallFrame, dispatcher: Dispatcher | None, ways: list[str]
+    ) -> Found:
+        registers = registers_in(self.wine, frame, dispatcher)
         pc = registers[self.space.arch.pc]
         assert pc is not None
         words = f"Wine system call: Unix → Windows, frame at 0x{frame.address:x}"
+        is_unix_call = self._is_unix_call(pc) if dispatcher is None else dispatcher.is_unix_call
         return Found(
             registers,
             Trust.SEGMENT_SWITCH,
-            exact=self._at_return(pc),
+            exact=not is_unix_call,
             switch=Switch("windows", words, found_by=" and ".join(ways)),
         )
 
-    def _at_return(self, pc: int) -> bool:
-        """Whether a `ret` is next: the end of a system call stub, whether it is a return
-        address (i386) or not (x86-64). That of a call of a Unix library is an ordinary one."""
+    def _is_unix_call(self, pc: int) -> bool:
+        """Whether no `ret` is next, as it is at the end of a system call's stub."""
         code = self.space.memory.read_available(pc, 1)
-        return bool(code) and code[0] in _RETURN
+        return bool(code) and code[0] not in _RETURN
 
     def _thread(self, query: Query) -> WineThread | None:
-        return None if query.above is None else self.wine.thread_at(query.above)
+        return self.wine.thread_of(query.thread, query.above)
 
     # --- candidates ---------------------------------------------------------------------
 
     def _candidates(self, query: Query, thread: WineThread | None) -> Iterator[tuple[int, str]]:
         sp = query.above
         if sp is not None and thread is not None:
-            above = [each.address for each in thread.frames if each.address >= sp]
+            size = self.wine.frame_layout.size
+            above = [each.address for each in thread.frames if sp < each.address + size]
             if above:
                 yield min(above), "the TEB"
         pointer = self._by_frame_pointer(query)
@@ -167,42 +187,3 @@ class WineSyscall(EarlyStrategy):
             if objection(self.space, SyscallFrame(address, layout)) is None:
                 return address
         return None
-
-    # --- a thread stopped in the dispatcher itself, before or after it switches stacks -----
-
-    def _before_the_switch(
-        self, query: Query, thread: WineThread | None, sp: int
-    ) -> Found | Missed | None:
-        """The caller of a dispatcher that is still, or again, on the Windows stack.
-
-        It takes its return address off the stack into the frame with its second instruction,
-        and puts it back before its last one. None if the stack is the Unix one already.
-        """
-        known = self.space.stack_at(sp)
-        if known is None or known.kind != "windows" or thread is None:
-            return None
-        space, layout = self.space, self.wine.frame_layout
-        registers = list(query.registers)
-        word = space.arch.pointer_size
-        try:
-            pushed = space.memory.read_uint(sp, word)
-        except Fault:
-            pushed = 0
-        module = space.module_at(pushed)
-        in_windows = module is not None and module.kind == "pe" and space.is_code(pushed)
-        if in_windows and (space.after_call(pushed) or self._at_return(pushed)):
-            registers[space.arch.pc] = pushed
-            registers[space.arch.sp] = sp + word
-            return Found(registers, Trust.LEAF, exact=self._at_return(pushed))
-        if not thread.frames:
-            return Missed("no system call frame, and no return address", final=True)
-        frame = thread.frames[0]
-        saved = frame.registers(space)
-        if objection(space, frame) is not None:
-            return Missed("the system call frame is not filled yet", final=True)
-        registers[space.arch.pc] = saved[space.arch.pc]
-        if registers[space.arch.fp] == frame.address + layout.frame_pointer:
-            registers[space.arch.fp] = saved[space.arch.fp]
-        pc = registers[space.arch.pc]
-        assert pc is not None
-        return Found(registers, Trust.SEGMENT_SWITCH, exact=self._at_return(pc))
