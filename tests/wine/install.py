@@ -24,7 +24,7 @@ from tests.programs.build import Unavailable, locked, tool
 HOME = Path(os.environ.get("UNSPOOL_WINE", "/var/cache/unspool-wine"))
 MIRROR = "http://deb.debian.org/debian"
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-RECIPE = "2"  # changes when what is unpacked does
+RECIPE = "3"  # changes when what is unpacked does
 
 AMD64, I386 = "x86_64-linux-gnu", "i386-linux-gnu"
 # What a program maps that is linked to user32, without a display; and wineboot, which fills the
@@ -153,14 +153,17 @@ def unpack(package: Path, root: Path) -> None:
 
 
 def wanted(package: str) -> list[str]:
-    """Patterns for the files of a package; of most packages, its programs and libraries."""
+    """Patterns for the files of a package; of most packages, its programs and libraries.
+
+    Of libwine not the script that chooses a wineserver: it would choose this machine's.
+    """
     if package == "libz-mingw-w64":
         return ["./usr/*-w64-mingw32/lib/zlib1.dll"]
     if package != "libwine":
         return ["./usr/lib/*", "./usr/lib64/*", "./usr/bin/*", "--exclude=*/gconv/*"]
     modules = [f"./usr/lib/*/wine/*-windows/{name}.[de][lx][le]" for name in MODULES]
     unix = [f"./usr/lib/*/wine/*-unix/{name}" for name in UNIX]
-    return [*modules, *unix, "./usr/lib/wine/*", "./usr/share/wine/nls/*"]
+    return [*modules, *unix, "./usr/share/wine/nls/*"]
 
 
 def download(release: Release, folder: Path) -> list[Path]:

@@ -21,7 +21,7 @@ FILES = (
     "usr/share/wine/nls/locale.nls",
     "usr/share/doc/libwine/copyright",
 )
-UNWANTED = {"d3d9.dll", "winegstreamer.so", "copyright"}
+UNWANTED = {"d3d9.dll", "winegstreamer.so", "copyright", "wineserver"}
 
 
 @pytest.fixture

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from . import flavours, running
 from .conftest import Runner
-from .flavours import FLAVOURS
+from .flavours import FLAVOURS, Flavour
 from .running import processes
 
 pytestmark = pytest.mark.oracle
@@ -18,16 +19,16 @@ ELF_CLASS = {"win32": 1, "win64": 2}
 
 
 @pytest.mark.parametrize("name", FLAVOURS)
-def test_threads_are_where_the_zoo_says(name: str, zoo: Runner, wine_root: Path) -> None:
+def test_threads_are_where_the_zoo_says(name: str, zoo: Runner) -> None:
     flavour = FLAVOURS[name]
-    with zoo(name, "O0", SCENARIOS) as running:
-        tasks = {int(task) for task in os.listdir(f"/proc/{running.pid}/task")}
-        maps = Path(f"/proc/{running.pid}/maps").read_text()
-        with Path(f"/proc/{running.pid}/exe").open("rb") as executable:
+    with zoo(name, "O0", SCENARIOS) as zoo_here:
+        tasks = {int(task) for task in os.listdir(f"/proc/{zoo_here.pid}/task")}
+        maps = Path(f"/proc/{zoo_here.pid}/maps").read_text()
+        with Path(f"/proc/{zoo_here.pid}/exe").open("rb") as executable:
             elf_class = executable.read(5)[4]
-        prefix, folder = running.prefix, running.folder
+        prefix, folder = zoo_here.prefix, zoo_here.folder
         assert processes(prefix)
-    names = [(t.scenario, t.depth, t.nesting, t.main) for t in running.threads]
+    names = [(t.scenario, t.depth, t.nesting, t.main) for t in zoo_here.threads]
     assert names == [
         ("sleep", 2, 1, True),
         ("wndproc", 3, 2, False),
@@ -35,8 +36,8 @@ def test_threads_are_where_the_zoo_says(name: str, zoo: Runner, wine_root: Path)
         ("suspended_spin", 1, 1, False),
         ("reporter", 0, 0, False),
     ]
-    assert {thread.tid for thread in running.threads} <= tasks
-    assert len({thread.windows_tid for thread in running.threads}) == len(names)
+    assert {thread.tid for thread in zoo_here.threads} <= tasks
+    assert len({thread.windows_tid for thread in zoo_here.threads}) == len(names)
     assert "zoo.exe" in maps
     assert (elf_class, "/wow64.dll" in maps) == (ELF_CLASS[flavour.architecture], flavour.wow64)
     assert not processes(prefix)
@@ -46,9 +47,16 @@ def test_threads_are_where_the_zoo_says(name: str, zoo: Runner, wine_root: Path)
 
 @pytest.mark.parametrize("name", ["8.0-x86_64", "10.0-wow64"])
 def test_a_zoo_that_fails_says_why_and_leaves_nothing(
-    name: str, zoo: Runner, wine_root: Path
+    name: str, zoo: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = set(wine_root.glob("run-*"))
+    made = []
+
+    def make_prefix(flavour: Flavour, prefix: Path) -> None:
+        made.append(prefix.parent)
+        flavours.make_prefix(flavour, prefix)
+
+    monkeypatch.setattr(running, "make_prefix", make_prefix)
     with pytest.raises(AssertionError, match="failed: no_such_scenario"):
         zoo(name, "O0", ["no_such_scenario:1"]).__enter__()
-    assert set(wine_root.glob("run-*")) <= before
+    (folder,) = made
+    assert not folder.exists()
