@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 # are in uninterruptible waits, most of which last longer than this.
 _PATIENCE = 1.0
 _PATIENCE_DISK = 0.05
+# How long to try to seize threads that have another tracer.
+_PATIENCE_TRACER = 0.02
 _FIRST_PAUSE, _LONGEST_PAUSE = 30e-6, 2e-3
 # After this many seconds it is worth asking why no more thread stops; while there are few,
 # whether they have ended is asked at once.
@@ -190,10 +192,24 @@ class _Work:
             new = [tid for tid in listed if tid not in self.known]
             if not new:
                 break
+        self.seize_refused()
         # A thread that ended may have left its id to one of another process.
         for tid in set(self.seized).difference(listed):
             self.seized.remove(tid)
             self.known.pop(tid, None)
+
+    def seize_refused(self) -> None:
+        """Tries those again that somebody else traces, which may be for a moment only.
+
+        Wine's server does so whenever a program suspends one of its threads, to read debug
+        registers that only a tracer can have.
+        """
+        until = time.monotonic() + _PATIENCE_TRACER
+        while self.snapshot.refused and time.monotonic() < until and not self.cancelled:
+            time.sleep(_LONGEST_PAUSE / 4)
+            for tid in list(self.snapshot.refused):
+                del self.snapshot.refused[tid]
+                self.seize(tid)
 
     def seize(self, tid: int) -> None:
         if self.cancelled or len(self.seized) >= self.calls.capacity:

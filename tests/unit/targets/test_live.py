@@ -442,6 +442,27 @@ def test_a_process_with_a_traced_thread(start: Start) -> None:
             assert finding.incomplete and f"process {other.pid}" in finding.title
 
 
+def test_a_thread_that_is_traced_for_a_moment(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wine's server traces a thread that is being suspended; then it lets it go."""
+    with start("park") as process:
+        traced = max(states(process.pid))
+        with tracer(traced) as other:
+            original = freeze._Work.seize_refused
+
+            def seize_refused(work: Any) -> None:
+                assert list(work.snapshot.refused) == [traced]
+                other.kill()
+                other.wait()
+                original(work)
+
+            monkeypatch.setattr(freeze._Work, "seize_refused", seize_refused)
+            target = capture(process.pid)
+        assert all(thread.registers for thread in target.threads)
+        assert target.findings == []
+
+
 def test_no_permission() -> None:
     """What another user is told; one who may read no file any more, either."""
     if os.geteuid() == 0:
