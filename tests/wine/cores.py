@@ -76,7 +76,7 @@ def made_by_kernel(running: Running, path: Path) -> None:
     with usable_core_pattern(Path(f"/tmp/unspool-core-pattern.{os.getuid()}.lock")):
         os.kill(running.pid, signal.SIGXCPU)
         deadline = time.monotonic() + PATIENCE
-        while Path(f"/proc/{running.pid}/environ").exists() and alive(running.pid):
+        while alive(running.pid):
             assert time.monotonic() < deadline, "the process outlives SIGXCPU"
             time.sleep(0.01)
     found = [core for core in running.folder.glob("core*") if core.stat().st_size]
@@ -86,8 +86,11 @@ def made_by_kernel(running: Running, path: Path) -> None:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process is more than an entry that waits for its parent: its core is whole."""
-    stat = Path(f"/proc/{pid}/stat").read_text()
+    """Whether a process is more than an entry that waits for its parent: then its core is whole."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
     return stat.rpartition(")")[2].split()[0] not in "ZX"
 
 

@@ -7,17 +7,28 @@ own, as programs in containers do: paths that it knows do not lead to its files 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
-from tests.programs.build import Unavailable, tool
+from tests.programs.build import Unavailable, run, tool
 
 from .install import AMD64, I386, RELEASES, Release, installed, link, windows
 
 OVERRIDES = "mscoree,mshtml=;winemenubuilder.exe=d"
 INSIDE = Path("/zoo")  # where the folder of a test session is seen inside a root directory
-# 32-bit programs of the system need this; gcc-multilib brings it.
-LOADER_I386 = Path("/lib/ld-linux.so.2")
+# $0 is the root directory, $1 the session's folder outside, $2 where to run; then the command.
+# The mounts are seen by this process and its children alone, and end with them.
+ENTER = """
+set -e
+mount -t proc proc "$0/proc"
+mount -t tmpfs tmpfs "$0/tmp"
+mount --bind "$1" "$0/zoo"
+folder="$2"
+shift 2
+exec chroot "$0" /bin/sh -c 'cd "$0" && exec "$@"' "$folder" "$@"
+"""
 
 
 @dataclass(frozen=True)
@@ -64,17 +75,28 @@ class Flavour:
             "WINEDEBUG": "fixme-all",
         }
 
-    def check(self) -> None:
-        """Raises Unavailable when this machine cannot run it, with the reason."""
-        if not installed(self.release):
-            how = "run python -m tests.wine.install as root"
-            raise Unavailable(f"Wine {self.version} is not in {self.release.root}: {how}")
-        if self.sysroot:
-            tool("unshare")
-            if os.geteuid():
-                raise Unavailable(f"only root can start Wine {self.version} in {self.sysroot}")
-        elif self.machine == "i686" and not LOADER_I386.exists():
-            raise Unavailable(f"no 32-bit C library here ({LOADER_I386})")
+    def command(self, folder: Path, root: Path, arguments: Sequence[str]) -> list[str]:
+        """What runs Wine with `arguments` in `folder`, which lies in the session's `root`."""
+        command = [self.wine(self.loader), *arguments]
+        if not self.sysroot:
+            return command
+        places = [str(self.sysroot), str(root), str(self.inside(folder, root))]
+        return [tool("unshare"), "--mount", "/bin/sh", "-c", ENTER, *places, *command]
+
+
+@cache
+def check(flavour: Flavour, root: Path) -> None:
+    """Raises Unavailable when this machine cannot run it, with the reason."""
+    wine = f"Wine {flavour.version}"
+    if not installed(flavour.release):
+        how = "run python -m tests.wine.install as root"
+        raise Unavailable(f"{wine} is not in {flavour.release.root}: {how}")
+    if flavour.sysroot and os.geteuid():
+        raise Unavailable(f"only root can start {wine} in {flavour.sysroot}")
+    command = flavour.command(root, root, ["--version"])
+    done = run(command, cwd=root, env=flavour.environment(root, root))
+    if not done.stdout.startswith(f"wine-{flavour.version}"):
+        raise Unavailable(f"{flavour.name} does not start here: {done.stderr.strip()[-300:]}")
 
 
 def make_prefix(flavour: Flavour, prefix: Path) -> None:

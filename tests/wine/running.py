@@ -18,23 +18,10 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.programs.build import Unavailable, tool
-
-from .flavours import Flavour, make_prefix
+from .flavours import Flavour, check, make_prefix
 from .zoo import Zoo
 
 PATIENCE = 60  # seconds until a program that is not ready counts as hanging
-# $0 is the root directory, $1 the session's folder outside, $2 where to run; then the command.
-# The mounts are seen by this process and its children alone, and end with them.
-ENTER = """
-set -e
-mount -t proc proc "$0/proc"
-mount -t tmpfs tmpfs "$0/tmp"
-mount --bind "$1" "$0/zoo"
-folder="$2"
-shift 2
-exec chroot "$0" /bin/sh -c 'cd "$0" && exec "$@"' "$folder" "$@"
-"""
 
 
 @dataclass(frozen=True)
@@ -76,14 +63,20 @@ def run_zoo(flavour: Flavour, zoo: Zoo, scenarios: Sequence[str], root: Path) ->
     `root` is the session's folder, in which `zoo` was built. Raises Unavailable with the reason
     when this machine cannot run it.
     """
-    flavour.check()
+    check(flavour, root)
     folder = Path(tempfile.mkdtemp(prefix="run-", dir=root))
     prefix = folder / "prefix"
     inside = str(flavour.inside(prefix, root))
     try:
         make_prefix(flavour, prefix)
         with started(flavour, zoo, scenarios, folder, root) as process:
-            yield wait_until_ready(flavour, zoo, folder, process, inside)
+            watchdog = threading.Timer(PATIENCE, process.kill)
+            watchdog.start()
+            try:
+                running = wait_until_ready(flavour, zoo, folder, process, inside)
+            finally:
+                watchdog.cancel()
+            yield running
     finally:
         end_all(inside)
         remove_server_folder(prefix)
@@ -94,15 +87,10 @@ def run_zoo(flavour: Flavour, zoo: Zoo, scenarios: Sequence[str], root: Path) ->
 def started(
     flavour: Flavour, zoo: Zoo, scenarios: Sequence[str], folder: Path, root: Path
 ) -> Iterator[subprocess.Popen[str]]:
-    program = flavour.inside(zoo.executable, root)
-    command = [flavour.wine(flavour.loader), str(program), *scenarios]
-    if flavour.sysroot:
-        session = str(flavour.inside(folder, root))
-        arguments = [str(flavour.sysroot), str(root), session, *command]
-        command = [tool("unshare"), "--mount", "/bin/sh", "-c", ENTER, *arguments]
+    program = str(flavour.inside(zoo.executable, root))
     with (folder / "errors").open("w") as errors:
         process = subprocess.Popen(
-            command,
+            flavour.command(folder, root, [program, *scenarios]),
             cwd=folder,
             env=flavour.environment(folder / "prefix", root),
             stdin=subprocess.PIPE,
@@ -112,12 +100,9 @@ def started(
             start_new_session=True,  # an interrupted test ends it in its own way
             preexec_fn=allow_cores,  # noqa: PLW1509 - limits can be set in no other way
         )
-    watchdog = threading.Timer(PATIENCE, process.kill)
-    watchdog.start()
     try:
         yield process
     finally:
-        watchdog.cancel()
         process.kill()
         process.wait()
         for stream in (process.stdin, process.stdout):
@@ -144,8 +129,6 @@ def wait_until_ready(
         threads.append(Thread.parse(line, main=not threads))
     else:
         errors = (folder / "errors").read_text(errors="replace").strip()
-        if "mount" in errors or "chroot" in errors or "unshare" in errors:
-            raise Unavailable(f"no root directory of its own for Wine here: {errors[-300:]}")
         raise AssertionError(f"{flavour.name} ended with {process.wait()}: {errors[-1000:]}")
     running = Running(flavour, zoo, tuple(threads), folder, prefix)
     wait_until_settled(running, {"spin", "suspended_spin"})
