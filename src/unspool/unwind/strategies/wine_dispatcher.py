@@ -20,7 +20,15 @@ if TYPE_CHECKING:
     from unspool.wine.process import WineProcess
 
 _SYSCALL, _UNIX_CALL = layouts.DISPATCHER_VARIABLES
-_NAMES = (_SYSCALL, _UNIX_CALL, f"{_SYSCALL}_return", f"{_SYSCALL}_instrumentation")
+# Symbols in or at a dispatcher, and whose. 8.0 has labels in their middles alone.
+_SYMBOLS = {
+    _SYSCALL: _SYSCALL,
+    _UNIX_CALL: _UNIX_CALL,
+    f"{_SYSCALL}_return": f"{_SYSCALL}_return",
+    f"{_SYSCALL}_instrumentation": f"{_SYSCALL}_instrumentation",
+    f"{_SYSCALL}_prolog_end": _SYSCALL,
+    f"{_UNIX_CALL}_prolog_end": _UNIX_CALL,
+}
 
 # Of a dispatcher without an FDE; real ones have 0x260 to 0x300 bytes.
 _SIZE = 0x300
@@ -80,10 +88,10 @@ def _pointers(wine: WineProcess) -> Iterator[tuple[int, str, str]]:
             if pointed:
                 yield pointed, name, f"ntdll.dll's variable {name}"
     if wine.ntdll_so is not None and wine.find_symbol is not None:
-        for name in _NAMES:
-            address = wine.find_symbol(wine.ntdll_so, name)
+        for symbol, name in _SYMBOLS.items():
+            address = wine.find_symbol(wine.ntdll_so, symbol)
             if address is not None:
-                yield address, name, f"ntdll.so's symbol {name}"
+                yield address, name, f"ntdll.so's symbol {symbol}"
 
 
 def _word(wine: WineProcess, address: int, size: int) -> int | None:

@@ -68,8 +68,14 @@ class WineSyscall(EarlyStrategy):
             return False
         thread = self._thread(query)
         by_pointer = self._by_frame_pointer(query)
-        return thread is not None and any(
-            frame.address in (by_pointer, query.above) for frame in thread.frames
+        if thread is not None and thread.frames:
+            return any(frame.address in (by_pointer, query.above) for frame in thread.frames)
+        # A dump that has lost the TEB: a frame that makes sense is evidence enough.
+        return (
+            by_pointer is not None
+            and by_pointer % self.wine.frame_layout.alignment == 0
+            and self._is_above(by_pointer, query.above)
+            and objection(self.space, SyscallFrame(by_pointer, self.wine.frame_layout)) is None
         )
 
     def answer(self, query: Query) -> Found | Missed | Ended:
