@@ -4,7 +4,7 @@
 
 Names begin with `$` (registers of the CPU, temporaries) or `.` (sizes of the frame). `^` reads
 memory, `@` rounds down to a multiple, `=` assigns, `.undef` says that the caller's value is
-not known. Numbers are decimal. (Breakpad, docs/symbol_files.md, "STACK WIN records".)
+not known. Numbers are decimal. (Breakpad, symbol_files.md, "STACK WIN records".)
 """
 
 from __future__ import annotations

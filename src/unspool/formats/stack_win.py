@@ -1,6 +1,6 @@
 """STACK WIN records: what the FPO and frame data of a PDB file say of 32-bit stack frames.
 
-The text is that of Breakpad's symbol files (its docs/symbol_files.md), a line a range of code:
+The text is that of Breakpad's symbol files (its symbol_files.md), a line a range of code:
 
     STACK WIN type rva size prologue epilogue parameters saved locals max_stack has_program more
 
