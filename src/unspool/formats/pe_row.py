@@ -269,7 +269,10 @@ def _stays(table: FunctionTable, read: Read, part: Part, rva: int, ahead: Epilog
             return False  # a leaf function, or a jump to another module
         if other.unwind & INDIRECT:
             return True
-        function, info = other, parse_unwind_info(read, other.unwind)
+        try:
+            function, info = other, parse_unwind_info(read, other.unwind)
+        except FormatError:
+            return False  # as Windows would have it
     done = target - function.begin
     return info.chained or any(offset <= done for offset, _, _, _ in info.codes)
 

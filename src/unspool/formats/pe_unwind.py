@@ -62,6 +62,9 @@ class RuntimeFunction:
 
     @classmethod
     def parse(cls, buffer: Buffer, offset: int) -> RuntimeFunction:
+        """The one at an offset. Raises `FormatError` if it is not there whole."""
+        if offset < 0 or offset + _ENTRY.size > len(buffer):
+            raise FormatError("RUNTIME_FUNCTION", "cut short")
         return cls(*_ENTRY.unpack_from(buffer, offset))
 
 
@@ -119,7 +122,7 @@ class UnwindInfo:
 
     __slots__ = (
         "codes", "epilogue_size", "epilogues", "flags", "frame_offset", "frame_register",
-        "handler", "parent", "prologue", "version",
+        "parent", "prologue", "version",
     )  # fmt: skip
 
     def __init__(self, version: int, flags: int, prologue: int, frame: int) -> None:
@@ -131,7 +134,6 @@ class UnwindInfo:
         self.codes: list[tuple[int, int, int, int]] = []
         self.epilogues: list[int] | None = None
         self.epilogue_size = 0
-        self.handler: int | None = None
         self.parent: RuntimeFunction | None = None
 
     @property
@@ -152,18 +154,16 @@ def parse_unwind_info(read: Read, rva: int) -> UnwindInfo:
     if version not in _SIZES:
         raise FormatError(f"UNWIND_INFO at 0x{rva:x}", f"version {version} is not supported")
     info = UnwindInfo(version, flags, prologue, frame)
-    # Codes are padded to four bytes.
+    # Codes are padded to four bytes. An exception handler may follow; it finds no callers.
     padded = (count + 1) // 2 * 4
-    more = 12 if flags & CHAININFO else 4 if flags else 0
-    data = read(rva + 4, padded + more) if padded or more else b""
-    if len(data) < padded + more:
+    size = padded + _ENTRY.size if info.chained else 2 * count
+    data = read(rva + 4, size) if size else b""
+    if len(data) < size:
         raise FormatError(f"UNWIND_INFO at 0x{rva:x}", "cut short")
     if count:
         _parse_codes(info, unpack(f"<{count}H", data[: 2 * count]), rva)
-    if more == 12:
+    if info.chained:
         info.parent = RuntimeFunction.parse(data, padded)
-    elif more:
-        info.handler = _START(data, padded)[0]
     return info
 
 
