@@ -27,6 +27,7 @@ ABOVE = {
     "suspended_wait": WAIT,
     "thread_pool": WAIT,
     "timer_queue": WAIT,
+    "fiber": WAIT,
     "main": WAIT,
     "sleep": ("NtDelayExecution", "Sleep"),
     "critsec_owner": PARK,
@@ -56,16 +57,23 @@ ABOVE = {
     ),
     "unix_call": ("__wine_unix_spawnvp",),
     "load_library": ("load_dll", "LdrLoadDll", "load_library", "LoadLibraryExW", "LoadLibraryA?"),
+    "first_chance": (),
+    "second_chance": ("NtRaiseException", "dispatch_exception?", "KiUserExceptionDispatcher"),
 }
 SCENARIOS = (*(name for name in ABOVE if name != "main"), "null_deref", "raise", "seh")
+THROWING = ("cpp_destructor", "cpp_catch")
+# With one of these a debugger holds the whole process: all other threads are suspended.
+DEBUGGED = ("first_chance", "second_chance")
 # Where the function is not SCENARIO_leaf or SCENARIO_thread.
 LEAVES = {
-    **dict.fromkeys(("main", "suspended_wait", "thread_pool", "timer_queue"), "wait_event_leaf"),
+    **dict.fromkeys(("main", "suspended_wait", "thread_pool"), "wait_event_leaf"),
+    **dict.fromkeys(("timer_queue", "fiber"), "wait_event_leaf"),
     "suspended_spin": "spin_leaf",
 }
 STARTS = {
     "thread_pool": ("thread_pool_work", *POOL),
     "timer_queue": ("timer_queue_callback", "timer_callback_wrapper", *POOL),
+    "fiber": ("fiber_function", "start_fiber"),
 }
 # Between an exception and who handles it.
 DISPATCH = {
@@ -90,10 +98,14 @@ ENDS = {
 
 
 def scenarios(flavour: Flavour, variant: Variant, depths: Sequence[int]) -> list[str]:
-    """Arguments for the zoo: every scenario once for each depth, as far as it can be repeated."""
+    """Arguments for the zoo: every scenario once for each depth, as far as it can be repeated.
+
+    Without those of DEBUGGED, which each need a process of their own.
+    """
     found = [f"@wait_event:{depths[0]}", "critsec_owner:1"]
+    left_out = {"critsec_owner", *DEBUGGED, *(() if variant.throws else THROWING)}
     for name in SCENARIOS:
-        if name == "critsec_owner" or (name.startswith("cpp_") and not variant.throws):
+        if name in left_out:
             continue
         if name == "load_library":
             # It holds the loader's lock, for which a second one would wait.
@@ -109,9 +121,9 @@ def scenarios(flavour: Flavour, variant: Variant, depths: Sequence[int]) -> list
 
 def expected(flavour: Flavour, thread: Thread) -> list[str]:
     """The functions on the Windows side of a thread's stack: of its 32-bit side under WoW64."""
-    end = ENDS[flavour.machine]
+    end = ENDS[flavour.machine] if thread.scenario != "fiber" else ()  # its stack begins there
     if thread.scenario == "reporter":
-        return [*WAIT, "reporter_thread", *end]
+        return ["NtSignalAndWaitForSingleObject", "SignalObjectAndWait", "reporter_thread", *end]
     scenario = thread.scenario
     leaf = LEAVES.get(scenario, f"{scenario}_leaf")
     level = [leaf, *["recurse"] * thread.depth]

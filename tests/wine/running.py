@@ -6,6 +6,7 @@ Each start has a prefix, and with it a wineserver, of its own: it takes a tenth 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import resource
 import shutil
@@ -21,6 +22,8 @@ from pathlib import Path
 from .flavours import Flavour, check, make_prefix
 from .zoo import Zoo
 
+LIBC = ctypes.CDLL(None)
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 PATIENCE = 60  # seconds until a program that is not ready counts as hanging
 
 
@@ -87,10 +90,13 @@ def run_zoo(flavour: Flavour, zoo: Zoo, scenarios: Sequence[str], root: Path) ->
 def started(
     flavour: Flavour, zoo: Zoo, scenarios: Sequence[str], folder: Path, root: Path
 ) -> Iterator[subprocess.Popen[str]]:
-    program = str(flavour.inside(zoo.executable, root))
+    arguments = [str(flavour.inside(zoo.executable, root)), *scenarios]
+    for name in ("first", "second"):
+        if any(scenario.startswith(f"{name}_chance:") for scenario in scenarios):
+            arguments = [str(flavour.inside(zoo.debugger, root)), name, *arguments]
     with (folder / "errors").open("w") as errors:
         process = subprocess.Popen(
-            flavour.command(folder, root, [program, *scenarios]),
+            flavour.command(folder, root, arguments),
             cwd=folder,
             env=flavour.environment(folder / "prefix", root),
             stdin=subprocess.PIPE,
@@ -98,7 +104,7 @@ def started(
             stderr=errors,
             text=True,
             start_new_session=True,  # an interrupted test ends it in its own way
-            preexec_fn=allow_cores,  # noqa: PLW1509 - limits can be set in no other way
+            preexec_fn=prepare,  # noqa: PLW1509 - limits can be set in no other way
         )
     try:
         yield process
@@ -110,10 +116,12 @@ def started(
             stream.close()
 
 
-def allow_cores() -> None:
+def prepare() -> None:
+    """In the child: allow cores, and do not outlive the tests, however they end."""
     hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
     resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
     Path("/proc/self/coredump_filter").write_text("0x33")
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def wait_until_ready(

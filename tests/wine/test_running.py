@@ -9,6 +9,7 @@ import pytest
 
 from . import flavours, running
 from .conftest import Runner
+from .expected import DEBUGGED
 from .flavours import FLAVOURS, Flavour
 from .running import processes
 
@@ -60,3 +61,12 @@ def test_a_zoo_that_fails_says_why_and_leaves_nothing(
         zoo(name, "O0", ["no_such_scenario:1"]).__enter__()
     (folder,) = made
     assert not folder.exists()
+
+
+@pytest.mark.parametrize("name", ["8.0-x86_64", "10.0-wow64"])
+@pytest.mark.parametrize("scenario", DEBUGGED)
+def test_a_debugger_holds_the_whole_process(name: str, scenario: str, zoo: Runner) -> None:
+    with zoo(name, "O0", ["spin:1", f"{scenario}:1"]) as zoo_here:
+        spinning = next(t.tid for t in zoo_here.threads if t.scenario == "spin")
+        state = Path(f"/proc/{zoo_here.pid}/task/{spinning}/stat").read_text()
+    assert state.rpartition(") ")[2].startswith("S")

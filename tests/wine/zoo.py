@@ -61,6 +61,10 @@ class Zoo:
         return self.folder / "zoo.exe"
 
     @property
+    def debugger(self) -> Path:
+        return self.folder / "debugger.exe"
+
+    @property
     def symbols(self) -> Path:
         """A folder with what names the program's functions, for the variant `stripped`."""
         return self.folder / "symbols"
@@ -78,7 +82,7 @@ def build(flavour: Flavour, variant: Variant, root: Path) -> Zoo:
         if not done.exists():
             zoo.folder.mkdir(exist_ok=True)
             compile_zoo(zoo)
-            build_blocker(flavour, zoo.folder)
+            build_helpers(flavour, zoo.folder)
             done.touch()
     return zoo
 
@@ -103,9 +107,11 @@ def compile_zoo(zoo: Zoo) -> None:
         path.rename(zoo.symbols / path.name)
 
 
-def build_blocker(flavour: Flavour, folder: Path) -> None:
-    """The library of the scenario ``load_library``, of the Unix side's width."""
+def build_helpers(flavour: Flavour, folder: Path) -> None:
+    """What some scenarios need: a library of the Unix side's width, and a debugger."""
     width = "-m32" if flavour.machine == "i686" else "-m64"
     flags = ["-shared", "-fPIC", "-O1", "-g", "-nostdlib", width]
-    source = SOURCES / "blocker.c"
-    check(run([tool("gcc"), *flags, source, "-o", folder / "blocker.so"]))
+    check(run([tool("gcc"), *flags, SOURCES / "blocker.c", "-o", folder / "blocker.so"]))
+    compiler = tool(f"{flavour.machine}-w64-mingw32-gcc")
+    source, program = SOURCES / "debugger.c", folder / "debugger.exe"
+    check(run([compiler, *COMMON, "-O1", source, "-o", program]))

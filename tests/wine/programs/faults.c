@@ -107,6 +107,23 @@ FRAME int seh_leaf(struct work *work)
     return guarded(work, seh_fault) + (int)hold(0);
 }
 
+/* What a debugger waits for stops the whole process, so it comes last: see debugger.c. */
+FRAME int first_chance_leaf(struct work *work)
+{
+    place(work);
+    WaitForSingleObject(line_read, INFINITE);
+    *nowhere = work->depth;
+    return (int)hold(0);
+}
+
+FRAME int second_chance_leaf(struct work *work)
+{
+    place(work);
+    WaitForSingleObject(line_read, INFINITE);
+    *nowhere = work->depth;
+    return (int)hold(0);
+}
+
 void faults_prepare(void)
 {
     SetUnhandledExceptionFilter(unhandled_filter);

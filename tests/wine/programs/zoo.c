@@ -9,7 +9,8 @@
        thread LINUX-ID WINDOWS-ID SCENARIO DEPTH NESTING      for each thread
        placed              every thread has only its last call to make
        (a line is read)    by now they have made it: the reader looked at /proc
-       ready               the threads to be suspended are suspended
+       ready               the threads to be suspended are suspended; those that can do their
+                           last call only now do it
 */
 
 #include "zoo.h"
@@ -92,6 +93,8 @@ THREAD(null_deref)
 THREAD(raise)
 THREAD(vectored)
 THREAD(seh)
+THREAD(first_chance)
+THREAD(second_chance)
 #ifndef NO_THROWS
 THREAD(cpp_destructor)
 THREAD(cpp_catch)
@@ -115,6 +118,21 @@ FRAME void CALLBACK timer_queue_callback(void *argument, BOOLEAN fired)
     struct work *work = argument;
     enter(work);
     hold((DWORD)recurse(work, work->depth) + fired);
+}
+
+FRAME void CALLBACK fiber_function(void *argument)
+{
+    struct work *work = argument;
+    enter(work);
+    hold((DWORD)recurse(work, work->depth));
+}
+
+/* The thread leaves its stack for another, on which nothing leads back. */
+FRAME DWORD WINAPI fiber_thread(void *argument)
+{
+    ConvertThreadToFiber(NULL);
+    SwitchToFiber(CreateFiber(0, fiber_function, argument));
+    return hold(0);
 }
 
 static void start_thread_pool(struct work *work)
@@ -150,6 +168,8 @@ static const struct scenario {
     {"raise", raise_leaf, raise_thread, NULL, 0},
     {"vectored", vectored_leaf, vectored_thread, NULL, 0},
     {"seh", seh_leaf, seh_thread, NULL, 0},
+    {"first_chance", first_chance_leaf, first_chance_thread, NULL, 0},
+    {"second_chance", second_chance_leaf, second_chance_thread, NULL, 0},
 #ifndef NO_THROWS
     {"cpp_destructor", cpp_destructor_leaf, cpp_destructor_thread, NULL, 0},
     {"cpp_catch", cpp_catch_leaf, cpp_catch_thread, NULL, 0},
@@ -158,6 +178,7 @@ static const struct scenario {
     {"suspended_spin", spin_leaf, suspended_spin_thread, NULL, 1},
     {"suspended_wait", wait_event_leaf, suspended_wait_thread, NULL, 1},
     {"apc", apc_leaf, apc_thread, NULL, 0},
+    {"fiber", wait_event_leaf, fiber_thread, NULL, 0},
     {"unix_call", unix_call_leaf, unix_call_thread, NULL, 0},
     {"load_library", load_library_leaf, load_library_thread, NULL, 0},
 };
@@ -238,7 +259,6 @@ FRAME DWORD WINAPI reporter_thread(void *argument)
     }
     say("placed\n");
     ReadFile(GetStdHandle(STD_INPUT_HANDLE), line, sizeof line, &size, NULL);
-    SetEvent(line_read);
     for (i = 0; i < count; i++) {
         /* Suspending is done when the context can be had (MSDN, SuspendThread). */
         CONTEXT context = {.ContextFlags = CONTEXT_CONTROL};
@@ -247,7 +267,8 @@ FRAME DWORD WINAPI reporter_thread(void *argument)
             fail("SuspendThread");
     }
     say("ready\n");
-    return hold(WaitForSingleObject(forever, INFINITE));
+    /* In one call, since a debugged process may be stopped as soon as the event is set. */
+    return hold(SignalObjectAndWait(line_read, forever, INFINITE, FALSE));
 }
 
 int main(int argc, char **argv)

@@ -32,7 +32,7 @@ struct work {
 };
 
 extern HANDLE forever;   /* an event that nobody sets */
-extern HANDLE line_read; /* set when standard input is no longer needed */
+extern HANDLE line_read; /* set when nothing more is read or said */
 
 int recurse(struct work *work, int depth); /* `depth` frames, then the scenario's function */
 void enter(struct work *work);             /* by a thread that begins to work for a scenario */
@@ -48,6 +48,7 @@ int message_loop_leaf(struct work *), wndproc_leaf(struct work *), qsort_leaf(st
 int timer_leaf(struct work *);
 int abort_leaf(struct work *), null_deref_leaf(struct work *), raise_leaf(struct work *);
 int vectored_leaf(struct work *), seh_leaf(struct work *);
+int first_chance_leaf(struct work *), second_chance_leaf(struct work *);
 int cpp_destructor_leaf(struct work *), cpp_catch_leaf(struct work *);
 
 void critsec_prepare(void), faults_prepare(void);
