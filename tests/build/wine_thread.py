@@ -437,10 +437,14 @@ class WineThread:
         if self.era.bits == 64:
             for at, name in enumerate(SIGNAL_FRAME_64):
                 self.store(top + 40 + 8 * at, self.registers.get(name, 0))
+            # The selectors cs and ss, gs and fs between them, behind the flags.
+            self.store(top + 40 + 8 * (len(SIGNAL_FRAME_64) + 1), 0x2B_0000_0000_0033)
             self.process.write(top + 16, struct.pack("<QQQ", low, 0, high - low))
         else:
             for name, offset in SIGNAL_FRAME_32.items():
                 self.store(top + 160 + offset, self.registers[name])
+            for offset in (8, 12):  # es, ds
+                self.store(top + 160 + offset, 0x2B)
             self.process.write(top + 148, struct.pack("<III", low, 0, high - low))
         self.frames.append((trampoline, top))
         self.kinds.append("signal")

@@ -37,9 +37,7 @@ _WOW64_SIGNAL_FRAME = rb"[\x33\x23]\0\0\0\0\0\x2b\0"
 
 # A Unix stack whose end is not known: all releases since 7.7 make them this large.
 _UNIX_STACK = 1 << 20
-# Where the signal stack is in the TEB's block, up to 11.7.
 _BLOCK = 0x10000
-_SIGNAL_STACK = range(0x3800, _BLOCK)
 _TEB32_AT = 0x2000
 # System call frames of a thread and of all threads; words that may be addresses of such.
 _MAX_FRAMES, _MAX_ALL_FRAMES, _MAX_GUESSES = 500, 1 << 15, 4
@@ -87,6 +85,12 @@ class WinePlanner(Planner):
                 wanted.append((other, other + layouts.TEB32.size))
         if not wanted:
             return stacks
+        wanted += [
+            # If a thread is on its signal stack, this may say so (Wine 11.8 and later).
+            (low, low + self.word)
+            for low in {thread.sp & -_BLOCK for thread in threads}
+            if self._mapped(low, low + self.word)
+        ]
         pointer = layouts.DISPATCHER_POINTER
         if self.word == 8 and self._mapped(pointer, pointer + 8):
             wanted.append((pointer, pointer + 8))
@@ -111,7 +115,7 @@ class WinePlanner(Planner):
         for thread in self._threads:
             base = thread.registers[self._base]
             try:
-                known = WineThread(memory, base, self._teb_layout, self._is_wow64)
+                known = WineThread(memory, base, self._teb_layout, thread.sp, self._is_wow64)
             except Fault:
                 continue
             result[thread.tid] = known
@@ -151,9 +155,9 @@ class WinePlanner(Planner):
             end = self._unix_end(thread, address)
             if address < end:
                 yield address, end
-            # In Wine 11.8 and later the stack's block begins with a pointer to the TEB.
+            # The walk asks there whether the signal stack is below it (Wine 11.8 and later).
             start = self._starts[bisect_right(self._starts, address) - 1]
-            if start % _BLOCK == 0:
+            if start % _BLOCK == 0 and known.window(start) is None:
                 yield start, start + self.word
 
     def _is_frame(self, word: int, known: WineThread) -> bool:
@@ -183,8 +187,8 @@ class WinePlanner(Planner):
         windows = known.window(sp)
         if windows is not None:
             return low, self._joined(index, known.windows[windows][1]), True
-        if sp - known.block in _SIGNAL_STACK:
-            return low, min(self._ends[index], known.block + _SIGNAL_STACK.stop), True
+        if known.signal[0] <= sp < known.signal[1]:
+            return low, min(self._ends[index], known.signal[1]), True
         end = self._unix_end(thread, sp)
         if any(sp < word < end for word in known.private):
             return low, end, True

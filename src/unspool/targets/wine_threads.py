@@ -22,6 +22,7 @@ OF_32_BIT = 1
 
 _ESP_AT = layouts.WOW64_CONTEXT + 0xC4
 CPU_AREA_SIZE = layouts.WOW64_CONTEXT + layouts.CONTEXT_I386.size
+_BLOCK, _BEHIND_TEBS = 0x10000, 0x3800
 # Words of a 64-bit stack to look for a 32-bit stack pointer in, and how much lower than the
 # known one that may be: stacks hold pointers that mean nothing any more.
 _SEARCHED, _FAR = 4096, 64 << 10
@@ -56,22 +57,29 @@ class WineThread:
     """A thread that has a TEB.
 
     `windows` are its Windows stacks, see `OF_32_BIT`. The address of its newest system call
-    frame is one of the words `private` of the TEB, most likely of `likely`. `block` is the
-    TEB's block of 64 kB. `cpu_area` is where the registers of a WoW64 thread's 32-bit code
+    frame is one of the words `private` of the TEB, most likely of `likely`. `signal` is the
+    stack for signal handlers. `cpu_area` is where the registers of a WoW64 thread's 32-bit code
     are, or 0. `frames` are the stack pointers in the frames, the newest first; None if nobody
     has looked. `searched` is where to search for the 32-bit stack pointer, see `search`.
     """
 
     __slots__ = (
-        "_esp", "_r14", "block", "cpu_area", "frames", "likely", "private", "searched", "windows",
+        "_esp", "_r14", "cpu_area", "frames", "likely", "private", "searched", "signal", "windows",
     )  # fmt: skip
 
-    def __init__(self, memory: Memory, address: int, layout: TebLayout, is_wow64: bool) -> None:
-        """Raises `Fault` if there is no TEB at the address."""
+    def __init__(
+        self, memory: CopiedMemory, address: int, layout: TebLayout, sp: int, is_wow64: bool
+    ) -> None:
+        """Raises `Fault` if there is no TEB at the address. `sp` is the thread's."""
         teb = read_teb(memory, address, layout)
         if teb is None:
             raise Fault(address, layout.size)
-        self.block = address & -0x10000
+        # Up to Wine 11.7 the signal stack is in the TEB's block of 64 kB, since 11.8 in one of
+        # its own, at whose start a pointer to the TEB is.
+        block = address & -_BLOCK
+        self.signal = block + _BEHIND_TEBS, block + _BLOCK
+        if memory.word(sp & -_BLOCK, layout.word) == address:
+            self.signal = sp & -_BLOCK, (sp & -_BLOCK) + _BLOCK
         self.windows: list[Range] = [(teb.allocation, teb.stack_base)]
         self.cpu_area = 0
         self.frames: list[int] | None = None
