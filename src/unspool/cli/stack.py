@@ -18,8 +18,8 @@ OPTIONS = (
     Option("--format", "what to print", value="FORMAT", choices=("text", "json"), default="text"),
     Option(
         "--executable",
-        "the program that crashed, if it is not where the target says or cannot be told by a "
-        "build id",
+        "the program that crashed, under Wine its EXE, if it is not where the target says or "
+        "cannot be told by an id",
         value="FILE",
     ),
     Option(
@@ -31,7 +31,8 @@ OPTIONS = (
     ),
     Option(
         "--sysroot",
-        "a copy of the file system that the process ran on, to find its files under",
+        "a copy of the file system that the process ran on, to find its files under; of a "
+        "container that still runs, /proc/PID/root",
         value="DIR",
     ),
     Option(
