@@ -57,6 +57,7 @@ class PeDebugFiles:
         `pe` is the module's own file, or its headers in memory.
         """
         link = debug_link(pe) if pe else None
+        refused = []
         seen = {module.file}
         for path in self._separate(module, link):
             if path in seen:
@@ -67,8 +68,10 @@ class PeDebugFiles:
                 continue
             why = _objection(debug, pe, module, link)
             if why is None:
+                # A WoW64 process has 64- and 32-bit modules of the same names.
                 return path, debug
-            self.refused.append((path, why))
+            refused.append((path, why))
+        self.refused += refused
         return None
 
     def pdb(

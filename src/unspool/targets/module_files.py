@@ -110,8 +110,8 @@ class ModuleFiles:
                 continue
             seen.add(path)
             elf = open_elf(path)
-            if elf is None:
-                continue
+            if elf is None or (self.options.symbols.paths and _is_debug_file(elf)):
+                continue  # --symbols gives debug files for their own sake
             why = self.objection(wanted, elf)
             if why is None:
                 return path, elf
@@ -141,8 +141,6 @@ class ModuleFiles:
         """Why `elf` cannot be the module's file, in words; None if nothing speaks against it."""
         if elf.type in (ET_CORE, ET_REL) or elf.machine != wanted.machine:
             return "it is for another CPU or no program or library"
-        if self.options.symbols.paths and _is_debug_file(elf):
-            return "it has debug information alone"
         build_id = elf.build_id()
         if wanted.build_id:
             if build_id == wanted.build_id:

@@ -22,7 +22,7 @@ from unspool.symbols.finders import (
     has_symbols,
 )
 from unspool.targets.base import Options
-from unspool.targets.module_files import ModuleFiles
+from unspool.targets.module_files import ModuleFiles, Wanted
 
 ID = bytes(range(0xA0, 0xB4))
 
@@ -225,6 +225,21 @@ def test_modules_files_find_debug_files_by_the_users_options(place: Place) -> No
     with_symbols = ModuleFiles(Options(symbols=[str(place.symbols)]), Memory())
     assert with_symbols.debug_file(module, elf) is not None
     assert ModuleFiles(Options(), Memory()).debug_file(module, elf) is None
+
+
+def test_a_debug_file_is_no_program_and_no_reason_to_complain(
+    inlined: Path, tmp_path: Path, run: Run
+) -> None:
+    """Where `--symbols` has the right debug file, nobody is told that it is a wrong program."""
+    elf = open_elf(str(inlined))
+    assert elf is not None
+    (tmp_path / "symbols").mkdir()
+    debug = tmp_path / "symbols" / inlined.name
+    run("objcopy", "--only-keep-debug", inlined, debug)
+    files = ModuleFiles(Options(symbols=[str(debug.parent)]), Memory())
+    wanted = Wanted(f"/elsewhere/{inlined.name}", elf.machine, build_id=elf.build_id())
+    assert files.find(wanted) == []
+    assert files.debug_file(module_of(elf, inlined), elf) is not None
 
 
 def test_what_a_file_offers(inlined: Path, tmp_path: Path, run: Run) -> None:

@@ -105,6 +105,19 @@ def test_a_file_for_another_cpu_is_refused(programs: Programs, tmp_path: Path) -
     assert why == "it is for another CPU"
 
 
+def test_files_for_another_cpu_beside_the_right_one(
+    bits: str, programs: Programs, tmp_path: Path
+) -> None:
+    """A WoW64 process has two ntdll.dll, and `--symbols` a file for each."""
+    program, debug = programs.split(bits, tmp_path / "app")
+    other = programs.split("i686" if bits == "x86_64" else "x86_64", tmp_path / "other")[1]
+    for folder, path in (("1", other), ("2", debug)):
+        place = tmp_path / "symbols" / folder / debug.name
+        place.parent.mkdir(parents=True)
+        path.rename(place)
+    assert found(program, (tmp_path / "symbols",)) == (place, [])
+
+
 def test_a_link_that_is_damaged() -> None:
     for data in (b"", b"name", b"a/b\0" + bytes(8), bytes(12)):
         section = build.Section(".gnu_debuglink", data, "r", virtual_size=len(data) or 4)
