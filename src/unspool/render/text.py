@@ -270,7 +270,7 @@ class _Text:
         reason = stack.stop.reason
         if reason == StopReason.NO_STRATEGY and stack.frames:
             module = self.rows.module_of(stack.frames[-1])
-            if module is not None and module.file is None and module.kind == "elf":
+            if module is not None and module.file is None and module.kind in ("elf", "pe"):
                 its = "its" if module.name in stack.stop.detail else f"{printable(module.name)}'s"
                 return f"give {its} file with --symbols or --sysroot"
         if reason == StopReason.FAULT and self.report.target.kind == "live":
@@ -336,6 +336,8 @@ def _without_address(switch: str) -> str:
 def _version(wine: dict[str, object]) -> Iterator[str]:
     if wine.get("version"):
         yield printable(str(wine["version"]))
+    if wine.get("wow64"):
+        yield "(WoW64)"
 
 
 def _distinct(names: Iterable[str]) -> list[str]:

@@ -143,6 +143,8 @@ def test_wine_is_named() -> None:
     found = reports.crash()
     found.target.wine = {"version": "8.0", "bitness": 64}
     assert next(iter(lines(found))).startswith("boom, Wine 8.0, x86_64: SIGSEGV")
+    found.target.wine = {"version": "10.0", "bitness": 32, "wow64": True}
+    assert next(iter(lines(found))).startswith("boom, Wine 10.0 (WoW64), x86_64: SIGSEGV")
 
 
 @pytest.mark.parametrize(
@@ -164,6 +166,13 @@ def test_wine_is_named() -> None:
 def test_how_a_stack_ends(reason: str, detail: str, line: str) -> None:
     found = report(stack(0, frames(BOOM + 0x105), Stop(reason, detail)))
     assert list(lines(found))[-1] == line
+
+
+def test_the_file_of_a_windows_module_is_asked_for() -> None:
+    found = report(stack(0, frames(BOOM + 0x105), Stop(StopReason.NO_STRATEGY, "no data")))
+    found.modules[0].kind = "pe"
+    end = "  stopped: no data; give boom's file with --symbols or --sysroot"
+    assert list(lines(found))[-1] == end
 
 
 def test_a_file_that_was_found_is_not_asked_for() -> None:
@@ -272,7 +281,8 @@ def test_one_segment_of_the_usual_kind_needs_no_heading() -> None:
 def test_bounds_of_segments_are_not_shown_for_many_threads() -> None:
     def on_signal_stack(index: int) -> object:
         one = stack(index, frames(BOOM + 0x300, BOOM + 0x160))
-        one.segments = [Segment("signal", 16 + index, 32), Segment("unix", 64, 128, "call, frame at 0x1")]
+        interrupted = Segment("unix", 64, 128, "call, frame at 0x1")
+        one.segments = [Segment("signal", 16 + index, 32), interrupted]
         one.frames[1].segment = 1
         return one
 
