@@ -15,7 +15,11 @@ from bench import table
 from bench.cores import Unavailable
 from bench.install import ROOT, NotInstalled
 from bench.measure import RUNS, Failed
-from bench.rows import ROWS, Bench, Row
+from bench.rows import ROWS as NATIVE
+from bench.rows import Bench, Row
+from bench.wine_rows import ROWS as WINE
+
+ROWS = {**NATIVE, **WINE}
 
 
 def main() -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -29,12 +29,16 @@ class Sample:
 
 @dataclass
 class Command:
-    """Something to run; `runs` are filled in by `alternate`, `output` by the warm-up."""
+    """Something to run; `runs` are filled in by `alternate`, `output` by the warm-up.
+
+    `prepare` is done before each run, outside of what is measured.
+    """
 
     label: str
     arguments: Sequence[str]
     environment: Mapping[str, str]
     good: tuple[int, ...] = (0,)
+    prepare: Callable[[], object] | None = None
     runs: list[Sample] = field(default_factory=list)
     cut_off: bool = False
     output: str = ""
@@ -91,6 +95,8 @@ class Runner:
         return self.runs if sample.wall < SLOW else min(SLOW_RUNS, self.runs)
 
     def run(self, command: Command) -> Sample:
+        if command.prepare:
+            command.prepare()
         process = subprocess.Popen(
             [str(self.measure), str(self.output), *command.arguments],
             env=dict(command.environment),

@@ -1,6 +1,7 @@
 """Inside one process: microseconds for a frame of a known pc and of a new one.
 
-usage: micro.py CORE, with the Python that unspool is installed for. Prints JSON.
+usage: micro.py CORE, with the Python that unspool is installed for. Prints JSON. New pcs are
+addresses in the C and C++ libraries or, for a core of a Wine process, in three of its modules.
 """
 
 from __future__ import annotations
@@ -17,11 +18,14 @@ from typing import Any
 import unspool
 from unspool.arch import by_machine
 from unspool.formats.elf import PF_X, PT_LOAD, Elf
+from unspool.formats.pe_unwind import FunctionTable
 from unspool.image import Image
 from unspool.memory import Memory, Region
 from unspool.model import Module
+from unspool.pe_image import PeImage
 from unspool.space import AddressSpace
 from unspool.symbols.files import open_elf
+from unspool.targets.base import Target
 from unspool.unwind.step import Query, Stepper
 from unspool.unwind.strategies.order import default_stepper
 from unspool.unwind.walk import walk
@@ -31,25 +35,57 @@ BASE = 0x7F00_0000_0000
 
 
 def main(core: str) -> None:
-    known = {"129 threads walked again": known_pcs(core)}
-    new = {
+    with unspool.open(core) as target:
+        what = f"{len(target.threads)} threads{' in Wine' if target.wine else ''} walked again"
+        known = {what: known_pcs(target)}
+        new = wine_pcs(target.space) if target.wine is not None else library_pcs()
+    print(json.dumps({"known": known, "new": new}))
+
+
+def known_pcs(target: Target) -> dict[str, float]:
+    """A walk of all threads with every row cached, a frame of it."""
+    stepper = default_stepper(target.space, target.wine)
+
+    def walk_all() -> int:
+        return sum(len(walk(stepper, thread).frames) for thread in target.threads)
+
+    frames = walk_all()
+    return timed(lambda: None, lambda _: walk_all(), frames)
+
+
+def library_pcs() -> dict[str, dict[str, float]]:
+    return {
         name: new_pcs(path)
         for name in ("libc.so.6", "libstdc++.so.6")
         if (path := library(name)) is not None
     }
-    print(json.dumps({"known": known, "new": new}))
 
 
-def known_pcs(core: str) -> dict[str, float]:
-    """A walk of all threads with every row cached, a frame of it."""
-    with unspool.open(core) as target:
-        stepper = default_stepper(target.space)
+def wine_pcs(space: AddressSpace) -> dict[str, dict[str, float]]:
+    """Rows of return addresses in Windows modules; where the tables lie has been found before."""
+    found = {}
+    for module in space.modules:
+        if module.name not in ("ntdll.dll", "kernelbase.dll", "zoo.exe"):
+            continue
+        image = space.image(module)
+        assert isinstance(image, PeImage)
+        table = image.function_table()
+        assert table is not None
+        random.seed(module.name)
+        places = [pick(table, space, module.base) for _ in range(SAMPLES)]
+        queries = [Query(pc, False, [], None) for pc in dict.fromkeys(places)]
+        found[module.name] = look_ups(lambda: default_stepper(space), queries)
+    return found
 
-        def walk_all() -> int:
-            return sum(len(walk(stepper, thread).frames) for thread in target.threads)
 
-        frames = walk_all()
-        return timed(lambda: None, lambda _: walk_all(), frames)
+def pick(table: FunctionTable, space: AddressSpace, base: int) -> int:
+    """A return address at a random place in a random function that has a row."""
+    stepper = default_stepper(space)
+    while True:
+        function = table[random.randrange(len(table))]
+        pc = base + random.randrange(function.begin, function.end) + 1
+        if stepper.find_row(Query(pc, False, [], None), []):
+            return pc
 
 
 def new_pcs(path: str) -> dict[str, float]:
@@ -61,12 +97,15 @@ def new_pcs(path: str) -> dict[str, float]:
     assert elf is not None
     addresses = random_code(elf, path)
     queries = [Query(address + 1, False, [], None) for address in addresses]
+    return look_ups(lambda: warm(fresh_stepper(elf)), queries)
 
+
+def look_ups(prepare: Callable[[], Stepper], queries: list[Query]) -> dict[str, float]:
     def look_up(stepper: Stepper) -> None:
         for query in queries:
             assert stepper.find_row(query, [])
 
-    return timed(lambda: warm(fresh_stepper(elf)), look_up, len(queries))
+    return timed(prepare, look_up, len(queries))
 
 
 def random_code(elf: Elf, path: str) -> list[int]:

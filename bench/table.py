@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 
+from bench import wine
 from bench.install import ROOT
 from bench.measure import Command
 from bench.rows import Row
@@ -85,6 +86,7 @@ def versions() -> Iterator[str]:
     yield f"- unspool {_first_line('git', '-C', str(ROOT), 'log', '-1', '--format=of commit %h')}"
     yield f"- {_first_line('eu-stack', '--version')}"
     yield f"- {_first_line('gdb', '--version')}"
+    yield f"- {wine.version()}"
     found = any(Path(path).is_dir() for path in ("/usr/lib/debug/.build-id",))
     yield f"- separate debug files of system libraries: {'installed' if found else 'none'}"
 
