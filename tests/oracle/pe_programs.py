@@ -1,0 +1,82 @@
+"""Small Windows programs of this folder: built with MinGW, run under Wine."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.programs.build import Unavailable, check, locked, run, tool
+from tests.wine import flavours
+from tests.wine.flavours import FLAVOURS, make_prefix
+from tests.wine.install import AMD64, windows
+from tests.wine.running import end_all, remove_server_folder
+
+HERE = Path(__file__).parent
+WINE = FLAVOURS["8.0-x86_64"]
+# Each is one file of C; this one has functions in assembly language besides.
+MORE = {"pe_steps": ["pe_forms.S"]}
+
+
+def build(name: str, flags: str, root: Path) -> Path:
+    """The program, built once a session. Skips the test where that cannot be done."""
+    path = root / f"{name}{flags.replace(' ', '')}.exe"
+    sources = [HERE / f"{name}.c", *(HERE / each for each in MORE.get(name, ()))]
+    with locked(path.with_suffix(".lock")):
+        if not path.exists():
+            try:
+                compiler = tool("x86_64-w64-mingw32-gcc")
+            except Unavailable as reason:
+                pytest.skip(str(reason))
+            made = path.with_suffix(".new")
+            check(run([compiler, "-Wall", "-Wextra", *flags.split(), "-o", made, *sources]))
+            made.rename(path)
+    return path
+
+
+def library(name: str) -> Path:
+    """A DLL of Wine's. Skips the test where there is no Wine."""
+    path = windows(WINE.release.root, AMD64) / f"{name}.dll"
+    if not path.is_file():
+        pytest.skip(f"no {path}")
+    return path
+
+
+@contextlib.contextmanager
+def started(program: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """The program under Wine 8.0, with a prefix of its own; its process is Windows' process too.
+
+    Skips the test where there is no Wine.
+    """
+    root = program.parent
+    try:
+        flavours.check(WINE, root)
+    except Unavailable as reason:
+        pytest.skip(str(reason))
+    with tempfile.TemporaryDirectory(dir=root) as name:
+        folder = Path(name)
+        prefix = folder / "prefix"
+        make_prefix(WINE, prefix)
+        process = subprocess.Popen(
+            WINE.command(folder, root, [str(program), *arguments]),
+            cwd=folder,
+            env=WINE.environment(prefix, root),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+            assert process.stdout
+            process.stdout.close()
+            end_all(str(prefix))
+            remove_server_folder(prefix)
+            shutil.rmtree(prefix)
