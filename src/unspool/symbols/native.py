@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 
 from unspool.formats.elf import PT_LOAD, SHF_COMPRESSED, Elf
+from unspool.symbols.library import part
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ class NativeLines:
             return []
         try:
             return self._cache.lookup(offset)
-        except _library("symbolic.exceptions").SymbolicError:
+        except part("symbolic.exceptions").SymbolicError:
             return []
 
     def _start(self, found: Any) -> int | None:
@@ -164,7 +165,7 @@ def open_file(
     what is to be read in place of the file's bytes, where that is not the same.
     """
     try:
-        symcache = _library("symbolic.symcache")
+        symcache = part("symbolic.symcache")
         status = os.stat(path)
     except (ImportError, OSError) as error:
         problems.append(f"{path}: no lines: {error}")
@@ -174,7 +175,7 @@ def open_file(
         from unspool.symbols.symcache_store import default_store
 
         store = default_store()
-    failure = _library("symbolic.exceptions").SymbolicError
+    failure = part("symbolic.exceptions").SymbolicError
 
     kept = store.get(key) if store else None
     cache = None
@@ -199,11 +200,11 @@ def debug_id(path: str) -> str | None:
 
     Raises `ImportError` without the library.
     """
-    archive = _library("symbolic.debuginfo").Archive
+    archive = part("symbolic.debuginfo").Archive
     try:
         for thing in archive.open(path).iter_objects():
             return str(thing.debug_id)
-    except _library("symbolic.exceptions").SymbolicError:
+    except part("symbolic.exceptions").SymbolicError:
         return None
     return None
 
@@ -215,14 +216,14 @@ def stack_win_text(path: str) -> bytes | None:
     """
     if not available():
         return None
-    opener = _library("symbolic.debuginfo").Archive
+    opener = part("symbolic.debuginfo").Archive
     try:
         for thing in opener.open(path).iter_objects():
             if thing.arch != "x86":
                 return b""
             text: bytes = thing.make_cficache().open_stream().read()
             return text
-    except _library("symbolic.exceptions").SymbolicError:
+    except part("symbolic.exceptions").SymbolicError:
         return None
     return None
 
@@ -230,7 +231,7 @@ def stack_win_text(path: str) -> bytes | None:
 def _convert(
     path: str, content: Callable[[], Buffer] | None, key: str, store: SymcacheStore | None
 ) -> Any:
-    opener = _library("symbolic.debuginfo").Archive
+    opener = part("symbolic.debuginfo").Archive
     # The library keeps the bytes' address and nothing that keeps them alive.
     data = bytes(content()) if content else b""
     archive = opener.from_bytes(data) if content else opener.open(path)
@@ -281,52 +282,3 @@ def _compression_bomb(elf: Elf) -> str | None:
         if claimed > min(_MAX_SECTION, max(section.size, 64) * _MAX_RATIO):
             return f"section {section.name} of {section.size} bytes claims to unpack to {claimed}"
     return None
-
-
-def _library(name: str) -> Any:
-    """A module of the library, without the rest of it.
-
-    Importing the package imports all its modules and `inspect` and more with them, which
-    takes as long again as what we need of it. So its place is taken by a module that
-    executes the package when somebody asks it for anything: for the rest of the program it
-    is as if we had not been there.
-    """
-    import sys
-
-    loaded = sys.modules.get(name)
-    if loaded is not None:
-        return loaded
-    from importlib import import_module
-
-    if "symbolic" not in sys.modules:
-        _stand_in(sys.modules)
-    traces = os.environ.get("RUST_BACKTRACE")
-    try:
-        return import_module(name)
-    finally:
-        # The library turns on Rust's backtraces for this process and all its children.
-        if traces is None:
-            os.environ.pop("RUST_BACKTRACE", None)
-        else:
-            os.environ["RUST_BACKTRACE"] = traces
-
-
-def _stand_in(modules: dict[str, Any]) -> None:
-    from importlib.util import find_spec, module_from_spec
-
-    spec = find_spec("symbolic")
-    if spec is None or spec.loader is None:
-        return  # the import that follows says so
-    package: Any = module_from_spec(spec)
-    plain, execute = type(package), spec.loader.exec_module
-
-    class Lazy(plain):  # type: ignore[valid-type, misc]
-        def __getattr__(self, name: str) -> object:
-            if name.startswith("__"):
-                raise AttributeError(name)
-            package.__class__ = plain
-            execute(package)
-            return getattr(package, name)
-
-    package.__class__ = Lazy
-    modules["symbolic"] = package

@@ -335,6 +335,33 @@ def test_the_library_is_imported_in_part_and_nobody_notices(inlined: Path) -> No
     )
 
 
+def test_what_the_library_hardly_uses_is_not_imported_with_it(
+    inlined: Path, own_cache: Path
+) -> None:
+    python(
+        "import sys\n"
+        "from unspool.symbols.files import open_elf\n"
+        "from unspool.symbols.native import open_lines\n"
+        f"path = {str(inlined)!r}\n"
+        "before = {'shutil', 'uuid'} & set(sys.modules)\n"
+        "assert open_lines(open_elf(path), path)\n"  # for the first time: with both
+        "kept = sys.modules['symbolic.symcache'].shutil\n"
+        "import shutil, uuid\n"
+        "assert kept.which is shutil.which and shutil.__spec__ and uuid.UUID(int=1).int == 1\n"
+        "assert not hasattr(kept, 'no_such_name')\n"
+    )
+    python(
+        "import sys\n"
+        "from unspool.symbols.files import open_elf\n"
+        "from unspool.symbols.native import open_lines\n"
+        "for name in ('shutil', 'uuid'):\n"
+        "    sys.modules.pop(name, None)\n"
+        f"path = {str(inlined)!r}\n"
+        "assert open_lines(open_elf(path), path)\n"  # out of the cache: with none of them
+        "assert not {'shutil', 'uuid'} & set(sys.modules)\n"
+    )
+
+
 def test_the_users_choice_of_backtraces_stays(inlined: Path) -> None:
     python(
         "import os\n"
