@@ -8,26 +8,27 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.programs.build import Unavailable
-from tests.wine.cores import ZooCore, make_core
-from tests.wine.expected import SCENARIOS, callbacks, expected, mismatch, scenarios
-from tests.wine.flavours import FLAVOURS
-from tests.wine.running import Thread
-from tests.wine.zoo import VARIANTS
+from tests.oracle.unspool_command import Answer, run_unspool
 
-from .unspool_command import Answer, run_unspool
+from .conftest import CoreMaker
+from .cores import ZooCore
+from .expected import DEBUGGED, SCENARIOS, callbacks, expected, mismatch, scenarios
+from .flavours import FLAVOURS
+from .running import Thread
+from .zoo import VARIANTS
 
 pytestmark = pytest.mark.oracle
 
 DEPTHS = (1, 2, 37, 500)
 # These take a whole CPU, a lock, or a timer of the system for themselves.
-ONCE = {"spin", "suspended_spin", "critsec", "critsec_owner", "load_library", "unix_call"}
+ONCE = {
+    "spin", "suspended_spin", "critsec", "critsec_owner", "load_library", "unix_call", *DEBUGGED
+}  # fmt: skip
 # (flavour, variant, kind of core)
 CORES = [
     *((name, "O2", "kernel") for name in FLAVOURS),
@@ -37,25 +38,16 @@ CORES = [
     ("10.0-i386", "fp", "kernel"),
 ]
 Subject = tuple[ZooCore, Answer]
-Make = Callable[[str, str, str], ZooCore]
 
 
 @pytest.fixture(scope="session")
-def wine_root(programs_root: Path) -> Path:
-    folder = programs_root / "wine"
-    folder.mkdir(exist_ok=True)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def subject(request: pytest.FixtureRequest, wine_root: Path) -> Subject:
+def subject(
+    request: pytest.FixtureRequest, zoo_core: CoreMaker, wine_root: Path
+) -> Subject:
     """A core of the zoo and what unspool says of it."""
-    name, variant_name, kind = request.param
-    flavour, variant = FLAVOURS[name], VARIANTS[variant_name]
-    try:
-        core = make_core(flavour, variant, scenarios(flavour, variant, DEPTHS), kind, wine_root)
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    name, variant, kind = request.param
+    wanted = scenarios(FLAVOURS[name], VARIANTS[variant], DEPTHS)
+    core = zoo_core(name, variant, wanted, kind)
     return core, ask(core, wine_root / "cache")
 
 
@@ -117,7 +109,7 @@ def test_recursion_is_exactly_as_deep_as_it_was(subject: Subject) -> None:
 
 @every_core
 def test_every_stack_is_whole(subject: Subject) -> None:
-    core, answer = subject
+    _, answer = subject
     stops = Counter(
         (stack["stop"]["reason"], stack["stop"].get("detail")) for stack in answer.threads
     )
@@ -181,8 +173,9 @@ def test_exceptions_are_found_where_they_were_raised(subject: Subject) -> None:
 # As many threads as the zoo takes; of scenarios that can be had any number of times.
 @pytest.mark.parametrize("first", [1, 251])
 @pytest.mark.parametrize("name", FLAVOURS)
-def test_every_depth_from_1_to_500(name: str, first: int, wine_root: Path) -> None:
-    flavour, variant = FLAVOURS[name], VARIANTS["O2"]
+def test_every_depth_from_1_to_500(
+    name: str, first: int, zoo_core: CoreMaker, wine_root: Path
+) -> None:
     repeated = [each for each in SCENARIOS if each not in ONCE]
     # Another scenario for the same depth in each flavour.
     shift = list(FLAVOURS).index(name)
@@ -190,10 +183,7 @@ def test_every_depth_from_1_to_500(name: str, first: int, wine_root: Path) -> No
         f"{repeated[(depth + shift) % len(repeated)]}:{depth}"
         for depth in range(first, first + 250)
     ]
-    try:
-        core = make_core(flavour, variant, wanted, "kernel", wine_root)
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    core = zoo_core(name, "O2", wanted, "kernel")
     answer = ask(core, wine_root / "cache")
     problems = {}
     for thread in core.threads:
@@ -204,3 +194,35 @@ def test_every_depth_from_1_to_500(name: str, first: int, wine_root: Path) -> No
     assert not problems
     assert {thread.depth for thread in core.threads} >= set(range(first, first + 250))
     assert answer.code == 0, answer.errors
+
+
+@pytest.mark.parametrize("scenario", DEBUGGED)
+@pytest.mark.parametrize("name", FLAVOURS)
+def test_a_process_that_a_debugger_holds(
+    name: str, scenario: str, zoo_core: CoreMaker, wine_root: Path
+) -> None:
+    core = zoo_core(name, "O2", [f"{scenario}:5"], "kernel")
+    answer = ask(core, wine_root / "cache")
+    for thread in core.threads:
+        found = windows_functions(core, answer, stack_of(answer, thread))
+        assert mismatch(expected(core.flavour, thread), found) is None
+    assert {stack["stop"]["reason"] for stack in answer.threads} == {"root"}
+
+
+@pytest.mark.parametrize("name", ["8.0-x86_64", "10.0-x86_64", "10.0-i386"])
+def test_the_windows_half_without_the_unix_files(
+    name: str, zoo_core: CoreMaker, wine_root: Path, tmp_path: Path
+) -> None:
+    """On another machine libc and ntdll.so are missing: their frames are, and that is said."""
+    core = zoo_core(name, "O2", ["wait_event:7", "wndproc:2:2"], "kernel")
+    done = run_unspool(
+        core.path, "--format", "json", "--symbols", core.zoo.folder, "--sysroot", tmp_path,
+        cache=wine_root / "cache",
+    )  # fmt: skip
+    answer = Answer(done.returncode, json.loads(done.stdout), done.stderr)
+    assert answer.code == 1
+    thread = next(each for each in core.threads if each.scenario == "wait_event")
+    stack = stack_of(answer, thread)
+    names = [frame.get("function") for frame in stack["frames"]]
+    assert names.count("recurse") == 7
+    assert "no unwind data for" in stack["gaps"][0]["detail"]
