@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import os
 import sys
-from types import ModuleType
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from types import ModuleType
     from typing import Any
+else:
+    ModuleType = type(sys)  # importing `types` for it takes longer
 
 # What `symbolic` imports to convert a file, or never uses in what we call; each brings others
 # along: all kinds of compression, the platform's name.
