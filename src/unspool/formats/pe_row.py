@@ -90,7 +90,7 @@ def _pushed_by_probe(before: bytes, code: bytes) -> list[int]:
     """
     at = len(before)
     start = (before + code).rfind(_PROBE, max(at - PROBE_SIZE, 0), at + len(_PROBE))
-    return [[], [RCX], [RAX, RCX]][min(at - start, 2)] if 0 <= start <= at else []
+    return [[], [RCX], [RAX, RCX]][min(at - start, 2)] if start >= 0 else []
 
 
 def row_at(

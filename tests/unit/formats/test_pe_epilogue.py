@@ -91,6 +91,7 @@ def test_where_jumps_lead(before: str, jump: str, distance: int) -> None:
         "4883c528 c3",  # add $0x28, %rbp
         "4883ec80 c3",  # sub $-0x80, %rsp
         "488d642408 c3",  # lea 8(%rsp), %rsp
+        "488d64245b c3",  # the same, with a displacement that could be a pop
         "488d20 c3",  # lea (%rax), %rsp: no displacement
         "4c8d6500 c3",  # lea 0(%rbp), %r12
         "8d6500 c3",  # lea 0(%rbp), %esp

@@ -188,13 +188,22 @@ def test_all_of_a_parents_codes_apply_to_a_part_before_it_too() -> None:
             assert made.begin == 0x1000
 
 
-def test_an_entry_that_leads_to_another_one() -> None:
+@pytest.mark.parametrize("begin", [0xF00, 0x1100])
+def test_an_entry_that_leads_to_another_one(begin: int) -> None:
+    image = parted(FIRST)
+    entry = begin, begin + 0x80, image.table_at + (12 if begin < 0x1000 else 0) + 1
+    image.table = sorted([*image.table, entry])
+    image.data = image.data[: image.table_at] + b.runtime_functions(image.table)
+    made = row(image, begin)
+    assert (made.offset, made.saved) == (56, {RIP: -8, RBX: -16, RSI: -24})
+    assert made.begin == 0x1000
+
+
+def test_a_jump_to_an_entry_that_leads_to_another_one() -> None:
     image = parted(FIRST)
     image.table.append((0x1100, 0x1180, image.table_at + 1))
     image.data = image.data[: image.table_at] + b.runtime_functions(image.table)
-    made = row(image, 0x1100)
-    assert (made.offset, made.saved) == (56, {RIP: -8, RBX: -16, RSI: -24})
-    assert made.begin == 0x1000
+    assert row(image, 0x1010, jumping(0x1100, 0x1010)).offset == 56
 
 
 @pytest.mark.parametrize("flags", ["chained", "indirect"])
@@ -248,6 +257,42 @@ def test_registers_pushed_after_the_frame_register_was_set() -> None:
     made = body_row(codes, frame=(RBP, 0))
     assert (made.register, made.offset) == (RBP, 16)
     assert made.saved == {RIP: -8, RBP: -16, RSI: -24, RBX: -32}
+
+
+def test_a_frame_register_above_registers_that_are_pushed_later() -> None:
+    codes = [b.push(9, RBX), b.set_frame(8), b.alloc(5, 48), b.push(1, RBP)]
+    made = body_row(codes, frame=(RBP, 32))
+    assert (made.register, made.offset) == (RBP, 32)
+    assert made.saved == {RIP: -8, RBP: -16, RBX: -72}
+
+
+def test_what_moves_are_relative_to_within_a_prologue() -> None:
+    """The frame register, once it is set: the stack pointer has moved on."""
+    codes = [b.save(16, RDI, 8), b.alloc(12, 32), b.set_frame(8), b.alloc(5, 64), b.push(1, RBP)]
+    for into in (16, 20, 30):
+        made = body_row(codes, prologue=30, into=into, frame=(RBP, 16))
+        assert (made.register, made.offset) == (RBP, 64)
+        assert made.saved == {RIP: -8, RBP: -16, RDI: 8 - 80}
+
+
+def test_what_moves_are_relative_to_where_memory_is_set_free() -> None:
+    """No frame register yet when it executes, so the stack pointer it is."""
+    codes = [b.set_frame(12), b.save(9, RDI, 8), b.alloc(5, 64), b.push(1, RBP)]
+    made = body_row(codes, prologue=30, into=9, frame=(RBP, 16))
+    assert (made.register, made.offset, made.saved[RDI]) == (RSP, 80, 8 - 80)
+    made = body_row(codes, prologue=30, into=12, frame=(RBP, 16))
+    assert (made.register, made.offset, made.saved[RDI]) == (RBP, 64, 8 - 80)
+
+
+def test_what_moves_in_a_part_are_relative_to() -> None:
+    """The frame register: the parent has set it, whatever the part does before."""
+    codes = [b.alloc(12, 32), b.set_frame(8), b.alloc(5, 64), b.push(1, RBP)]
+    parent = b.unwind_info(codes, prologue=12, frame=(RBP, 16))
+    part = b.unwind_info(
+        [b.save(9, RDI, 8)], prologue=20, frame=(RBP, 16), chained=(0x1000, 0x1080, 0x4000)
+    )
+    made = row(parted(parent, part), 0x1100 + 10)
+    assert (made.register, made.offset, made.saved[RDI]) == (RBP, 64, 8 - 80)
 
 
 def test_a_prologue_that_is_longer_than_it_says() -> None:

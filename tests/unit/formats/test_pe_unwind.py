@@ -152,6 +152,7 @@ def test_the_spare_code_of_version_2() -> None:
         (b.epilogues(4, [0x10, 0xFFF, 0x123]), 4, [4, 0x10, 0xFFF, 0x123]),
         (b.epilogues(4, [0x100, 0], at_end=False), 4, [0x100]),
         (b.epilogues(1, []), 1, [1]),
+        (b.code(3, 6, 2) + b.code(8, 6, 0), 3, [8]),  # flags that nobody knows
         (b"", 0, []),
     ],
 )

@@ -7,7 +7,7 @@ import pytest
 from tests.build import unwind_info as b
 from tests.build.pe import AMD64, I386, Section, image
 from tests.unit.unwind.spaces import ARCHES, region, thread, words
-from unspool.arch.x86_64 import R15, RBP, RBX, RIP, RSP
+from unspool.arch.x86_64 import R15, RAX, RBP, RBX, RCX, RIP, RSP
 from unspool.formats.pe import Pe
 from unspool.memory import Memory
 from unspool.model import Module, StopReason, Trust
@@ -29,6 +29,10 @@ FRAMED = bytes.fromhex("55 4883ec20 488d6c2410 e800000000 488d6510 5d c3")
 FRAME_CODES = [b.set_frame(10), b.alloc(5, 32), b.push(1, b.RBP)]
 
 
+# ___chkstk_ms, up to where it touches the stack.
+PROBE = bytes.fromhex("5150483d00100000488d4c241872194881e900100000 48830900")
+
+
 class Made:
     """A module of two functions, a leaf and one that was interrupted, and its address space."""
 
@@ -36,7 +40,8 @@ class Made:
         self, *, held: str = "memory", machine: int = AMD64, functions: bool = True,
         spoil: bytes | None = None, kind: str = "pe",
     ) -> None:  # fmt: skip
-        text = Section(".text", (PLAIN.ljust(64, b"\xcc") + FRAMED).ljust(256, b"\xcc"), "rx")
+        code = PLAIN.ljust(64, b"\xcc") + FRAMED.ljust(128, b"\xcc") + PROBE.ljust(64, b"\xcc")
+        text = Section(".text", code, "rx")
         xdata = b.Xdata(0x3000)
         plain = xdata.add(b.unwind_info(CODES, prologue=7) if spoil is None else spoil)
         framed = xdata.add(b.unwind_info(FRAME_CODES, prologue=10, frame=(b.RBP, 16)))
@@ -122,6 +127,24 @@ def test_leaf_functions_have_no_entry() -> None:
     made = Made()
     assert shape(made.good(0x1060)) == (RSP, 8, {RIP: -8})
     assert made.why(0x1060, exact=False) == "a.dll has unwind data, but none for this address"
+
+
+@pytest.mark.parametrize("held", ["memory", "file"])
+def test_where_the_stack_overflows(held: str) -> None:
+    made = Made(held=held)
+    assert shape(made.good(0x10C0 + 22)) == (RSP, 24, {RIP: -8, RCX: -16, RAX: -24})
+
+
+def test_code_of_which_memory_holds_a_part() -> None:
+    made = Made()
+    end = 0x1000 + len(PLAIN) - 4
+    for part in list(made.memory.regions):
+        if part.start == BASE + 0x1000:
+            part.end = BASE + end + 2
+    assert shape(made.good(end))[1] == 56  # a pop that nothing is known to follow
+    whole = Made(held="file")
+    made.image.file = whole.image.file
+    assert shape(made.good(end)) == (RSP, 24, {RIP: -8, RBX: -16, R15: -24})
 
 
 def test_a_machine_frame() -> None:

@@ -82,11 +82,12 @@ class PeX64(TableStrategy):
         last instruction of one an entry of its own where it splits functions.
         """
         code = self.space.memory.read_available(image.base + rva, size)
-        if len(code) < size and image.file is not None:
-            found = image.file.located(rva)
+        more = size - len(code)
+        if more and image.file is not None:
+            found = image.file.located(rva + len(code))
             if found is not None:
                 buffer, start, end = found
-                code = max(code, bytes(buffer[start : min(end, start + size)]), key=len)
+                code += bytes(buffer[start : min(end, start + more)])
         return code
 
 
