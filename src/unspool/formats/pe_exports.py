@@ -32,20 +32,30 @@ _PIECES = (64, 16, 4, 1)
 class Export:
     """A function or a datum at `rva`. An export by ordinal alone has no name."""
 
-    __slots__ = ("name", "ordinal", "rva")
+    __slots__ = ("_name", "_name_at", "_table", "ordinal", "rva")
 
-    def __init__(self, name: str | None, ordinal: int, rva: int) -> None:
-        self.name = name
+    def __init__(self, table: _Table, name_at: int, ordinal: int, rva: int) -> None:
+        self._table: _Table | None = table
+        self._name_at = name_at
+        self._name: str | None = None
         self.ordinal = ordinal
         self.rva = rva
+
+    @property
+    def name(self) -> str | None:
+        """None as well if it cannot be read. Decoded when first asked for: most never are."""
+        if self._table is not None:
+            self._name = self._table.string(self._name_at)
+            self._table = None
+        return self._name
 
 
 def exports(read: Read, directory: tuple[int, int]) -> tuple[str | None, list[Export]]:
     """The DLL's name in the export directory, and its exports by ordinal.
 
     `read(rva, size)` gives bytes of the image or raises `FormatError` or `Fault`; so does
-    this if the directory or its address table cannot be read. Names that cannot be read
-    are None. What is exported twice is there twice. Forwarders are left out: they are
+    this if the directory or its address table cannot be read. What is exported twice is there
+    twice. Forwarders are left out: they are
     another module's code.
     """
     table = _Table(read, directory)
@@ -60,26 +70,24 @@ def exports(read: Read, directory: tuple[int, int]) -> tuple[str | None, list[Ex
     for index, rva in enumerate(rvas):
         # A forwarder's "address" is the text "OTHER.Function" inside the directory.
         if rva and not first <= rva < first + size:
-            for name in names_of.get(index, _NAMELESS):
-                found.append(Export(name, base + index, rva))
+            for name_at in names_of.get(index, _NAMELESS):
+                found.append(Export(table, name_at, base + index, rva))
     return dll, found
 
 
-_NAMELESS: list[str | None] = [None]
+_NAMELESS = [0]
 
 
-def _names(table: _Table, count: int, names: int, ordinals: int) -> dict[int, list[str | None]]:
-    """The names of each function by its index in the address table."""
-    found: dict[int, list[str | None]] = {}
+def _names(table: _Table, count: int, names: int, ordinals: int) -> dict[int, list[int]]:
+    """RVAs of the names of each function by its index in the address table."""
+    found: dict[int, list[int]] = {}
     try:
         name_rvas = _u32s(table.read(names, 4 * count))
         raw = table.read(ordinals, 2 * count)
     except (FormatError, Fault):
         return found
     for (index,), rva in zip(Struct("<H").iter_unpack(raw), name_rvas, strict=True):
-        name = table.string(rva)
-        if name is not None:
-            found.setdefault(index, []).append(name)
+        found.setdefault(index, []).append(rva)
     return found
 
 

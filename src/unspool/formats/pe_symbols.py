@@ -13,26 +13,47 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from unspool.formats.pe import Pe
 
-_SYMBOL = Struct("<8sIhHBB")
-_U32_PAIR = Struct("<II")
+# A name is eight bytes or, where the first four are 0, an offset into the string table.
+_SYMBOL = Struct("<IIIhHBB")
+_SHORT = Struct("<II")
 _EXTERNAL, _STATIC, _WEAK_EXTERNAL = 2, 3, 105
 _CLASSES = (_EXTERNAL, _STATIC, _WEAK_EXTERNAL)
 _MAX_SYMBOLS = 8_000_000
 _MAX_NAME = 1 << 16
 
 
-def functions(pe: Pe) -> list[tuple[int, str]]:
-    """(RVA, name) of the functions in a file's symbol table by RVA, one name for each.
+class FunctionSymbols:
+    """The functions in a file's symbol table, by RVA: `starts`, each once.
 
-    Empty for a stripped file and for an image in memory. Names are as in the source, or as
-    C++ mangles them: without what i386 adds to them.
+    None for a stripped file and for an image in memory. Names are decoded when they are asked
+    for: most never are.
     """
-    found: dict[int, tuple[int, str]] = {}
-    plain = pe.machine != MACHINE_I386
-    for rva, rank, name in _code_symbols(pe):
-        if rva not in found or rank > found[rva][0]:
-            found[rva] = rank, name if plain else undecorated(name)
-    return [(rva, found[rva][1]) for rva in sorted(found)]
+
+    __slots__ = ("_best", "_decoded", "_names", "_plain", "starts")
+
+    def __init__(self, pe: Pe) -> None:
+        best: dict[int, tuple[int, int, int]] = {}
+        table = pe.coff_symbols()
+        if table is not None:
+            self._names = _Names(pe, table[2])
+            for rva, ranked in _code_symbols(pe, self._names.strings, *table[:2]):
+                if rva not in best or ranked[0] > best[rva][0]:
+                    best[rva] = ranked
+        self.starts = sorted(best)
+        self._best = best
+        self._plain = pe.machine != MACHINE_I386
+        self._decoded: dict[int, str] = {}
+
+    def name(self, start: int) -> str:
+        """The best name of the function at one of `starts`; empty if it has no end.
+
+        It is as in the source, or as C++ mangles it: without what i386 adds to it.
+        """
+        name = self._decoded.get(start)
+        if name is None:
+            name = self._names.of(*self._best[start][1:])
+            name = self._decoded[start] = name if self._plain else undecorated(name)
+        return name
 
 
 def undecorated(name: str, *, exported: bool = False) -> str:
@@ -55,23 +76,21 @@ def undecorated(name: str, *, exported: bool = False) -> str:
     return name if exported else name.removeprefix("_") or name
 
 
-def _code_symbols(pe: Pe) -> list[tuple[int, int, str]]:
-    """(RVA, rank, name) of all that is defined in executable sections, and not of sections.
+def _code_symbols(
+    pe: Pe, strings: bytes, offset: int, count: int
+) -> list[tuple[int, tuple[int, int, int]]]:
+    """What is defined in executable sections, and not the sections: (RVA, (rank, name)).
 
-    Of several names for one address, functions' have a higher rank than labels of assembly
-    language, and external ones a higher than those of one file.
+    A name is as in the table, two numbers; what has none is left out. Of several names for one
+    address, functions' have a higher rank than labels of assembly language, and external ones
+    a higher than those of one file.
     """
-    table = pe.coff_symbols()
-    if table is None:
-        return []
-    offset, count, strings_at = table
     count = min(count, _MAX_SYMBOLS)
-    names = _Names(pe, strings_at)
     starts = [section.rva if section.executable else None for section in pe.sections]
     found = []
     auxiliary = 0
     raw_table = bytes(pe.buffer[offset : offset + SYMBOL_SIZE * count])
-    for raw, value, section, kind, storage, more in _SYMBOL.iter_unpack(raw_table):
+    for first, second, value, section, kind, storage, more in _SYMBOL.iter_unpack(raw_table):
         if auxiliary:
             auxiliary -= 1
             continue
@@ -84,33 +103,32 @@ def _code_symbols(pe: Pe) -> list[tuple[int, int, str]]:
         # (static, with a record behind it) the mark of an object file's piece of the section.
         if start is None or (not is_function and (kind or storage == _STATIC)):
             continue
-        name = names.of(raw)
-        if name:
-            rank = 2 * is_function + (storage == _EXTERNAL)
-            found.append((start + value, rank, name))
+        if first == 0 and not (4 <= second < len(strings) and strings[second]):
+            continue
+        rank = 2 * is_function + (storage == _EXTERNAL)
+        found.append((start + value, (rank, first, second)))
     return found
 
 
 class _Names:
-    """Names of symbols: eight bytes, or an offset into the string table where it is longer."""
+    """Names of symbols, decoded."""
 
-    __slots__ = ("_left", "_strings")
+    __slots__ = ("_left", "strings")
 
     def __init__(self, pe: Pe, at: int) -> None:
         # The table's first four bytes are its size, those included.
         size = int.from_bytes(bytes(pe.buffer[at : at + 4]), "little")
-        self._strings = bytes(pe.buffer[at : at + size])
+        self.strings = bytes(pe.buffer[at : at + size])
         # Symbols that share a string are honest, a million that share a megabyte are not.
-        self._left = 4 * len(self._strings)
+        self._left = 4 * len(self.strings)
 
-    def of(self, raw: bytes) -> str:
-        if raw[:4] != b"\0\0\0\0":
-            return raw.rstrip(b"\0").decode("utf-8", "replace")
-        start = _U32_PAIR.unpack(raw)[1]
-        if start < 4 or self._left <= 0:
+    def of(self, first: int, second: int) -> str:
+        if first:
+            return _SHORT.pack(first, second).rstrip(b"\0").decode("utf-8", "replace")
+        if self._left <= 0:
             return ""
-        end = self._strings.find(b"\0", start, start + _MAX_NAME)
+        end = self.strings.find(b"\0", second, second + _MAX_NAME)
         if end < 0:
             return ""
-        self._left -= end - start
-        return self._strings[start:end].decode("utf-8", "replace")
+        self._left -= end - second
+        return self.strings[second:end].decode("utf-8", "replace")

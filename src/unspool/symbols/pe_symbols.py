@@ -21,7 +21,7 @@ from unspool.memory import Fault
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from unspool.formats.cfi import CfiSection
     from unspool.formats.pe import Pe
@@ -61,11 +61,11 @@ class PeSymbols:
             return None
         around = self._ranges.around(rva)
         if around is not None:
-            # A symbol table takes ten times as long to read: not for a name that we have.
+            # A symbol table takes longer to read: not for a name that we have.
             found = self._exported().nearest(around[0], around[0])
             if found is not None:
                 return found
-        labels = _Names([(label[1], label[0])] if label else ())
+        labels = _Names([label[1]], lambda _: label[0]) if label else _Names([], str)
         tables = (self._coff(), self._exported(), labels)
         if around is not None:
             named = [found for names in tables if (found := names.inside(around, rva))]
@@ -87,21 +87,20 @@ class PeSymbols:
 
     def _coff(self) -> _Names:
         if self._symbols is None:
-            self._symbols = _Names(self._coff_symbols())
+            from unspool.formats.pe_symbols import FunctionSymbols
+
+            self._symbols = _Names([], str)
+            for pe in self._files:
+                found = FunctionSymbols(pe)
+                if found.starts:
+                    self._symbols = _Names(found.starts, found.name)
+                    break
         return self._symbols
-
-    def _coff_symbols(self) -> list[tuple[int, str]]:
-        from unspool.formats.pe_symbols import functions
-
-        for pe in self._files:
-            found = functions(pe)
-            if found:
-                return found
-        return []
 
     def _exported(self) -> _Names:
         if self._exports is None:
-            self._exports = _Names(_best(self._image.exports(), self._image.headers.machine))
+            best = _Best(self._image.exports(), self._image.headers.machine)
+            self._exports = _Names(sorted(best.exports), best.name)
         return self._exports
 
 
@@ -181,18 +180,19 @@ class FunctionRanges:
 
 
 class _Names:
-    """Names by where they begin."""
+    """Names by where they begin: `starts`, in order, and what gives the name at one of them."""
 
-    def __init__(self, pairs: Iterable[tuple[int, str]]) -> None:
-        self._pairs = sorted(pairs)
-        self._starts = [start for start, _ in self._pairs]
+    def __init__(self, starts: Sequence[int], name: Callable[[int], str]) -> None:
+        self._starts = starts
+        self._name = name
 
     def nearest(self, low: int, rva: int) -> Named | None:
         """The last name that begins in `[low, rva]`."""
         index = bisect_right(self._starts, rva) - 1
         if index < 0 or self._starts[index] < low:
             return None
-        return self._pairs[index][1], self._starts[index]
+        name = self._name(self._starts[index])
+        return (name, self._starts[index]) if name else None
 
     def inside(self, function: Range, rva: int) -> Named | None:
         """The name of a function that begins at the range's first address, or is inside of it."""
@@ -202,24 +202,33 @@ class _Names:
         )
 
 
-def _best(exports: Iterable[Export], machine: int) -> list[tuple[int, str]]:
-    """One name for each address.
+class _Best:
+    """One name for each exported address.
 
     `NtClose` and `ZwClose` are one function, and so are `_exit` and `exit` somewhere: the
     name with fewer leading underscores is taken, then the first by the alphabet. One that is
     exported by number alone is called as debuggers on Windows do.
     """
-    from unspool.formats.pe_symbols import undecorated
 
-    found: dict[int, tuple[tuple[bool, int, str], str]] = {}
-    for export in exports:
+    def __init__(self, exports: Iterable[Export], machine: int) -> None:
+        self.exports: dict[int, list[Export]] = {}
+        for export in exports:
+            self.exports.setdefault(export.rva, []).append(export)
+        self._machine = machine
+        self._names: dict[int, str] = {}
+
+    def name(self, rva: int) -> str:
+        if rva not in self._names:
+            self._names[rva] = min(map(self._ranked, self.exports[rva]))[-1]
+        return self._names[rva]
+
+    def _ranked(self, export: Export) -> tuple[bool, int, str]:
+        from unspool.formats.pe_symbols import undecorated
+
         name = export.name or f"Ordinal{export.ordinal}"
-        if export.name and machine == MACHINE_I386:
+        if export.name and self._machine == MACHINE_I386:
             name = undecorated(name, exported=True)
-        rank = (export.name is None, len(name) - len(name.lstrip("_")), name)
-        if export.rva not in found or rank < found[export.rva][0]:
-            found[export.rva] = rank, name
-    return [(rva, name) for rva, (_, name) in found.items()]
+        return export.name is None, len(name) - len(name.lstrip("_")), name
 
 
 def _start(found: Named) -> int:

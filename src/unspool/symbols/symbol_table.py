@@ -8,7 +8,7 @@ of symbols that are an answer. Hosts are little-endian, as all targets are.
 from __future__ import annotations
 
 from bisect import bisect_right
-from itertools import accumulate, compress
+from itertools import compress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -166,9 +166,13 @@ class SymbolTable:
         It costs as much as the sort, and only addresses without a name need it.
         """
         if not self._reaches and self._order:
-            values, sizes = self._values, self._sizes
-            ends = (values[at] + sizes[at] if sizes[at] else 0 for at in self._order)
-            self._reaches = list(accumulate(ends, max))
+            values, sizes, reaches = self._values, self._sizes, self._reaches
+            furthest = 0
+            for at in self._order:
+                size = sizes[at]
+                if size and values[at] + size > furthest:
+                    furthest = values[at] + size
+                reaches.append(furthest)
         return self._reaches
 
     def _is_function(self, index: int) -> bool:

@@ -10,6 +10,8 @@ from unspool.formats import pe_symbols
 from unspool.formats.pe import EXPORT, MACHINE_I386, Pe, Section
 from unspool.formats.pe_exports import exports
 
+from .pe_names import functions
+
 OBJDUMP = "x86_64-w64-mingw32-objdump"
 
 _FIELD = re.compile(r"^(\w+|Time/Date)\t+(.+?)(?:\t.*)?$", re.MULTILINE)
@@ -157,7 +159,7 @@ def _exports(pe: Pe) -> list[tuple[str | None, int, int]]:
 
 def _symbol_differences(pe: Pe, oracle: Objdump) -> list[str]:
     theirs = oracle.functions(pe)
-    ours = dict(pe_symbols.functions(pe))
+    ours = dict(functions(pe))
     wrong = []
     for rva, names in theirs.items():
         if pe.machine == MACHINE_I386:

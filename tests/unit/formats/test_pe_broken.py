@@ -29,7 +29,8 @@ from tests.fuzz.mutants import Mutant, patched, rearranged
 from unspool.errors import FormatError
 from unspool.formats.pe import DEBUG, EXPORT, Pe, is_pe
 from unspool.formats.pe_exports import exports
-from unspool.formats.pe_symbols import functions
+
+from .pe_names import functions
 
 SECONDS = 5
 WINE = [

@@ -12,7 +12,9 @@ from tests.conftest import Tool
 from tests.unit.formats.pe_oracle import differences
 from unspool.formats.pe import MACHINE_AMD64, MACHINE_I386, Pe
 from unspool.formats.pe_exports import exports
-from unspool.formats.pe_symbols import functions, undecorated
+from unspool.formats.pe_symbols import undecorated
+
+from .pe_names import functions
 
 # Debian's folders, then those of Wine's own installation.
 WINE = [

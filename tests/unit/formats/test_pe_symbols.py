@@ -17,7 +17,9 @@ from tests.build.pe import (
 )
 from tests.fuzz.harness import within
 from unspool.formats.pe import Pe
-from unspool.formats.pe_symbols import functions, undecorated
+from unspool.formats.pe_symbols import undecorated
+
+from .pe_names import functions
 
 
 def text() -> Section:
