@@ -1,8 +1,9 @@
 """A running process as a target.
 
 It is stopped only while registers and the used parts of stacks are copied (`freeze`). What
-never changes is read before or afterwards: mapped files, the vdso, code. All other
-memory of the process is not read at all: it would be of another moment than the stacks.
+never changes is read before or afterwards: mapped files, the vdso, code, of Wine what it
+writes at a program's start or when that loads a module. All other memory of the process is
+not read at all: it would be of another moment than the stacks.
 """
 
 from __future__ import annotations
