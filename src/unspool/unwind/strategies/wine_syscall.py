@@ -42,6 +42,7 @@ class WineSyscall(EarlyStrategy):
         self.space = wine.space
         self.cfi = cfi
         self._dispatchers: list[Dispatcher] | None = None
+        self._saved_cfas: dict[int, tuple[int, int] | None] = {}
 
     @property
     def dispatchers(self) -> list[Dispatcher]:
@@ -167,23 +168,30 @@ class WineSyscall(EarlyStrategy):
 
     def _by_cfi(self, query: Query) -> Iterator[int]:
         """The frame by what the dispatcher's CFA is said to be saved in."""
+        lookup = query.lookup_pc
+        if lookup not in self._saved_cfas:
+            self._saved_cfas[lookup] = self._saved_cfa(query)
+        place = self._saved_cfas[lookup]
+        base = query.registers[place[0]] if place else None
+        if place is None or base is None:
+            return
+        saved, layout = base + place[1], self.wine.frame_layout
+        # 8.21 and later: the older Unix code's stack pointer. 7.20 to 8.20: Windows'.
+        yield saved - layout.syscall_cfa
+        yield saved - layout.sp
+
+    def _saved_cfa(self, query: Query) -> tuple[int, int] | None:
+        """The register and the offset from it that a dispatcher's CFA is saved at."""
         row = self.cfi.row(query.pc, query.lookup_pc)
-        if not isinstance(row, Row) or row.cfa_expression is None:
-            return
-        code = row.cfa_expression
+        code = row.cfa_expression if isinstance(row, Row) else None
+        if not code or code[-1] != _DEREF:
+            return None
         number = code[0] - _BREG0
-        if not 0 <= number < len(query.registers) or code[-1] != _DEREF:
-            return
-        base = query.registers[number]
-        if base is None:
-            return
+        if not 0 <= number < len(query.registers):
+            return None
         from unspool.cursor import Cursor
 
-        offset = Cursor(code, 1).sleb()
-        layout = self.wine.frame_layout
-        # 8.21 and later: the older Unix code's stack pointer. 7.20 to 8.20: Windows'.
-        yield base + offset - layout.syscall_cfa
-        yield base + offset - layout.sp
+        return number, Cursor(code, 1).sleb()
 
     def _near(self, sp: int) -> int | None:
         """The first plausible frame right above the stack pointer."""
