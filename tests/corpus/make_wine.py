@@ -2,10 +2,12 @@
 
     python -m tests.wine.install        # as root, once
     python -m tests.corpus.make_wine
+    python -m tests.corpus.make_wine stacks   # only what is recorded of their stacks; no Wine
 
 Each is a core of the zoo (tests/wine/zoo.py) by the kernel, every stack of which is as the
 source says, reduced to what a walk of it reads (tests/corpus/reduce). `make_wine_demo` makes
-one more, of a program in demo/.
+one more, of a program in demo/. To write down the stacks of the cores as they are is for changes
+of words: `git diff` says what else has changed.
 """
 
 from __future__ import annotations
@@ -15,9 +17,12 @@ import json
 import platform
 import re
 import shutil
+import sys
+import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
+import unspool
 from tests.programs.build import run
 from tests.wine.cores import ZooCore, make_core
 from tests.wine.expected import expected, mismatch, scenarios
@@ -27,6 +32,7 @@ from tests.wine.zoo import VARIANTS
 from unspool.model import Report
 
 from .reduce.golden import summary_of, windows_functions
+from .reduce.names import unpack
 from .reduce.reduction import Reduced, reduce
 
 HERE = Path(__file__).parent / "wine"
@@ -66,7 +72,21 @@ def put(name: str, made: Reduced, threads: tuple[Thread, ...]) -> None:
     """Writes the core, names of its functions, and its stacks."""
     (HERE / f"{name}.core.xz").write_bytes(made.core)
     (HERE / f"{name}.names.tar.xz").write_bytes(made.names)
-    stacks = {"threads": [asdict(thread) for thread in threads], **summary_of(made.report)}
+    write_stacks(name, [asdict(thread) for thread in threads], made.report)
+
+
+def renew_stacks() -> None:
+    for core in sorted(HERE.glob("*.core.xz")):
+        name = core.name.removesuffix(".core.xz")
+        threads = json.loads((HERE / f"{name}.json").read_text())["threads"]
+        with tempfile.TemporaryDirectory() as names:
+            unpack(HERE / f"{name}.names.tar.xz", Path(names))
+            with unspool.open(str(core), symbols=[names]) as target:
+                write_stacks(name, threads, unspool.unwind(target))
+
+
+def write_stacks(name: str, threads: list[object], report: Report) -> None:
+    stacks = {"threads": threads, **summary_of(report)}
     (HERE / f"{name}.json").write_text(written(stacks))
 
 
@@ -127,4 +147,7 @@ HEADER = """\
 """
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:] == ["stacks"]:
+        renew_stacks()
+    else:
+        main()
