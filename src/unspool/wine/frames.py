@@ -10,8 +10,10 @@ from unspool.memory import Fault
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from unspool.space import AddressSpace
-    from unspool.wine.layouts import FrameLayout
+    from unspool.wine.layouts import FrameLayout, TebLayout
     from unspool.wine.teb import Teb
 
 # Windows limits callbacks within callbacks to some tens.
@@ -65,10 +67,7 @@ def chain(space: AddressSpace, teb: Teb, layout: FrameLayout) -> list[SyscallFra
     Only the oldest frame's registers are checked here: a thread that runs Windows code has
     stale or, in a fresh callback, unset registers in the newest one.
     """
-    known = teb.layout.syscall_frame
-    others = range(*teb.layout.private, teb.layout.word)
-    # A fork may have moved the slot: what passes all checks is it, wherever it is.
-    for slot in (*known, *(offset for offset in others if offset not in known)):
+    for slot in _slots(teb.layout):
         try:
             newest = space.memory.read_uint(teb.address + slot, space.arch.pointer_size)
         except Fault:
@@ -79,6 +78,16 @@ def chain(space: AddressSpace, teb: Teb, layout: FrameLayout) -> list[SyscallFra
         if objection(space, found[-1]) is None:
             return found
     return []
+
+
+def _slots(layout: TebLayout) -> Iterator[int]:
+    """Where the TEB may point at a frame, the likeliest first."""
+    known = layout.syscall_frame
+    yield from known
+    # A fork may have moved the slot: what passes all checks is it, wherever it is.
+    for slot in range(*layout.private, layout.word):
+        if slot not in known:
+            yield slot
 
 
 def _follow(space: AddressSpace, address: int, layout: FrameLayout) -> list[SyscallFrame]:

@@ -113,18 +113,11 @@ class WineProcess:
     def add_threads(self, threads: Sequence[Thread]) -> None:
         """Finds each thread's TEB, stacks and frames; threads of native libraries have none."""
         tebs = self._tebs(threads)
-        layout = self.frame_layout
         for thread in threads:
             teb = tebs.get(thread.index)
-            if teb is None:
-                continue
-            teb32 = None
-            if teb.wow_offset and teb.layout is layouts.TEB64:
-                other = teb.address + teb.wow_offset
-                teb32 = read_teb(self.space.memory, other, layouts.TEB32)
-            chain = frames.chain(self.space, teb, layout)
-            self.threads[thread.index] = WineThread(thread.index, teb, teb32, chain)
-            thread.windows_tid = teb.tid
+            if teb is not None:
+                self.threads[thread.index] = self._thread(thread.index, teb)
+                thread.windows_tid = teb.tid
         known = list(self.threads.values())
         windows = sorted((each for thread in known for each in _windows_stacks(thread)), key=_low)
         stacks = [each for thread in known for each in _unix_stacks(self.space, thread, windows)]
@@ -197,9 +190,6 @@ class WineProcess:
 
     def _belongs(self, thread: Thread, teb: Teb) -> bool:
         """Whether a thread that has a TEB's address in its register is the TEB's own."""
-        sp = thread.registers[self.space.arch.sp] if thread.registers is not None else None
-        if sp is not None and any(low <= sp < high for low, high in self._ranges(teb)):
-            return True
         pointer = thread.special.get("fs_base")
         for slot in self.teb_layout.pthread:
             try:
@@ -207,7 +197,8 @@ class WineProcess:
                     return True
             except Fault:
                 break
-        return False
+        sp = thread.registers[self.space.arch.sp] if thread.registers is not None else None
+        return sp is not None and any(low <= sp < high for low, high in self._ranges(teb))
 
     def _ranges(self, teb: Teb) -> list[tuple[int, int]]:
         """The bounds of all stacks that belong to a TEB."""
