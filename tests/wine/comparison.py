@@ -35,6 +35,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "comparison-wine.md"
 # Three of the four threads; the last is the test program's own, which waits in its first function.
 SCENARIOS = ("@wait_event:3", "wndproc:2:2", "null_deref:2")
 FRAMES, CALLBACKS, THREADS = 3 + 2 * 2 + 2, 2, 4
+WAITING = ("NtWaitForMultipleObjects", "NtSignalAndWaitForSingleObject")  # of ntdll.so
 UNSPOOL = (sys.executable, "-m", "unspool")
 TOOLS = ("gdb", "LLDB", "eu-stack", "unspool")
 # In what each tool prints: a thread's first line, its id, a frame's address, "this is not all".
@@ -207,7 +208,7 @@ def row(core: ZooCore, where: Places, name: str, answer: Answer) -> list[str]:
         answer.thread(next(each.tid for each in core.threads if each.scenario == scenario))
         for scenario in ("wndproc", "null_deref")
     )
-    unix = sum("NtWaitForMultipleObjects" in thread.text for thread in answer.threads)
+    unix = sum(any(name in thread.text for name in WAITING) for thread in answer.threads)
     pcs = [pc for thread in answer.threads for pc in thread.pcs]
     windows = sum(where.kind(pc) == "pe" for pc in pcs)
     frames = sum(pc in where.recurse for pc in pcs)
