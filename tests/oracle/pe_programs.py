@@ -13,7 +13,7 @@ import pytest
 
 from tests.programs.build import Unavailable, check, locked, run, tool
 from tests.wine import flavours
-from tests.wine.flavours import FLAVOURS, make_prefix
+from tests.wine.flavours import FLAVOURS, Flavour, make_prefix
 from tests.wine.install import AMD64, windows
 from tests.wine.running import end_all, remove_server_folder
 
@@ -39,33 +39,37 @@ def build(name: str, flags: str, root: Path) -> Path:
     return path
 
 
-def library(name: str) -> Path:
+def library(name: str, wine: Flavour = WINE) -> Path:
     """A DLL of Wine's. Skips the test where there is no Wine."""
-    path = windows(WINE.release.root, AMD64) / f"{name}.dll"
+    path = windows(wine.release.root, AMD64) / f"{name}.dll"
     if not path.is_file():
         pytest.skip(f"no {path}")
     return path
 
 
 @contextlib.contextmanager
-def started(program: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """The program under Wine 8.0, with a prefix of its own; its process is Windows' process too.
+def started(
+    program: Path, *arguments: str, wine: Flavour = WINE
+) -> Iterator[subprocess.Popen[str]]:
+    """The program under Wine, with a prefix of its own.
 
-    Skips the test where there is no Wine.
+    Under Wine 8.0 the process that is started becomes the program. Skips the test where
+    there is no such Wine.
     """
     root = program.parent
     try:
-        flavours.check(WINE, root)
+        flavours.check(wine, root)
     except Unavailable as reason:
         pytest.skip(str(reason))
     with tempfile.TemporaryDirectory(dir=root) as name:
         folder = Path(name)
         prefix = folder / "prefix"
-        make_prefix(WINE, prefix)
+        inside = str(wine.inside(prefix, root))
+        make_prefix(wine, prefix)
         process = subprocess.Popen(
-            WINE.command(folder, root, [str(program), *arguments]),
+            wine.command(folder, root, [str(wine.inside(program, root)), *arguments]),
             cwd=folder,
-            env=WINE.environment(prefix, root),
+            env=wine.environment(prefix, root),
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
@@ -77,6 +81,6 @@ def started(program: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
             process.wait()
             assert process.stdout
             process.stdout.close()
-            end_all(str(prefix))
+            end_all(inside)
             remove_server_folder(prefix)
             shutil.rmtree(prefix)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import struct
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
@@ -18,6 +19,7 @@ from tests.build import unwind_info as b
 from tests.build.pe_unwind import CODE, Image, lay_out, random_function
 from tests.conftest import Tool
 from tests.oracle.pe_programs import build, library, started
+from tests.wine.flavours import FLAVOURS, Flavour
 from unspool.formats.pe import EXCEPTION, Pe
 from unspool.formats.pe_epilogue import MAX_SIZE, RETURN, epilogue_at
 from unspool.formats.pe_row import row_at
@@ -37,7 +39,7 @@ pytestmark = pytest.mark.oracle
 STACK = 0x2_0000_0000
 RSP_VALUE = STACK + 0x10_0000
 REGISTERS = [STACK + 0x80_0000 + 0x1_0000 * number for number in range(16)]
-LEAF, UNWOUND = 0, 1
+UNWOUND = 1
 
 
 def word(address: int) -> int:
@@ -65,10 +67,9 @@ class Code:
         return cls(name or path.name, b"", table, pe)
 
     @classmethod
-    def of_image(cls, image: Image, path: Path) -> Code:
-        path.write_bytes(image.data)
+    def of_image(cls, image: Image, name: str) -> Code:
         table = FunctionTable(image.data, image.table_at, len(image.data))
-        return cls(f"@{windows_path(path)}|{image.table_at}|{len(table)}", image.data, table)
+        return cls(f"@{name}|{image.table_at}|{len(table)}", image.data, table)
 
     def read(self, rva: int, size: int) -> bytes:
         return self.pe.read(rva, size) if self.pe else self.data[rva : rva + size]
@@ -137,33 +138,50 @@ class Code:
         return f"{[hex(each) for each in ours]}"
 
 
-def windows_path(path: Path) -> str:
-    return "Z:" + str(path).replace("/", "\\")
+class Asker:
+    """Runs virtual_unwind.c under one version of Wine."""
+
+    def __init__(self, wine: Flavour, root: Path) -> None:
+        self.wine = wine
+        self.root = root
+        # Below the folder that Wine in a root directory of its own can see.
+        self.folder = Path(tempfile.mkdtemp(prefix="virtual-unwind-", dir=root))
+
+    def path(self, path: Path) -> str:
+        """What a Windows program calls a file."""
+        return "Z:" + str(self.wine.inside(path, self.root)).replace("/", "\\")
+
+    def image(self, image: Image, name: str) -> Code:
+        """Code of a made-up image, in a file that the program reads."""
+        path = self.folder / name
+        path.write_bytes(image.data)
+        return Code.of_image(image, self.path(path))
+
+    def ask(self, code: Code, requests: Sequence[tuple[int, int]]) -> list[tuple[int, ...]]:
+        """What Wine answers to (RVA, rbp): registers, rip, kind of answer."""
+        program = build("virtual_unwind", "-O2", self.root)
+        questions, answers = self.folder / "requests", self.folder / "results"
+        questions.write_bytes(b"".join(struct.pack("<IIQ", 0, *each) for each in requests))
+        names = self.path(questions), self.path(answers), code.name
+        with started(program, *names, wine=self.wine) as process:
+            assert process.wait(60) == 0
+        return list(struct.iter_unpack("<18Q", answers.read_bytes()))
+
+    def check(self, code: Code, requests: Sequence[tuple[int, int]]) -> None:
+        results = self.ask(code, requests)
+        assert len(results) == len(requests)
+        assert {result[17] for result in results} == {UNWOUND}
+        wrong = {}
+        for (rva, rbp), result in zip(requests, results, strict=True):
+            difference = code.difference(rva, rbp, result)
+            if difference is not None:
+                wrong[hex(rva)] = difference, [hex(each) for each in result]
+        assert wrong == {}
 
 
-def ask(
-    root: Path, codes: Sequence[Code], requests: Sequence[tuple[int, int, int]]
-) -> list[tuple[int, ...]]:
-    """What Wine answers to (number of the code, RVA, rbp): registers, rip, kind of answer."""
-    program = build("virtual_unwind", "-O2", root)
-    questions, answers = root / "requests", root / "results"
-    questions.write_bytes(b"".join(struct.pack("<IIQ", *each) for each in requests))
-    names = [code.name for code in codes]
-    with started(program, windows_path(questions), windows_path(answers), *names) as process:
-        assert process.wait(60) == 0
-    return list(struct.iter_unpack("<18Q", answers.read_bytes()))
-
-
-def check(root: Path, codes: Sequence[Code], requests: Sequence[tuple[int, int, int]]) -> None:
-    results = ask(root, codes, requests)
-    assert len(results) == len(requests)
-    assert {result[17] for result in results} == {UNWOUND}
-    wrong = {}
-    for (number, rva, rbp), result in zip(requests, results, strict=True):
-        difference = codes[number].difference(rva, rbp, result)
-        if difference is not None:
-            wrong[f"{codes[number].name}+0x{rva:x}"] = difference, [hex(each) for each in result]
-    assert wrong == {}
+@pytest.fixture(params=["8.0-x86_64", "10.0-x86_64"])
+def wine(request: pytest.FixtureRequest, programs_root: Path) -> Asker:
+    return Asker(FLAVOURS[request.param], programs_root)
 
 
 _INSTRUCTION = re.compile(r"^ +([0-9a-f]+):\t", re.MULTILINE)
@@ -175,39 +193,38 @@ def instructions(tool: Tool, path: Path, image_base: int) -> list[int]:
     return [int(address, 16) - image_base for address in _INSTRUCTION.findall(listing)]
 
 
-@pytest.mark.parametrize("name", ["ntdll", "kernelbase"])
-def test_a_library_of_wines(tool: Tool, programs_root: Path, name: str) -> None:
+def test_a_library_of_wines(tool: Tool, wine: Asker) -> None:
     """The prologues, the ends and some of the rest of its functions."""
-    path = library(name)
+    path = library("ntdll", wine.wine)
     code = Code.of_file(path)
     assert code.pe is not None
     chosen = []
     for rva in instructions(tool, path, code.pe.image_base):
         function = code.table.find(rva)
         if function is not None and (
-            rva - function.begin < 32 or function.begin % 64 == 0 or epilogue_at(code.at(rva), rva)
+            rva - function.begin < 24 or function.begin % 128 == 0 or epilogue_at(code.at(rva), rva)
         ):
-            chosen.append((0, rva, code.frame_pointer(rva)))
+            chosen.append((rva, code.frame_pointer(rva)))
     assert len(chosen) > 10_000
-    check(programs_root, [code], chosen)
+    wine.check(code, chosen)
 
 
 @pytest.mark.parametrize("flags", ["-O0", "-O2"])
-def test_forms_that_compilers_seldom_write(tool: Tool, programs_root: Path, flags: str) -> None:
-    path = build("pe_steps", flags, programs_root)
-    code = Code.of_file(path, windows_path(path))
+def test_forms_that_compilers_seldom_write(tool: Tool, wine: Asker, flags: str) -> None:
+    path = build("pe_steps", flags, wine.root)
+    code = Code.of_file(path, wine.path(path))
     assert code.pe is not None
     rvas = instructions(tool, path, code.pe.image_base)
     described = [rva for rva in rvas if code.table.find(rva)]
     assert len(described) > 500
-    check(programs_root, [code], [(0, rva, code.frame_pointer(rva)) for rva in described])
+    wine.check(code, [(rva, code.frame_pointer(rva)) for rva in described])
 
 
-def test_made_up_functions(programs_root: Path) -> None:
+def test_made_up_functions(wine: Asker) -> None:
     """Parts of functions, frame registers with offsets, large frames, version 2."""
     functions = [random_function(Random(seed), [b.RBP]) for seed in range(400)]
     image = lay_out(functions)
-    code = Code.of_image(image, programs_root / "made_up.bin")
+    code = wine.image(image, "made_up.bin")
     requests = []
     for index, function in enumerate(functions):
         first = function.parts[0]
@@ -222,9 +239,9 @@ def test_made_up_functions(programs_root: Path) -> None:
             if bottom not in (None, rsp) and pushes_late(code, rva):
                 continue
             is_set = function.frame[0] == RBP and abs(rbp - rsp) < 1 << 32
-            requests.append((0, rva, RSP_VALUE + rbp - rsp if is_set else REGISTERS[RBP]))
+            requests.append((rva, RSP_VALUE + rbp - rsp if is_set else REGISTERS[RBP]))
     assert len(requests) > 5000
-    check(programs_root, [code], requests)
+    wine.check(code, requests)
 
 
 def pushes_late(code: Code, rva: int) -> bool:
@@ -236,7 +253,7 @@ def pushes_late(code: Code, rva: int) -> bool:
     return SET_FPREG in operations and PUSH_NONVOL in operations[: operations.index(SET_FPREG)]
 
 
-def test_entries_that_lead_to_others_and_machine_frames(programs_root: Path) -> None:
+def test_entries_that_lead_to_others_and_machine_frames(wine: Asker) -> None:
     xdata = b.Xdata(0x2000)
     plain = xdata.add(b.unwind_info([b.alloc(6, 40), b.push(2, b.R12)], prologue=6))
     frames = [
@@ -253,6 +270,5 @@ def test_entries_that_lead_to_others_and_machine_frames(programs_root: Path) -> 
     ]
     image.data = bytes(CODE) + b"\x90" * 0x1000 + bytes(xdata.data)
     image.data = image.data.ljust(image.table_at, b"\0") + b.runtime_functions(image.table)
-    code = Code.of_image(image, programs_root / "by_hand.bin")
-    requests = [(0, rva, REGISTERS[RBP]) for rva in range(CODE, CODE + 128)]
-    check(programs_root, [code], requests)
+    code = wine.image(image, "by_hand.bin")
+    wine.check(code, [(rva, REGISTERS[RBP]) for rva in range(CODE, CODE + 128)])
