@@ -203,9 +203,15 @@ def end_all(prefix: str) -> None:
 
 
 def remove_server_folder(prefix: Path) -> None:
-    """What a killed wineserver leaves in /tmp: a folder that is named after the prefix's inode."""
+    """What a killed wineserver leaves in /tmp: a folder that is named after the prefix's inode.
+
+    Wine keeps it in .wine-UID, Debian's Wine in a new folder of a random name.
+    """
     status = prefix.stat()
-    folder = Path(f"/tmp/.wine-{os.geteuid()}")
-    shutil.rmtree(folder / f"server-{status.st_dev:x}-{status.st_ino:x}", ignore_errors=True)
-    with contextlib.suppress(OSError):
-        folder.rmdir()
+    name = f"server-{status.st_dev:x}-{status.st_ino:x}"
+    temporary = Path("/tmp")
+    for folder in (temporary / f".wine-{os.geteuid()}", *temporary.glob("wine-??????")):
+        if (folder / name).exists():
+            shutil.rmtree(folder / name, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                folder.rmdir()
