@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +13,7 @@ from pathlib import Path
 from bench.cores import Core, Unavailable, Workshop
 from bench.install import Installation, NotInstalled
 from bench.measure import Command, Runner, plain_environment
-from bench.stopped import measure_stops
+from bench.stopped import Spinner, measure_stops, spinning
 
 THREADS, DEPTH = 129, 21  # 25 to 26 frames a thread, the C library's included
 
@@ -198,9 +198,7 @@ def deep_stacks(bench: Bench) -> Row:
     return row
 
 
-def linear(
-    row: Row, title: str, less: Command, more: Command, start: Command, factor: int
-) -> None:
+def linear(row: Row, title: str, less: Command, more: Command, start: Command, factor: int) -> None:
     """Whether `factor` times the work takes about as many times as long."""
     growth = (more.wall - start.wall) / (less.wall - start.wall)
     goal = f"≤ {1.25 * factor:g} × (linear: {factor} ×)"
@@ -269,24 +267,26 @@ def microseconds(bench: Bench, row: Row, core: Core, *, new: int) -> None:
 
 def stop_of_a_live_process(bench: Bench) -> Row:
     row = Row(f"A live process of {THREADS} threads")
-    tools = {
+    with spinning(bench.workshop.spinner(), THREADS, DEPTH) as spinner:
+        stops(bench, row, spinner, ("eu-stack", "gdb"))
+    return row
+
+
+def stops(bench: Bench, row: Row, spinner: Spinner, peers: Sequence[str], where: str = "") -> None:
+    """How long unspool holds a process, beside how long the peers do."""
+    commands = {
         "unspool": [str(bench.base.unspool), "stack", "{pid}"],
         "eu-stack": [needed("eu-stack"), "-n", "0", "-p", "{pid}"],
         "gdb": [needed("gdb"), "-batch", "-nx", "-ex", "thread apply all bt", "-p", "{pid}"],
     }
-    stops = measure_stops(
-        bench.workshop.spinner(), THREADS, DEPTH, tools, bench.base.environment, bench.runner.runs
-    )
-    ours = stops["unspool"]
-    for name in ("eu-stack", "gdb"):
-        ratio = ours.whole / stops[name].whole
-        row.results.append(
-            Result(
-                "time a live process is stopped", f"{ratio:.3f} × {name}", "≤ 0.1 ×", ratio <= 0.1
-            )
-        )
-    row.notes += [f"{name}: {stop.words()}" for name, stop in stops.items()]
-    return row
+    tools = {name: commands[name] for name in ("unspool", *peers)}
+    measured = measure_stops(spinner, tools, bench.base.environment, bench.runner.runs)
+    ours = measured["unspool"]
+    title = f"time a live process{where} is stopped"
+    for name in peers:
+        ratio = ours.whole / measured[name].whole
+        row.results.append(Result(title, f"{ratio:.3f} × {name}", "≤ 0.1 ×", ratio <= 0.1))
+    row.notes += [f"{name}: {stop.words()}" for name, stop in measured.items()]
 
 
 ROWS: dict[str, Callable[[Bench], Row]] = {

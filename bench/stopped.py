@@ -42,9 +42,14 @@ class Stops:
 class Spinner:
     """The running program, which is asked for what it has noted."""
 
-    def __init__(self, process: subprocess.Popen[str], pid: int) -> None:
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        """Waits until it is ready and says its process id."""
+        assert process.stdout
         self.process = process
-        self.pid = pid
+        words = process.stdout.readline().split()
+        if words[:1] != ["ready"]:
+            raise Unavailable(f"a process to be stopped does not start: {words}")
+        self.pid = int(words[1])
 
     def stops(self) -> tuple[float, float]:
         """(whole, longest) in seconds since the last call; 0 if there was no stop."""
@@ -65,35 +70,31 @@ def spinning(program: Path, threads: int, depth: int) -> Iterator[Spinner]:
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
-        assert process.stdout
-        yield Spinner(process, int(process.stdout.readline().split()[1]))
+        yield Spinner(process)
     finally:
         process.kill()
         process.wait()
 
 
 def measure_stops(
-    program: Path,
-    threads: int,
-    depth: int,
+    spinner: Spinner,
     tools: Mapping[str, Sequence[str]],
     environment: Mapping[str, str],
     runs: int,
 ) -> dict[str, Stops]:
     """Lets the tools look at one process in turns."""
     stops = {name: Stops() for name in tools}
-    with spinning(program, threads, depth) as spinner:
-        for turn in range(runs + 1):
-            for name, command in tools.items():
-                spinner.stops()
-                done = subprocess.run(
-                    [word.replace("{pid}", str(spinner.pid)) for word in command],
-                    env=dict(environment), capture_output=True, text=True, check=False,
-                )  # fmt: skip
-                whole, longest = spinner.stops()
-                if done.returncode not in (0, 1) or not whole:
-                    raise Unavailable(f"{name} did not stop the process: {done.stderr[-300:]}")
-                if turn:  # the first turn warms up
-                    stops[name].wholes.append(whole)
-                    stops[name].longests.append(longest)
+    for turn in range(runs + 1):
+        for name, command in tools.items():
+            spinner.stops()
+            done = subprocess.run(
+                [word.replace("{pid}", str(spinner.pid)) for word in command],
+                env=dict(environment), capture_output=True, text=True, check=False,
+            )  # fmt: skip
+            whole, longest = spinner.stops()
+            if done.returncode not in (0, 1) or not whole:
+                raise Unavailable(f"{name} did not stop the process: {done.stderr[-300:]}")
+            if turn:  # the first turn warms up
+                stops[name].wholes.append(whole)
+                stops[name].longests.append(longest)
     return stops

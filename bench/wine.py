@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from zlib import crc32
 
 from tests.programs.build import Unavailable as NotHere
 from tests.wine.cores import make_core
-from tests.wine.flavours import FLAVOURS, Flavour
+from tests.wine.flavours import FLAVOURS, Flavour, check, make_prefix
+from tests.wine.running import end_all, prepare, remove_server_folder
 from tests.wine.zoo import SOURCES, VARIANTS
 
-from bench.cores import Core, Unavailable
+from bench.cores import PROGRAMS, Core, Unavailable
+from bench.stopped import Spinner
 
 VARIANT = VARIANTS["O2"]
 X86_64, I386 = "8.0-x86_64", "8.0-i386"
@@ -57,6 +62,45 @@ class WineWorkshop:
             raise Unavailable(str(reason)) from None
         maker = "gcore" if kind == "gcore" else f"the {kind}"
         return WineCore(core.path, loader(flavour), len(core.threads), maker)
+
+    @contextmanager
+    def spinning(self, threads: int, depth: int) -> Iterator[Spinner]:
+        """A process that knows how long it was stopped, in Wine; see stopped.py."""
+        flavour = FLAVOURS[X86_64]
+        program = compile_windows_program("spin_gap_wine", self.root)
+        try:
+            check(flavour, self.root)
+        except NotHere as reason:
+            raise Unavailable(str(reason)) from None
+        with tempfile.TemporaryDirectory(prefix="run-", dir=self.root) as run:
+            folder, prefix = Path(run), Path(run) / "prefix"
+            make_prefix(flavour, prefix)
+            process = subprocess.Popen(
+                flavour.command(folder, self.root, [str(program), str(threads), str(depth)]),
+                env=flavour.environment(prefix, self.root), cwd=folder, text=True,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                preexec_fn=prepare,  # noqa: PLW1509 - it ends with us in no other way
+            )  # fmt: skip
+            try:
+                yield Spinner(process)
+            finally:
+                process.kill()
+                process.wait()
+                end_all(str(prefix))
+                remove_server_folder(prefix)
+
+
+def compile_windows_program(name: str, folder: Path) -> Path:
+    compiler = shutil.which("x86_64-w64-mingw32-gcc")
+    if compiler is None:
+        raise Unavailable("no x86_64-w64-mingw32-gcc")
+    target = folder / f"{name}.exe"
+    flags = ["-O2", "-g", "-fno-optimize-sibling-calls", "-static"]
+    command = [compiler, *flags, "-o", str(target), str(PROGRAMS / f"{name}.c")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise Unavailable(f"{name} does not compile: {done.stderr.strip()[-400:]}")
+    return target
 
 
 def loader(flavour: Flavour) -> Path:

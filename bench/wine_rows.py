@@ -9,7 +9,16 @@ from collections.abc import Callable
 from functools import partial
 
 from bench.measure import Command
-from bench.rows import Bench, Row, lines_of_frames, microseconds, peak
+from bench.rows import (
+    DEPTH,
+    THREADS,
+    Bench,
+    Row,
+    lines_of_frames,
+    microseconds,
+    peak,
+    stops,
+)
 from bench.wine import I386, X86_64, WineCore, WineWorkshop
 
 # Frames of `recurse`; each depth is that of a dozen threads.
@@ -74,6 +83,14 @@ def frames_of_pcs(bench: Bench) -> Row:
     return row
 
 
+def stop_of_a_live_process(bench: Bench) -> Row:
+    row = Row(f"A live process of {THREADS} threads in Wine")
+    with workshop(bench).spinning(THREADS, DEPTH) as spinner:
+        # Not beside eu-stack, which lets each thread go as soon as it has lost its way.
+        stops(bench, row, spinner, ("gdb",), " in Wine")
+    return row
+
+
 def workshop(bench: Bench) -> WineWorkshop:
     return WineWorkshop(bench.folder)
 
@@ -124,4 +141,5 @@ ROWS: dict[str, Callable[[Bench], Row]] = {
     "wine-many": many_threads,
     "wine-32": wine_32_bit,
     "wine-frames": frames_of_pcs,
+    "wine-live": stop_of_a_live_process,
 }
