@@ -29,11 +29,11 @@ _UNIX_FUNCTIONS = {
     "unix NtWaitForSingleObject": "fixed", "unix NtUserGetMessage": "rbx",
     "unix NtCreateWindow": "r15", "unix call": "r13", "server_wait": "fixed", "read": "fixed",
     "KeUserModeCallback": "rbx", "send_message": "r12", "handler": "fixed", "wait_suspend": "rbp",
-    "start_thread": "root",
+    "start_thread": "root", "unix generated": "bare",
 }  # fmt: skip
 _WINDOWS_FUNCTIONS = {
     "main": "fixed", "recurse": "rbp", "work": "r12", "window_procedure": "rsi", "odd": "rdi",
-    "deep": "r15", "filter": "r14", "unix_caller": "rbx",
+    "deep": "r15", "filter": "r14", "unix_caller": "rbx", "plain": "fixed", "generated": "bare",
 }  # fmt: skip
 _NTDLL_FUNCTIONS = {
     "LdrInitializeThunk": "fixed", "RtlUserThreadStart": "root", "dispatch_exception": "r13",
@@ -57,6 +57,7 @@ class Block:
 class WineProcess:
     """A process in the making. `label` is what Wine calls its version, None if that is what it
     is; `by_teb_pointer` as for `dispatcher`. Without `pointers` nothing says where that is.
+    `hidden` are functions that ntdll.dll does not export.
 
     `threads` of the made-up kind are in `threads`, others' registers in `natives`.
     """
@@ -68,10 +69,12 @@ class WineProcess:
         label: str | None = None,
         by_teb_pointer: bool = False,
         pointers: bool = True,
+        hidden: Sequence[str] = (),
     ) -> None:
         self.era = era
         self.threads: list[WineThread] = []
         self.natives: list[tuple[int, dict[str, int]]] = []
+        self.pointers = pointers
         self.blocks: list[Block] = []
         self._starts: list[int] = []
         wide = era.bits == 64
@@ -80,6 +83,7 @@ class WineProcess:
         if era.has_unix_calls:
             self.unix_dispatcher = dispatcher(era, unix_call=True, by_teb_pointer=by_teb_pointer)
         self._add_modules(f"wine-{label or era.version}".encode() + b"\0", wide)
+        self.ntdll.hidden = set(hidden)
         for module in self.modules:
             for address, data, flags in module.parts():
                 self.block(address, data, flags)
@@ -144,7 +148,7 @@ class WineProcess:
         self.modules: list[Module] = [self.ntdll_so, self.ntdll, self.program]
 
         def fitting(kind: str) -> str:
-            if wide or kind in ("fixed", "root"):
+            if wide or kind in ("fixed", "bare", "root"):
                 return kind
             return _NARROW.get(kind, f"e{kind[1:]}")
 
@@ -254,7 +258,7 @@ class WineProcess:
             offsets.allocation: stacks.windows[0], offsets.self: teb, offsets.peb: self.peb,
             offsets.pid: 0x20, offsets.tid: 0x24 + 4 * index,
         }  # fmt: skip
-        if era.bits == 32:
+        if era.bits == 32 and self.pointers:
             fields[offsets.dispatcher] = self.dispatcher_address
         if era.kernel_stack is not None:
             fields[era.kernel_stack] = stacks.unix[0]

@@ -1,9 +1,9 @@
 """Code of a made-up Wine process: ntdll.so, and Windows modules, with unwind data.
 
-All code but that of the dispatchers is calls, so that every address that is a multiple of 5
-into a function is a return address. A function has a frame of fixed size, or a frame register:
-any callee-saved one, which its unwind data finds the caller by. A walk that has lost a register
-on its way does not come through.
+All code but that of the dispatchers is calls through a pointer, which can lead anywhere, so that
+every address that is a multiple of 5 into a function is a return address. A function has a frame
+of fixed size, or a frame register: any callee-saved one, which its unwind data finds the caller
+by. A walk that has lost a register on its way does not come through.
 """
 
 from __future__ import annotations
@@ -26,19 +26,21 @@ PE_64 = {
     "rax": 0, "rcx": 1, "rdx": 2, "rbx": 3, "rsp": 4, "rbp": 5, "rsi": 6, "rdi": 7,
 } | {f"r{number}": number for number in range(8, 16)}  # fmt: skip
 
-CALL = b"\xe8\0\0\0\0"
+# xchg %ax,%ax; call *0x10(%rbx)
+CALL = b"\x66\x90\xff\x53\x10"
 STEP = len(CALL)
 TEXT, TEXT_SIZE = 0x1000, 0x3000
 # What a function of fixed size takes off the stack.
 FIXED = {8: 0x28, 4: 0x1C}
+NO_UNWIND_DATA = ("leaf", "bare")
 
 
 class Function:
     """`size` bytes at `address`, once its module has a base. `kind` says what its frame is.
 
     Kinds: a register's name, "fixed", "leaf" (no unwind data), "empty" (unwind data that says
-    as much), "root", "machine" (entered with a machine frame 0x30 above the stack pointer),
-    "raw" (unwind data of its own).
+    as much), "bare" (as "fixed", without unwind data), "root", "machine" (entered with a machine
+    frame 0x30 above the stack pointer), "raw" (unwind data of its own).
     """
 
     def __init__(self, name: str, offset: int, size: int, kind: str) -> None:
@@ -77,7 +79,8 @@ class Module:
             raise ValueError("too many functions")
         at = made.offset - TEXT
         # Calls are counted from the function's start.
-        self.text[at : at + size] = (code + CALL * (size // STEP + 1))[:size]
+        calls = (CALL * (size // STEP + 1))[len(code) : size]
+        self.text[at : at + size] = code + calls
         self.functions[name] = made
         return made
 
@@ -131,7 +134,7 @@ class UnixModule(Module):
         elf.section(".text", data=bytes(self.text), address=TEXT, flags="ax")
         frames, cie = _frames(word, frames_at)
         for each in self.functions.values():
-            if each.kind != "leaf":
+            if each.kind not in NO_UNWIND_DATA:
                 rules = self.rules.get(each.name)
                 frames.fde(
                     cie, each.offset, each.size,
@@ -148,18 +151,24 @@ class UnixModule(Module):
 
 
 class WindowsModule(Module):
-    """A PE library or program. `variables` are words in .data, by exported name."""
+    """A PE library or program. `variables` are words in .data, by exported name; `hidden` are
+    functions that it does not export."""
 
     def __init__(
         self, name: str, path: str, base: int, word: int, variables: Sequence[str] = ()
     ) -> None:
         super().__init__(name, path, base, word)
+        self.hidden: set[str] = set()
         self.variables = {name: 0x4000 + 16 * at for at, name in enumerate(variables)}
 
     def parts(self) -> list[tuple[int, bytes, str]]:
         text = Section(".text", bytes(self.text), "rx", rva=TEXT)
         data = Section(".data", bytes(0x1000), "rw", rva=0x4000)
-        exports = [(each.name, each.offset) for each in self.functions.values()]
+        exports = [
+            (each.name, each.offset)
+            for each in self.functions.values()
+            if each.name not in self.hidden
+        ]
         exports += list(self.variables.items())
         sections, functions = [text, data], None
         if self.word == 8:
@@ -183,7 +192,7 @@ class WindowsModule(Module):
 
     def _unwind_info(self, xdata: Xdata) -> Iterable[tuple[int, int, int]]:
         for each in self.functions.values():
-            if each.kind == "leaf":
+            if each.kind in NO_UNWIND_DATA:
                 continue
             if each.kind in ("fixed", "root"):
                 raw = unwind_info([alloc(4, FIXED[8])], prologue=4)
@@ -200,7 +209,7 @@ class WindowsModule(Module):
         """MinGW's, under the name that LLD gives it."""
         frames, cie = _frames(4, self.base + 0x5000)
         for each in self.functions.values():
-            if each.kind != "leaf":
+            if each.kind not in NO_UNWIND_DATA:
                 kind = "fixed" if each.kind in ("root", "machine") else each.kind
                 start = self.base + each.offset
                 frames.fde(cie, start, each.size, dwarf_rules(4, kind))

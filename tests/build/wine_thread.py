@@ -145,7 +145,7 @@ class WineThread:
     def _enter(self, function: Function) -> None:
         """The prologue."""
         word = self.era.word
-        if function.kind in ("fixed", "root"):
+        if function.kind in ("fixed", "bare", "root"):
             self.sp -= FIXED[word]
         elif function.kind in self.registers:
             self.push(self.registers[function.kind])
@@ -201,7 +201,7 @@ class WineThread:
         """
         function = self.process.ntdll_so[name]
         rewound = not any(each.name == "rewind" for each in made.instructions)
-        for index, each in enumerate(made.instructions):
+        for each in made.instructions:
             self.registers[self.pc_name] = function.address + each.offset
             if each.name == stop:
                 # Up to then the thread has not left its stack, or is on it again.

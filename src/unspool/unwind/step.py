@@ -171,6 +171,14 @@ class EarlyStrategy(DynamicStrategy):
         raise NotImplementedError
 
 
+class Reviewer:
+    """Knows where no caller can be, however sure a strategy is of it."""
+
+    def review(self, query: Query, answer: Found | Ended) -> Found | Ended | Missed:
+        """The answer, or why it cannot be."""
+        raise NotImplementedError
+
+
 class Stepper:
     """Asks strategies for callers; one for a whole target, since rows are shared by threads."""
 
@@ -184,6 +192,7 @@ class Stepper:
         self.tables = tables
         self.dynamic = dynamic
         self.early: list[EarlyStrategy] = []
+        self.reviewer: Reviewer | None = None
         self.rows: dict[int, Row] = {}
         self._missed: dict[int, list[Attempt]] = {}
 
@@ -197,7 +206,7 @@ class Stepper:
                 return early
         row = self.find_row(query, trail, remember=early is None)
         if row is not None:
-            answer = self.apply_row(row, query)
+            answer = self._reviewed(self.apply_row(row, query), query)
             trail.append(Attempt(row.strategy, self._words(answer, row)))
             if not isinstance(answer, Missed):
                 return answer
@@ -208,13 +217,18 @@ class Stepper:
             missed = Missed(trail[-1].answer)
         for strategy in self.dynamic:
             try:
-                answer = self._checked(strategy.answer(query), query)
+                answer = self._reviewed(self._checked(strategy.answer(query), query), query)
             except Fault as fault:
                 answer = Missed(f"memory at {fault} cannot be read", fault=True)
             trail.append(Attempt(strategy.name, self._words(answer)))
             if not isinstance(answer, Missed):
                 return answer
         return missed
+
+    def _reviewed(self, answer: Found | Missed | Ended, query: Query) -> Found | Missed | Ended:
+        if self.reviewer is None or isinstance(answer, Missed):
+            return answer
+        return self.reviewer.review(query, answer)
 
     def _ask_early(self, query: Query, trail: list[Attempt]) -> Found | Missed | Ended | None:
         """The answer of those who claim the frame; None if nobody does."""

@@ -110,11 +110,13 @@ class FrameLayout:
 
     Instructions of the dispatchers, in all releases the same: `pop_pc` takes the return address
     off the stack into the frame, `pop_flags` the flags, `save_fp` is the last to save a register.
+    `after_syscall` and `after_unix_call` follow the call of the Unix function.
     """
 
     __slots__ = (
-        "alignment", "cs", "frame_pointer", "pc", "pop_flags", "pop_pc", "previous", "registers",
-        "save_fp", "size", "sp", "syscall_cfa", "unix_arguments", "user_cs",
+        "after_syscall", "after_unix_call", "alignment", "cs", "frame_pointer", "pc", "pop_flags",
+        "pop_pc", "previous", "registers", "save_fp", "size", "sp", "syscall_cfa",
+        "unix_arguments", "user_cs",
     )  # fmt: skip
 
     def __init__(
@@ -134,6 +136,8 @@ class FrameLayout:
         pop_pc: bytes,
         pop_flags: bytes,
         save_fp: bytes,
+        after_syscall: bytes,
+        after_unix_call: bytes,
     ) -> None:
         self.registers = registers
         self.pc = pc
@@ -149,6 +153,8 @@ class FrameLayout:
         self.pop_pc = pop_pc
         self.pop_flags = pop_flags
         self.save_fp = save_fp
+        self.after_syscall = after_syscall
+        self.after_unix_call = after_unix_call
 
 
 FRAME_X86_64 = FrameLayout(
@@ -162,6 +168,8 @@ FRAME_X86_64 = FrameLayout(
     # popq 0x70(%rcx); popq 0x80(%rcx); movq %rbp,0x98(%rcx)
     pop_pc=b"\x8f\x41\x70", pop_flags=b"\x8f\x81\x80\0\0\0",
     save_fp=b"\x48\x89\xa9\x98\0\0\0",
+    # leaq -0x98(%rbp),%rcx; movq %rsp,%rcx
+    after_syscall=b"\x48\x8d\x8d\x68\xff\xff\xff", after_unix_call=b"\x48\x89\xe1",
 )  # fmt: skip
 FRAME_I386 = FrameLayout(
     registers=(
@@ -172,6 +180,8 @@ FRAME_I386 = FrameLayout(
     frame_pointer=0x34, size=0x280, alignment=16, unix_arguments=0x10,
     # popl 8(%ecx); popl 4(%ecx); movl %ebp,0x34(%ecx)
     pop_pc=b"\x8f\x41\x08", pop_flags=b"\x8f\x41\x04", save_fp=b"\x89\x69\x34",
+    # leal -0x34(%ebp),%esp; leal 0x10(%esp),%esp
+    after_syscall=b"\x8d\x65\xcc", after_unix_call=b"\x8d\x64\x24\x10",
 )  # fmt: skip
 
 

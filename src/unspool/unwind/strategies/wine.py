@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from unspool.unwind.strategies.wine_callback import WineCallback
 from unspool.unwind.strategies.wine_exception import WineException
+from unspool.unwind.strategies.wine_rescue import WineBorders
 from unspool.unwind.strategies.wine_syscall import WineSyscall
 
 TYPE_CHECKING = False
@@ -20,6 +21,7 @@ def add_wine(stepper: Stepper, wine: WineProcess, cfi: DwarfCfi) -> None:
         WineCallback(wine, stepper),
         WineException(stepper.space, wine.ntdll),
     ]
+    stepper.reviewer = WineBorders(wine)
     if wine.is_wow64:
         _add_wow64(stepper, wine)
 

@@ -16,6 +16,7 @@ from unspool.unwind.strategies.wine_functions import Functions
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from unspool.space import AddressSpace
     from unspool.unwind.step import Stepper
     from unspool.wine.frames import SyscallFrame
     from unspool.wine.layouts import Resume
@@ -40,21 +41,12 @@ class WineCallback(EarlyStrategy):
 
     def answer(self, query: Query) -> Found | Missed:
         sp = query.above
-        thread = None if sp is None else self.wine.thread_at(sp)
-        level = self._level(thread, sp) if thread is not None and sp is not None else None
+        thread = self.wine.thread_of(query.thread, sp)
+        level = level_above(self.wine, thread, sp) if thread and sp is not None else None
         if thread is None or level is None:
             return self._past_unix(query, "no system call frame belongs to this callback")
-        newer, older = thread.frames[level - 1], thread.frames[level]
-        for resume in self._resumes():
-            registers = self._resumed(newer, older, resume)
-            if registers is not None:
-                words = f"Wine callback: Windows → Unix, frame at 0x{older.address:x}"
-                return Found(
-                    registers,
-                    Trust.SEGMENT_SWITCH,
-                    switch=Switch("unix", words, found_by=f"the {resume.name}"),
-                )
-        return self._past_unix(query, "where the Unix code goes on is not known")
+        found = cross(self.wine, thread, level)
+        return found or self._past_unix(query, "where the Unix code goes on is not known")
 
     def _past_unix(self, query: Query, why: str) -> Found | Missed:
         """The older Windows code by the machine frame of 9.0 and later, Unix code left out."""
@@ -65,56 +57,102 @@ class WineCallback(EarlyStrategy):
             return answer
         return Missed(why, final=True)
 
-    def _level(self, thread: WineThread, sp: int) -> int | None:
-        """Which of the thread's frames is that of the system call that called back.
 
-        The callback's Windows frames lie right below the stack pointer of the code that made
-        the system call. The newest frame is no candidate: its registers are stale or of a call
-        within the callback.
-        """
-        best = None
-        for level, frame in enumerate(thread.frames[1:], 1):
-            try:
-                outer = frame.word(self.space, frame.layout.sp)
-            except Fault:
-                continue
-            if outer > sp and (best is None or outer < best[0]):
-                best = outer, level
-        return best[1] if best else None
+def level_above(wine: WineProcess, thread: WineThread, sp: int) -> int | None:
+    """Which of a thread's frames is that of the system call that called back.
 
-    def _resumes(self) -> list[Resume]:
-        """The layouts to try: those of the process's version first."""
-        version = self.wine.version
-
-        def is_other(resume: Resume) -> bool:
-            return version is None or not resume.since <= version <= resume.until
-
-        return sorted(self.wine.resumes, key=is_other)
-
-    def _resumed(
-        self, newer: SyscallFrame, older: SyscallFrame, resume: Resume
-    ) -> list[int | None] | None:
-        """The Unix code's registers by one layout, or None if they cannot be right."""
-        space, arch = self.space, self.space.arch
-        registers: list[int | None] = [None] * len(arch.register_names)
+    The callback's Windows frames lie right below the stack pointer of the code that made the
+    system call, on the same stack. The newest frame is no candidate: its registers are stale or
+    of a call within the callback.
+    """
+    best = None
+    memory = wine.space.memory
+    own = memory.region(sp)
+    for level, frame in enumerate(thread.frames[1:], 1):
         try:
-            base = newer.address
-            if resume.base_at is not None:
-                base = newer.word(space, resume.base_at)
-            for number, offset in resume.registers:
-                registers[number] = space.memory.read_uint(base + offset, arch.pointer_size)
+            outer = frame.word(wine.space, frame.layout.sp)
         except Fault:
-            return None
+            continue
+        if outer <= sp or (best is not None and outer >= best[0]):
+            continue
+        region = memory.region(outer)
+        if region is not None and own is not None and region.mapping == own.mapping:
+            best = outer, level
+    return best[1] if best else None
+
+
+def cross(wine: WineProcess, thread: WineThread, level: int) -> Found | None:
+    """To the Unix code that called back, within the thread's system call of that level."""
+    newer, older = thread.frames[level - 1], thread.frames[level]
+    for resume in _resumes(wine):
+        registers = _resumed(wine.space, newer, older, resume)
+        if registers is not None:
+            words = f"Wine callback: Windows → Unix, frame at 0x{older.address:x}"
+            switch = Switch("unix", words, found_by=f"the {resume.name}")
+            return Found(registers, Trust.SEGMENT_SWITCH, switch=switch)
+    return None
+
+
+def resumes_here(wine: WineProcess, newer: SyscallFrame, query: Query) -> bool:
+    """Whether a Unix frame is the one that called back with that frame among its variables.
+
+    It is above its variables, but its stack pointer is not.
+    """
+    return any(
+        (registers := _read(wine.space, newer, resume)) is not None
+        and registers[wine.space.arch.pc] == query.pc
+        and registers[wine.space.arch.sp] == query.above
+        for resume in wine.resumes
+        if resume.below
+    )
+
+
+def _resumes(wine: WineProcess) -> list[Resume]:
+    """The layouts to try: those of the process's version first."""
+    version = wine.version
+
+    def is_other(resume: Resume) -> bool:
+        return version is None or not resume.since <= version <= resume.until
+
+    return sorted(wine.resumes, key=is_other)
+
+
+def _resumed(
+    space: AddressSpace, newer: SyscallFrame, older: SyscallFrame, resume: Resume
+) -> list[int | None] | None:
+    """The Unix code's registers by one layout, or None if they cannot be right."""
+    registers = _read(space, newer, resume)
+    if registers is None:
+        return None
+    pc, sp = registers[space.arch.pc], registers[space.arch.sp]
+    assert pc is not None
+    assert sp is not None
+    # In between the two frames, in Unix code that has called something.
+    lowest = newer.address - resume.below
+    if not lowest < sp <= older.address or not space.is_code(pc - 1):
+        return None
+    module = space.module_at(pc - 1)
+    if module is not None and module.kind != "elf":
+        return None
+    return None if space.after_call(pc) is False else registers
+
+
+def _read(
+    space: AddressSpace, newer: SyscallFrame, resume: Resume
+) -> list[int | None] | None:
+    """The registers by one layout, the stack pointer among them; None if there are none."""
+    arch = space.arch
+    registers: list[int | None] = [None] * len(arch.register_names)
+    try:
+        base = newer.address
+        if resume.base_at is not None:
+            base = newer.word(space, resume.base_at)
         if not resume.span[0] <= base - newer.address <= resume.span[1]:
             return None
-        pc, saved = registers[arch.pc], registers[arch.sp]
-        assert pc is not None
-        sp = registers[arch.sp] = (base if saved is None else saved) + resume.adjust
-        # In between the two frames, in Unix code that has called something.
-        lowest = newer.address - resume.below
-        if not lowest < sp <= older.address or not space.is_code(pc - 1):
-            return None
-        module = space.module_at(pc - 1)
-        if module is not None and module.kind != "elf":
-            return None
-        return None if space.after_call(pc) is False else registers
+        for number, offset in resume.registers:
+            registers[number] = space.memory.read_uint(base + offset, arch.pointer_size)
+    except Fault:
+        return None
+    saved = registers[arch.sp]
+    registers[arch.sp] = (base if saved is None else saved) + resume.adjust
+    return registers

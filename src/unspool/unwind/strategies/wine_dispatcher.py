@@ -1,8 +1,8 @@
 """Where Wine's dispatchers lie: the code that joins a thread's Windows and Unix stacks.
 
 A system call dispatcher and, since 8.0, one for calls of Unix libraries. They are found by
-every way there is, and what is found must be code of an ELF module: a pointer in a dump can
-point anywhere.
+every way there is, and what is found must be code of ntdll.so: a pointer in a dump can point
+anywhere.
 """
 
 from __future__ import annotations
@@ -35,11 +35,15 @@ _SIZE = 0x300
 
 
 class Dispatcher:
-    """A range of code, its name in Wine's source, and how it was found."""
+    """A range of code, its name in Wine's source, and how it was found.
 
-    __slots__ = ("end", "how", "name", "start")
+    `has_end`: where it ends is known, and not a guess.
+    """
 
-    def __init__(self, start: int, end: int, name: str, how: str) -> None:
+    __slots__ = ("end", "has_end", "how", "name", "start")
+
+    def __init__(self, start: int, end: int, name: str, how: str, has_end: bool = True) -> None:
+        self.has_end = has_end
         self.name = name
         self.start = start
         self.end = end
@@ -102,10 +106,12 @@ def _word(wine: WineProcess, address: int, size: int) -> int | None:
 
 
 def _range(wine: WineProcess, address: int, name: str, how: str) -> Dispatcher | None:
-    """The function at an address of an ELF module, by its FDE or, without one, by its size."""
+    """The function at an address of ntdll.so, by its FDE or, without one, by its size."""
     space = wine.space
     module = space.module_at(address)
     if module is None or module.kind != "elf" or not space.is_code(address):
+        return None
+    if wine.ntdll_so is not None and module is not wine.ntdll_so:
         return None
     image = space.image(module)
     if isinstance(image, Image):
@@ -116,4 +122,4 @@ def _range(wine: WineProcess, address: int, name: str, how: str) -> Dispatcher |
         if found is not None:
             fde = found[1]
             return Dispatcher(fde.start + image.bias, fde.end + image.bias, name, how)
-    return Dispatcher(address, address + _SIZE, name, how)
+    return Dispatcher(address, address + _SIZE, name, how, has_end=False)

@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 
 # All that is done before the stacks change is done in fewer bytes.
 _ENTRY = 0x100
+_RETURN = (0xC3, 0xC2)  # ret, ret n
+
+
+def is_entry(wine: WineProcess, dispatcher: Dispatcher, pc: int) -> bool:
+    """Whether a pc is in the part of a dispatcher that saves registers, by the code."""
+    code = wine.space.memory.read_available(dispatcher.start, _ENTRY)
+    saved = code.find(wine.frame_layout.save_fp)
+    return pc == dispatcher.start or pc - dispatcher.start <= saved
 
 
 def on_windows_stack(space: AddressSpace, thread: WineThread, sp: int) -> bool:
@@ -62,22 +70,34 @@ def caller(
         why = objection(space, frame)
         if why is not None:
             return Missed(f"the system call frame is of no use: {why}", final=True)
-        registers = registers_in(wine, frame, dispatcher)
+        registers, exact = caller_in(wine, frame, dispatcher)
         if (registers[space.arch.sp] or 0) < sp:
             # On its way out: the arguments are off the stack.
             registers, exact = frame.registers(space), True
     return _found(space, registers, exact)
 
 
-def registers_in(
+def caller_in(
     wine: WineProcess, frame: SyscallFrame, dispatcher: Dispatcher | None
-) -> list[int | None]:
-    """The caller's registers of a frame, with its arguments on the stack, as calls have them."""
-    registers = frame.registers(wine.space)
-    sp = registers[wine.space.arch.sp]
-    if sp is not None and dispatcher is not None and dispatcher.is_unix_call:
-        registers[wine.space.arch.sp] = sp - wine.frame_layout.unix_arguments
-    return registers
+) -> tuple[list[int | None], bool]:
+    """The caller's registers of a frame, and whether its pc is exact. Raises `Fault`.
+
+    At the end of a system call's stub it is. That of a call of a Unix library is a return
+    address, and its arguments are on the stack, as they are for other calls.
+    """
+    space = wine.space
+    registers = frame.registers(space)
+    pc, sp = registers[space.arch.pc], registers[space.arch.sp]
+    assert pc is not None
+    assert sp is not None
+    if dispatcher is not None:
+        is_unix_call = dispatcher.is_unix_call
+    else:
+        code = space.memory.read_available(pc, 1)
+        is_unix_call = bool(code) and code[0] not in _RETURN
+    if is_unix_call:
+        registers[space.arch.sp] = sp - wine.frame_layout.unix_arguments
+    return registers, not is_unix_call
 
 
 def _found(space: AddressSpace, registers: list[int | None], exact: bool) -> Found | Missed:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from unspool.pe_image import PeImage
     from unspool.space import AddressSpace
 
+# All that Wine's Unix side starts on a Windows stack, by their exported names.
+STARTED = ("KiUserCallbackDispatcher", "KiUserExceptionDispatcher", "KiUserApcDispatcher")
 # Of a function that neither unwind data nor the next export ends.
 _LONGEST = 0x400
 

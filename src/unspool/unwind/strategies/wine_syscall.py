@@ -13,7 +13,7 @@ from unspool.model import Trust
 from unspool.unwind.rows import Row
 from unspool.unwind.step import EarlyStrategy, Found, Missed, Query, Switch
 from unspool.unwind.strategies.wine_dispatcher import find_dispatchers
-from unspool.unwind.strategies.wine_entry import caller, on_windows_stack, registers_in
+from unspool.unwind.strategies.wine_entry import caller, caller_in, is_entry, on_windows_stack
 from unspool.wine.frames import SyscallFrame, objection
 
 TYPE_CHECKING = False
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 # Where to look for a frame above the stack pointer: arguments on the stack and the 32 bytes
 # that Microsoft's calling convention leaves free lie between (6.11 to 8.9).
 _REACH = 0x400
-_RETURN = (0xC3, 0xC2)  # ret, ret n
 # DW_OP_deref behind DW_OP_bregN: the form of the dispatchers' CFA.
 _BREG0, _DEREF = 0x70, 0x06
 
@@ -59,24 +58,29 @@ class WineSyscall(EarlyStrategy):
         return [(each.start, each.end, each.name) for each in self._dispatchers or ()]
 
     def claims(self, query: Query) -> bool:
-        """Code in a dispatcher; or of ntdll.so, with its frame pointer where only a dispatcher
-        sets it: that of a fork which hides its dispatcher from all other ways."""
-        if self._dispatcher_at(query.lookup_pc) is not None:
+        """Code in a dispatcher; or of ntdll.so, right behind a call that only a dispatcher makes:
+        that of a fork which hides its dispatcher from all other ways."""
+        dispatcher = self._dispatcher_at(query.lookup_pc)
+        if dispatcher is not None and dispatcher.has_end:
             return True
-        unix = self.wine.ntdll_so
-        pc = query.lookup_pc
-        if unix is None or not unix.base <= pc < unix.end or self.dispatchers:
+        if query.exact:
+            return dispatcher is not None and is_entry(self.wine, dispatcher, query.pc)
+        unix, pc = self.wine.ntdll_so, query.pc
+        if dispatcher is None and (unix is None or not unix.base <= pc < unix.end):
             return False
+        return bool(self.space.after_call(pc)) and self._is_behind_the_call(query)
+
+    def _is_behind_the_call(self, query: Query) -> bool:
+        layout, fp = self.wine.frame_layout, self._by_frame_pointer(query)
+        # A dispatcher of Unix calls has nothing on the Unix stack but their arguments.
+        end = (query.above or 0) + layout.unix_arguments
         thread = self._thread(query)
-        by_pointer = self._by_frame_pointer(query)
-        if thread is not None and thread.frames:
-            return any(frame.address in (by_pointer, query.above) for frame in thread.frames)
-        # A dump that has lost the TEB: a frame that makes sense is evidence enough.
-        return (
-            by_pointer is not None
-            and by_pointer % self.wine.frame_layout.alignment == 0
-            and self._is_above(by_pointer, query.above)
-            and objection(self.space, SyscallFrame(by_pointer, self.wine.frame_layout)) is None
+        frames = thread.frames if thread is not None else ()
+        code = self.space.memory.read_available(query.pc, 8)
+        return any(
+            (code.startswith(layout.after_syscall) and each.address == fp)
+            or (code.startswith(layout.after_unix_call) and each.address == end)
+            for each in frames
         )
 
     def answer(self, query: Query) -> Found | Missed | Ended:
@@ -123,22 +127,10 @@ class WineSyscall(EarlyStrategy):
     def _caller(
         self, frame: SyscallFrame, dispatcher: Dispatcher | None, ways: list[str]
     ) -> Found:
-        registers = registers_in(self.wine, frame, dispatcher)
-        pc = registers[self.space.arch.pc]
-        assert pc is not None
+        registers, exact = caller_in(self.wine, frame, dispatcher)
         words = f"Wine system call: Unix → Windows, frame at 0x{frame.address:x}"
-        is_unix_call = self._is_unix_call(pc) if dispatcher is None else dispatcher.is_unix_call
-        return Found(
-            registers,
-            Trust.SEGMENT_SWITCH,
-            exact=not is_unix_call,
-            switch=Switch("windows", words, found_by=" and ".join(ways)),
-        )
-
-    def _is_unix_call(self, pc: int) -> bool:
-        """Whether no `ret` is next, as it is at the end of a system call's stub."""
-        code = self.space.memory.read_available(pc, 1)
-        return bool(code) and code[0] not in _RETURN
+        switch = Switch("windows", words, found_by=" and ".join(ways))
+        return Found(registers, Trust.SEGMENT_SWITCH, exact=exact, switch=switch)
 
     def _thread(self, query: Query) -> WineThread | None:
         return self.wine.thread_of(query.thread, query.above)
