@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from mmap import ACCESS_READ, mmap
+from mmap import ACCESS_READ, MADV_DONTNEED, mmap
 from stat import S_ISREG
 
 from unspool.errors import FormatError
@@ -42,6 +42,15 @@ def map_file(path: str) -> mmap | None:
         return None
     finally:
         os.close(fd)
+
+
+def forget(buffer: Buffer) -> None:
+    """Takes a mapped file that was read as a whole out of our memory; it is read anew if need be.
+
+    The system still has it in its cache, but lets us count it as ours no more.
+    """
+    if isinstance(buffer, mmap):
+        buffer.madvise(MADV_DONTNEED)
 
 
 def is_pdb(buffer: Buffer) -> bool:

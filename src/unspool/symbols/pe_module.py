@@ -9,6 +9,7 @@ from __future__ import annotations
 from unspool.formats.pe import MACHINE_I386
 from unspool.model import Module
 from unspool.symbols.demangle import demangle, is_mangled
+from unspool.symbols.files import forget
 from unspool.symbols.function_names import as_elsewhere, without_arguments
 from unspool.symbols.pe_dwarf import as_elf
 from unspool.symbols.pe_finders import PeDebugFiles, has_dwarf, has_symbols
@@ -158,7 +159,7 @@ class PeModuleSymbols:
         if source is not None:
             path, pe = source
             found = native.open_file(
-                path, None, content=lambda: as_elf(pe), progress=progress, problems=self._problems
+                path, None, content=lambda: _dwarf(pe), progress=progress, problems=self._problems
             )
             return found, path if pe is not own else None
         pdb = self._finder.pdb(module, headers, native.debug_id)
@@ -172,6 +173,12 @@ class PeModuleSymbols:
             ),
             path,
         )
+
+
+def _dwarf(pe: Pe) -> bytes:
+    data = as_elf(pe)
+    forget(pe.buffer)
+    return data
 
 
 def _described(module: Module, headers: Pe | None, debug_file: str | None) -> Module:
