@@ -28,7 +28,7 @@ _UNIX_FUNCTIONS = {
     # Each needs a register of the caller's to find its caller's frame.
     "unix NtWaitForSingleObject": "fixed", "unix NtUserGetMessage": "rbx",
     "unix NtCreateWindow": "r15", "unix call": "r13", "server_wait": "fixed", "read": "fixed",
-    "KeUserModeCallback": "rbx", "send_message": "r12", "handler": "fixed", "wait_suspend": "rbp",
+    "KeUserModeCallback": "rbx", "send_message": "r12", "handler": "fixed", "wait_suspend": "rbp", "call_user_mode_callback": "rbp",
     "start_thread": "root", "unix generated": "bare",
 }  # fmt: skip
 _WINDOWS_FUNCTIONS = {

@@ -263,8 +263,11 @@ class WineThread:
 
     # --- callbacks --------------------------------------------------------------------
 
-    def callback(self, *windows: str, length: int = 0x40) -> WineThread:
-        """Calls back into Windows code: KiUserCallbackDispatcher, then `windows`."""
+    def callback(self, *windows: str, length: int = 0x40, entering: bool = False) -> WineThread:
+        """Calls back into Windows code: KiUserCallbackDispatcher, then `windows`.
+
+        `entering`: stops before that, in Unix code that is on the Windows stack already.
+        """
         self.call("KeUserModeCallback")
         assert self.function is not None
         self.calls += 1
@@ -279,10 +282,15 @@ class WineThread:
         self.frame = frame
         self.sp = self._callback_stack(older, length)
         sp = self.sp
+        fp = self.registers[self.fp_name]
         self._scramble()
         self.sp = sp
-        self.registers[self.fp_name] = 0
+        self.registers[self.fp_name] = fp if entering and not self.era.clears_fp else 0
         self.kinds.append("windows")
+        if entering:
+            self.function = self.process.ntdll_so["call_user_mode_callback"]
+            self.registers[self.pc_name] = self.function.address + 0x61
+            return self
         self._enter(self.process.ntdll["KiUserCallbackDispatcher"])
         return self.call(*windows)
 
@@ -313,7 +321,7 @@ class WineThread:
         self.frames.append((back, self.sp))
         self.push(back)
         self.push(self.registers[self.fp_name])
-        base = self.sp
+        base = self.registers[self.fp_name] = self.sp
         names = self.era.unix_saved if wide else ("ebx", "ebp", "esi", "edi")
         for name in names:
             if name != self.fp_name:
@@ -333,8 +341,10 @@ class WineThread:
         self.frames.append((back, self.sp))
         cfa = self.sp
         self.push(back)
-        saved = ("rbp", "rbx", "r12", "r13", "r14", "r15")
-        for name in saved if self.era.bits == 64 else ("ebp", "ebx", "esi", "edi"):
+        self.push(self.registers[self.fp_name])
+        self.registers[self.fp_name] = self.sp
+        saved = ("rbx", "r12", "r13", "r14", "r15")
+        for name in saved if self.era.bits == 64 else ("ebx", "esi", "edi"):
             self.push(self.registers[name])
         self.sp = (self.sp - 0x50 - self.era.frame_size) & -64
         frame = self.sp

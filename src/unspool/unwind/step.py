@@ -167,7 +167,8 @@ class EarlyStrategy(DynamicStrategy):
         return []
 
     def claims(self, query: Query) -> bool:
-        """Whether the frame is this strategy's. Asked at a pc until a row is known for it."""
+        """Whether the frame is this strategy's. Asked at a return address until a row is known
+        for it, and of code that was executing always."""
         raise NotImplementedError
 
 
@@ -200,7 +201,7 @@ class Stepper:
         """The first good answer; `trail` gets every attempt, the answering one last."""
         missed = Missed("no strategy answered")
         early = None
-        if self.early and query.lookup_pc not in self.rows:
+        if self.early and (query.exact or query.lookup_pc not in self.rows):
             early = self._ask_early(query, trail)
             if early is not None and (not isinstance(early, Missed) or early.final):
                 return early

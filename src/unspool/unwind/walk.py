@@ -94,6 +94,8 @@ class _Walk:
         row = self.stepper.rows.get(last.lookup_pc)
         if row is None or row.quick is None or stack is None:
             return registers
+        if last.exact and self.stepper.early:
+            return registers  # the same code can need another answer on another stack
         arch = self.space.arch
         find, append = self.stepper.rows.get, self.frames.append
         low, high, buffer, origin = stack.low, stack.high, stack.buffer, stack.base

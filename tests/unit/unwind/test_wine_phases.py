@@ -8,7 +8,7 @@ from tests.build.wine import WineProcess
 from tests.build.wine_dispatcher import Instruction
 from tests.build.wine_eras import ERAS
 from tests.build.wine_thread import WineThread
-from tests.unit.unwind.wine_walks import check, made
+from tests.unit.unwind.wine_walks import check, check_stack, made, stacks
 
 every = pytest.mark.parametrize(("version", "bits"), ERAS)
 with_unix_calls = pytest.mark.parametrize(
@@ -75,3 +75,23 @@ def test_suspended_there(version: str, bits: int) -> None:
     for each in instructions(process):
         in_callback(process.thread()).syscall(stop=each.name).signal("handler", "wait_suspend")
     check(process)
+
+
+@pytest.mark.parametrize(
+    ("version", "bits"), [each for each in ERAS if each[0] not in ("6.11", "6.16", "7.20")]
+)
+def test_on_the_way_into_a_callback(version: str, bits: int) -> None:
+    """Unix code that has left its stack, and its frame pointer since 9.0."""
+    process = made(version, bits)
+    for depth in (1, 2):
+        thread = process.thread().call("main", "odd")
+        for _ in range(depth):
+            thread.syscall("NtCreateWindow", "send_message")
+            thread.callback(*["window_procedure"] * (_ + 1 < depth), entering=_ + 1 == depth)
+    # The same code before it has left its stack.
+    process.thread().call("main").syscall("NtCreateWindow", "call_user_mode_callback")
+    process.threads[-1].registers[process.threads[-1].pc_name] = process.threads[0].pc
+    for order in (None, [2, 1, 0]):
+        found = stacks(process, process.core(order=order).build())
+        for index, stack in zip(order or range(3), found, strict=True):
+            check_stack(process.threads[index], stack)

@@ -16,16 +16,16 @@ def made(version: str, bits: int = 64, **keywords: object) -> WineProcess:
     return WineProcess(Era(version, bits), **keywords)  # type: ignore[arg-type]
 
 
-def report(process: WineProcess, data: bytes | None = None) -> Report:
+def report(process: WineProcess, data: bytes | None = None, *, explain: bool = False) -> Report:
     with tempfile.NamedTemporaryFile(prefix="core.") as file:
         file.write(data or process.core().build())
         file.flush()
         with api.open(file.name) as target:
-            return api.unwind(target, symbols=False)
+            return api.unwind(target, symbols=False, explain=explain)
 
 
-def stacks(process: WineProcess) -> list[Stack]:
-    return report(process).stacks
+def stacks(process: WineProcess, data: bytes | None = None) -> list[Stack]:
+    return report(process, data).stacks
 
 
 def frames(stack: Stack) -> list[tuple[int, int | None]]:
@@ -34,17 +34,23 @@ def frames(stack: Stack) -> list[tuple[int, int | None]]:
 
 def check(process: WineProcess) -> list[Stack]:
     """Every thread's frames are the expected ones, all of them and nothing else."""
-    found = stacks(process)
-    for thread, stack in zip(process.threads, found, strict=False):
+    data = process.core().build()
+    found = stacks(process, data)
+    # Rows are remembered: explaining takes another way to the same answers.
+    explained = report(process, data, explain=True).stacks
+    for thread, stack, other in zip(process.threads, found, explained, strict=True):
         check_stack(thread, stack)
+        check_stack(thread, other)
     return found
 
 
 def check_stack(thread: WineThread, stack: Stack) -> None:
     found, wanted = words(thread, frames(stack)), words(thread, list(thread.expected()))
     assert found == wanted, "\n".join(unified_diff(wanted, found, "wanted", "found", lineterm=""))
-    assert (stack.stop.reason, stack.gaps) == (StopReason.ROOT, ())
-    assert [segment.kind for segment in stack.segments] == thread.segments()
+    assert stack.stop.reason == StopReason.ROOT, stack.stop
+    assert not stack.gaps, stack.gaps
+    kinds = [segment.kind for segment in stack.segments]
+    assert kinds == thread.segments(), f"{kinds}, not {thread.segments()}"
 
 
 def words(thread: WineThread, found: list[tuple[int, int | None]]) -> list[str]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from unspool.memory import Fault
 from unspool.model import Trust
 from unspool.unwind.step import EarlyStrategy, Found, Missed, Query, Switch
+from unspool.unwind.strategies.wine_entry import on_windows_stack
 from unspool.unwind.strategies.wine_functions import Functions
 
 TYPE_CHECKING = False
@@ -37,7 +38,21 @@ class WineCallback(EarlyStrategy):
         self.functions = Functions(wine.space, wine.ntdll, (_DISPATCHER,))
 
     def claims(self, query: Query) -> bool:
-        return self.functions.at(query.lookup_pc) is not None
+        return self.functions.at(query.lookup_pc) is not None or self._is_entering(query)
+
+    def _is_entering(self, query: Query) -> bool:
+        """Whether Unix code runs on the Windows stack: that which is about to call back.
+
+        It has made its frame, and given up its frame pointer since 9.0.
+        """
+        unix, sp = self.wine.ntdll_so, query.above
+        if unix is None or not query.exact or not unix.base <= query.pc < unix.end or sp is None:
+            return False
+        thread = self.wine.thread_of(query.thread, sp)
+        return (
+            thread is not None and on_windows_stack(self.space, thread, sp)
+            and level_above(self.wine, thread, sp) == 1
+        )  # fmt: skip
 
     def answer(self, query: Query) -> Found | Missed:
         sp = query.above

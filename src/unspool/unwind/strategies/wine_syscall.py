@@ -71,17 +71,18 @@ class WineSyscall(EarlyStrategy):
         return bool(self.space.after_call(pc)) and self._is_behind_the_call(query)
 
     def _is_behind_the_call(self, query: Query) -> bool:
-        layout, fp = self.wine.frame_layout, self._by_frame_pointer(query)
-        # A dispatcher of Unix calls has nothing on the Unix stack but their arguments.
-        end = (query.above or 0) + layout.unix_arguments
-        thread = self._thread(query)
-        frames = thread.frames if thread is not None else ()
+        layout = self.wine.frame_layout
         code = self.space.memory.read_available(query.pc, 8)
-        return any(
-            (code.startswith(layout.after_syscall) and each.address == fp)
-            or (code.startswith(layout.after_unix_call) and each.address == end)
-            for each in frames
-        )
+        if code.startswith(layout.after_syscall):
+            address = self._by_frame_pointer(query)
+        elif code.startswith(layout.after_unix_call):
+            # Such a dispatcher has nothing on the Unix stack but arguments.
+            address = None if query.above is None else query.above + layout.unix_arguments
+        else:
+            return False
+        if address is None or address % layout.alignment:
+            return False
+        return objection(self.space, SyscallFrame(address, layout)) is None
 
     def answer(self, query: Query) -> Found | Missed | Ended:
         thread = self._thread(query)
