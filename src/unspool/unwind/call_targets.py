@@ -35,6 +35,8 @@ class CallTargets:
 
     def _find(self, address: int) -> int | None:
         code = self.space.code_before(address)
+        if not code:
+            return None
         target = x86_call_target(code, LOOK_BEHIND, address)
         if target is not None and self.space.is_code(target):
             return self._behind_jumps(target & self.space.arch.mask)

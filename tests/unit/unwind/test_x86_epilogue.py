@@ -75,9 +75,26 @@ def test_the_frame_pointer_leads_where_the_stack_pointer_does_not() -> None:
 
 def test_a_realigned_stack_is_restored_from_the_register_that_was_popped() -> None:
     made = space("ffd0 59 5d 8d61fc c3", STACK + 20, 0x55, 0, 0, call_at("i386", 2))
-    found = ask(made, query(WINDOWS + 2, exact=False))
+    found = ask(made, query(WINDOWS + 2))
     assert isinstance(found, Found)
     assert (found.registers[EBP], found.registers[ESP]) == (0x55, STACK + 20)
+    # Behind a call it is not known where the stack pointer is, but for what ebp says.
+    assert isinstance(ask(made, query(WINDOWS + 2, exact=False)), Missed)
+    made = space("ffd0 8d65f8 59 5d 8d61fc c3", 0, STACK + 24, 0x55, 0, 0, call_at("i386", 2))
+    found = ask(made, query(WINDOWS + 2, exact=False, ebp=STACK + 12))
+    assert isinstance(found, Found)
+    assert (found.registers[EBP], found.registers[ESP]) == (0x55, STACK + 24)
+
+
+def test_what_is_popped_behind_a_call_may_be_an_argument() -> None:
+    made = space("ffd0 5b c9 c3", 0x77, 0, 0x55, call_at("i386", 2))
+    found = ask(made, query(WINDOWS + 2, exact=False, ebp=STACK + 8))
+    assert isinstance(found, Found)
+    assert found.registers[EBX] is None
+    assert found.registers[EBP] == 0x55
+    found = ask(made, query(WINDOWS + 2, ebp=STACK + 8))
+    assert isinstance(found, Found)
+    assert found.registers[EBX] == 0x77
 
 
 @pytest.mark.parametrize("exact", [True, False])

@@ -9,13 +9,15 @@ callee's own record says. Where it has none they are searched through.
 from __future__ import annotations
 
 from unspool.arch.x86 import EAX, EBP, EBX, ECX, EDI, EDX, EIP, ESI, ESP
-from unspool.arch.x86_code import MAX_PROLOGUE, epilogue, prologue
+from unspool.arch.x86_epilogue import epilogue
+from unspool.arch.x86_stack import ENTRY
 from unspool.errors import FormatError
 from unspool.formats.frame_program import run_program
 from unspool.model import Trust
 from unspool.pe_image import PeImage
 from unspool.unwind.call_targets import CallTargets
 from unspool.unwind.step import DynamicStrategy, Found, Missed, Query
+from unspool.unwind.x86_flow import X86Flow
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,6 +59,7 @@ class Fpo(DynamicStrategy):
     def __init__(self, space: AddressSpace) -> None:
         self.space = space
         self.targets = CallTargets(space)
+        self.flow = X86Flow(space, self.targets)
         # Of the frame answered last: its caller's pc and sp, and what it got in arguments.
         self._callee: tuple[int | None, int | None, int] = (None, None, 0)
 
@@ -124,11 +127,11 @@ class Fpo(DynamicStrategy):
 
     def _depth_in_prologue(self, pc: int, record: StackWinRecord, function: int, depth: int) -> int:
         """FPO_DATA has one record for a whole function, true when its prologue is through."""
-        done = pc - function
-        if record.program is not None or not 0 <= done < min(record.prologue, MAX_PROLOGUE):
+        if record.program is not None or not 0 <= pc - function < record.prologue:
             return depth
-        found = prologue(self.space.memory.read_available(function, done))
-        return found.depth if found.whole and found.depth is not None else depth
+        state = self.flow.to(function, pc, True).state
+        known = state is not None and state.exact and state.esp[0] == ENTRY
+        return -state.esp[1] if state is not None and known else depth
 
     def _may_search(self, record: StackWinRecord) -> bool:
         """Whether the caller is found from the place of the return address, and not by ebp."""

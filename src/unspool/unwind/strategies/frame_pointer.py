@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from unspool.space import AddressSpace
 
 
+_MAX_LOOKED_THROUGH = 1 << 16
+
+
 class FramePointer(DynamicStrategy):
     """Reads the frame record (saved frame pointer, return address) that the frame pointer
     points at, and believes it if the record lies above the stack pointer and a call
@@ -47,7 +50,25 @@ class FramePointer(DynamicStrategy):
         # With a link register the record lies at the bottom of a frame of unknown size.
         registers[arch.sp] = fp + 2 * word if arch.link is None else None
         registers[arch.fp] = older
-        return Found(registers, Trust.FRAME_POINTER, above=fp + 2 * word)
+        return Found(
+            registers, Trust.FRAME_POINTER, above=fp + 2 * word, gap=self._gap(query, sp, fp)
+        )
+
+    def _gap(self, query: Query, sp: int, fp: int) -> str | None:
+        """Why callers may lie between the stack pointer and the record, if any do.
+
+        32-bit Windows code gets here when nothing is known of a function. Many keep ebp for
+        something else, or as it was; then the record is an older function's.
+        """
+        module = self.space.module_at(query.lookup_pc)
+        if module is None or module.kind != "pe" or self.space.arch.name != "i386":
+            return None
+        data = self.space.memory.read_available(sp, min(fp - sp, _MAX_LOOKED_THROUGH))
+        for at in range(0, len(data) - 3, 4):
+            address = int.from_bytes(data[at : at + 4], "little")
+            if self.space.is_code(address - 1) and self.space.after_call(address) is not False:
+                return f"{module.name} need not keep a frame pointer"
+        return None
 
     def _objection(self, address: int, older: int, sp: int) -> str | None:
         """Why a frame record cannot be one; None if it can.

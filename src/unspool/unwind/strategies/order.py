@@ -19,9 +19,8 @@ def default_stepper(space: AddressSpace, wine: WineProcess | None = None) -> Ste
     """A stepper with every strategy that applies to a target."""
     cfi = DwarfCfi(space)
     tables: list[TableStrategy] = [SignalTrampoline(space), cfi]
-    is_64 = space.arch.pointer_size == 8
     # Wine's modules; but .NET on Linux runs code of PE files as well.
-    if is_64 and any(module.kind == "pe" for module in space.modules):
+    if space.arch.name == "x86-64" and any(module.kind == "pe" for module in space.modules):
         from unspool.unwind.strategies.pe_x64 import PeX64
 
         tables.insert(1, PeX64(space))
@@ -68,7 +67,8 @@ def _for_32_bit_windows(space: AddressSpace) -> list[DynamicStrategy]:
     """Those that know how Windows code for i386 is made, if there may be any."""
     if space.arch.name != "i386" or not any(module.kind == "pe" for module in space.modules):
         return []
+    from unspool.unwind.strategies.code_analysis import CodeAnalysis
     from unspool.unwind.strategies.fpo import Fpo
     from unspool.unwind.strategies.x86_epilogue import X86Epilogue
 
-    return [Fpo(space), X86Epilogue(space)]
+    return [Fpo(space), X86Epilogue(space), CodeAnalysis(space)]

@@ -7,7 +7,7 @@ stubs of Wine's system calls are such code too: `call *%edx; ret $12`.
 from __future__ import annotations
 
 from unspool.arch.x86 import EAX, ECX, EDX, EIP, ESP
-from unspool.arch.x86_code import epilogue
+from unspool.arch.x86_epilogue import epilogue
 from unspool.model import Trust
 from unspool.unwind.step import DynamicStrategy, Found, Missed, Query
 
@@ -37,18 +37,23 @@ class X86Epilogue(DynamicStrategy):
         registers = list(query.registers)
         if not query.exact:
             self._forget(registers)
+        # A callee that took its arguments off the stack has left it higher than we know, until
+        # the frame pointer says where it is.
+        known = query.exact
         for register, distance in (*steps, (EIP, None)):
             base = registers[ESP if distance is None else register]
             if base is None:
                 return Missed("a register that the epilogue needs is not known")
             if distance is None:  # a pop
-                registers[register] = memory.read_uint(base, 4)
+                popped = memory.read_uint(base, 4)
+                registers[register] = popped if known or register == EIP else None
                 distance = 4
+            elif register != ESP:
+                known = True
             registers[ESP] = (base + distance) & self.space.arch.mask
         self._forget(registers)
         address = registers[EIP]
         assert address is not None
-        # A callee that took its arguments off the stack has left it higher than we know.
         if not self.space.after_call(address):
             return Missed(f"no call before 0x{address:x}, where the epilogue leads")
         return Found(registers, Trust.LEAF)
