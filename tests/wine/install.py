@@ -24,7 +24,7 @@ from tests.programs.build import Unavailable, locked, tool
 HOME = Path(os.environ.get("UNSPOOL_WINE", "/var/cache/unspool-wine"))
 MIRROR = "http://deb.debian.org/debian"
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-RECIPE = "3"  # changes when what is unpacked does
+RECIPE = "4"  # changes when what is unpacked does
 
 AMD64, I386 = "x86_64-linux-gnu", "i386-linux-gnu"
 # What a program maps that is linked to user32, without a display; and wineboot, which fills the
@@ -58,7 +58,7 @@ RELEASES = (
         "trixie",
         (
             *("libc6:amd64", "libc6:i386", "dash:amd64"),
-            *("liblzma5:amd64", "libunwind8:amd64", "libgcc-s1:amd64"),
+            *("liblzma5:amd64", "libunwind8:amd64", "libgcc-s1:amd64", "libgcc-s1:i386"),
         ),
     ),
 )

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 # More frames than a stack of 32 MB can hold: what remains is a lying dump.
 SAFETY_LIMIT = 2_000_000
 
+# Frames that are exact since their code was stopped or interrupted, or waits in a stub of Wine's.
+_STOPPED = (Trust.CONTEXT, Trust.SIGNAL, Trust.SEGMENT_SWITCH, Trust.UNWIND_INFO)
+
 # Nested signals and coroutines make a handful; thousands are a loop.
 _MAX_SEGMENTS = 500
 
@@ -133,7 +136,7 @@ class _Walk:
         """One step with every check: the caller's registers, or why there are none."""
         frame = self.frames[-1]
         trail: list[Attempt] = []
-        planted = frame.exact and frame.trust not in (Trust.CONTEXT, Trust.SIGNAL)
+        planted = frame.exact and frame.trust not in _STOPPED
         query = Query(
             frame.pc, frame.exact, registers, self.stack, planted, frame.sp, self.thread
         )  # fmt: skip

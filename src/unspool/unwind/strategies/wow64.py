@@ -122,11 +122,16 @@ class Wow64(EarlyStrategy):
     def _into_32_bit(self, query: Query) -> Found | Missed | Ended:
         esp = query.registers[R14]
         thread = self.wine.thread_at(esp) if esp is not None else None
-        if esp is None or thread is None or not _is_on_32_bit_stack(thread, esp):
-            return Missed("r14 is not the 32-bit stack pointer")
-        registers = self._registers(query, thread, esp)
+        if esp is None:
+            return self._past_32_bit(query, "r14 is not known")
+        if thread is None or not _is_on_32_bit_stack(thread, esp):
+            return Missed("r14 is not a 32-bit stack pointer: no 32-bit code runs")
+        try:
+            registers = self._registers(query, thread, esp)
+        except Fault as fault:
+            return self._past_32_bit(query, f"memory at {fault} cannot be read")
         if registers is None:
-            return Missed("no 32-bit registers go with r14")
+            return self._past_32_bit(query, "no 32-bit registers go with r14")
         return Found(
             registers,
             Trust.SEGMENT_SWITCH,
@@ -135,6 +140,15 @@ class Wow64(EarlyStrategy):
             stepper=self.compat,
             resume=self._resume(query),
         )
+
+    def _past_32_bit(self, query: Query, why: str) -> Found | Missed:
+        """The 64-bit caller, and that 32-bit code before it is left out."""
+        answer = self._resume(query)
+        if answer is None:
+            return Missed(f"the 32-bit code that runs here: {why}", final=True)
+        answer.gap = f"32-bit code: {why}"
+        answer.stepper = answer.switch = None
+        return answer
 
     def _registers(self, query: Query, thread: WineThread, esp: int) -> list[int | None] | None:
         """The 32-bit registers at the system call.
