@@ -94,9 +94,11 @@ class CoreTarget(Target):
         held_regions = [_held_region(source.buffer, header) for header in loads]
         held = Memory(held_regions)
         listed = {region.start: region for region in held_regions}
+        offsets = {header.vaddr: header.offset for header in reversed(loads)}
         modules = CoreModules(
-            self.notes, held, listed, elf.machine, arch.pointer_size, options, self.findings
-        )
+            self.notes, held, listed, elf.machine, arch.pointer_size, options, self.findings,
+            lambda region: source.peek(offsets[region.start], min(region.end - region.start, 4)),
+        )  # fmt: skip
         self.core_modules = modules
         memory = Memory([*held_regions, *_rests(held_regions, loads, modules)])
         memory.add_missing(modules.unlisted_regions(memory))

@@ -17,7 +17,7 @@ from unspool.targets.modules import MappedModule, headers_at, image_size, module
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from unspool.cursor import Buffer
     from unspool.memory import Loader
@@ -40,10 +40,15 @@ class CoreModules(MappedModules):
         word: int,
         options: Options,
         findings: list[Finding],
+        magic: Callable[[Region], bytes],
     ) -> None:
-        """`listed` are the regions of all segments, with bytes or none, by their starts."""
+        """`listed` are the regions of all segments, with bytes or none, by their starts.
+
+        `magic` gives the first bytes of a region of `held`, four if there are as many.
+        """
         super().__init__(ModuleFiles(options, held), held, core.auxv, findings)
         self.listed = listed
+        self.magic = magic
         self._starts_listed: list[int] = []
         self.machine = machine
         self.word = word
@@ -72,7 +77,7 @@ class CoreModules(MappedModules):
         return None
 
     def peeked(self) -> Iterable[int]:
-        return [region.start for region in self.held.regions]
+        return (region.start for region in self.held.regions if self.magic(region)[:2] == b"MZ")
 
     def loader(self, mapping: FileMapping, start: int) -> Loader:
         """A region loader for the file's bytes from `start` on."""
@@ -260,6 +265,8 @@ class CoreModules(MappedModules):
                 continue
             if len(self.mapped) >= _MAX_MODULES:
                 return
+            if self.magic(region) != b"\x7fELF":
+                continue
             headers = headers_at(self.held, base)
             if headers is None or headers.machine != self.machine:
                 continue

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import stat
-from mmap import ACCESS_READ, mmap
+from mmap import ACCESS_READ, MADV_RANDOM, mmap
 
 from unspool.errors import InputError
 from unspool.targets.magic import HEAD, compression_of, is_skippable, refuse_foreign, sniff
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     Progress = Callable[[int], None]
 
 
+_BLOCK = 512  # bytes of st_blocks, whatever the file system's are
+
+
 class Source:
     """A target's bytes: `buffer`, of `size` bytes. `name` is its path for messages.
 
@@ -35,9 +38,11 @@ class Source:
     compressed data is lost, "" if nothing; `notes` are oddities that lose nothing.
     """
 
-    __slots__ = ("buffer", "compression", "name", "notes", "path", "size", "truncated")
+    __slots__ = ("_fd", "buffer", "compression", "name", "notes", "path", "size", "truncated")
 
-    def __init__(self, path: str, buffer: mmap, compression: str = "") -> None:
+    def __init__(self, path: str, buffer: mmap, compression: str = "", fd: int = -1) -> None:
+        """`fd` is a descriptor of the file that is mapped, if there is one; it becomes ours."""
+        self._fd = fd
         self.path = path
         self.name = "standard input" if path == "-" else _shown(path)
         self.buffer = buffer
@@ -51,8 +56,28 @@ class Source:
         """What the bytes are: see `sniff`."""
         return sniff(self.buffer)
 
+    def peek(self, offset: int, size: int) -> bytes:
+        """A few bytes for a look, without what lies around them; fewer at the end.
+
+        Where a mapped page is touched, the kernel maps all that it has of the file around it:
+        64 KB, and since Linux 6.18 as much as it once read in one piece, which can be 2 MB. A
+        look at the first bytes of hundreds of segments should not take a hundred megabytes.
+        """
+        if self._fd < 0:
+            return self.buffer[offset : offset + size]
+        try:
+            return os.pread(self._fd, size, offset)
+        except (OSError, OverflowError):
+            return b""
+
+    def __del__(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
     def close(self) -> None:
         """Gives up the mapping; if somebody still holds a view of it, with the last view."""
+        self.__del__()
         try:
             self.buffer.close()
         except BufferError:
@@ -142,7 +167,13 @@ def _from_regular(fd: int, name: str, path: str, progress: Progress | None) -> S
             return unpacked
     refuse_foreign(head, name)
     try:
-        return Source(path, mmap(fd, 0, access=ACCESS_READ))
+        buffer = mmap(fd, 0, access=ACCESS_READ)
+        status = os.fstat(fd)
+        if status.st_blocks * _BLOCK < status.st_size // 2:
+            # Full of holes, as most of what Wine reserves is. Reading ahead would fill memory
+            # with zeros, megabytes for each page that is wanted.
+            buffer.madvise(MADV_RANDOM)
+        return Source(path, buffer, fd=os.dup(fd))
     except (OSError, ValueError, OverflowError) as error:
         # Some files of /proc say that they are regular and cannot be mapped.
         reason = error.strerror if isinstance(error, OSError) else str(error)

@@ -56,6 +56,46 @@ def test_a_plain_file_is_mapped(tmp_path: Path) -> None:
     source.close()
 
 
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_look_at_some_bytes(tmp_path: Path, packed: bool) -> None:
+    path = tmp_path / "core"
+    path.write_bytes(compressed.compress("gzip", ELF) if packed else ELF)
+    with open_source(str(path)) as source:
+        path.unlink()
+        assert source.peek(0, 4) == b"\x7fELF"
+        assert source.peek(len(ELF) - 2, 4) == b"\0\0"
+        assert source.peek(len(ELF) + 10, 4) == b""
+        assert source.peek(1 << 62, 4) == b""
+        assert source.peek(1 << 64, 4) == b""
+        assert source.peek(0, 0) == b""
+
+
+def test_a_source_leaves_no_descriptor_open(tmp_path: Path) -> None:
+    path = tmp_path / "core"
+    path.write_bytes(ELF)
+    before = len(os.listdir("/proc/self/fd"))
+    closed, forgotten = open_source(str(path)), open_source(str(path))
+    closed.close()
+    closed.close()
+    del forgotten
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize("holes", [False, True])
+def test_of_a_file_full_of_holes_nothing_is_read_ahead(tmp_path: Path, holes: bool) -> None:
+    path = tmp_path / "core"
+    with path.open("wb") as file:
+        file.write(b"\x7fELF" * 1024)
+        if holes:
+            file.truncate(64 << 20)
+    if holes and path.stat().st_blocks * 512 > 1 << 20:
+        pytest.skip("the file system knows no holes")
+    with open_source(str(path)):
+        text = Path("/proc/self/smaps").read_text().partition(f" {path}\n")[2]
+        flags = text.partition("VmFlags:")[2].partition("\n")[0].split()
+    assert ("rr" in flags) == holes
+
+
 def test_a_plain_file_loads_nothing_of_compression(tmp_path: Path) -> None:
     path = tmp_path / "core"
     path.write_bytes(ELF)
