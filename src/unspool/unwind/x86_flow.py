@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _MAX_STEPS = 6000
 _MAX_CALLEE = 600
 _MAX_ALL_STEPS = 1_500_000
+_MAX_REMEMBERED = 20_000
 # A function's parts are near each other, but for what compilers think is never executed.
 MAX_FUNCTION = 1 << 16
 WHOLE = -1
@@ -69,6 +70,8 @@ class X86Flow:
         key = (function, pc, exact)
         flow = self._flows.get(key)
         if flow is None:
+            if len(self._flows) >= _MAX_REMEMBERED:
+                self._flows.clear()
             flow = self._flows[key] = Flow()
             _Walk(self, flow, function, pc, exact).run(_MAX_STEPS)
         return flow

@@ -182,6 +182,18 @@ def test_code_whose_start_nothing_tells() -> None:
     assert "where the function starts" in missed.why
 
 
+def test_what_is_done_for_one_target_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = "unspool.unwind.strategies.code_analysis."
+    monkeypatch.setattr(module + "_MAX_SEARCHES", 3)
+    monkeypatch.setattr(module + "_MAX_ANALYSED", 3)
+    code, pc = prepared()
+    back = code.call(OUTER + 0x20, INNER)
+    analysis = CodeAnalysis(code.space(1, 2, 3, 0x77, back))
+    for number in range(5):
+        assert isinstance(analysis.answer(query(BASE + 0x800 + number)), Missed)
+    assert isinstance(analysis.answer(query(pc)), Missed)
+
+
 def test_only_windows_code_is_analysed() -> None:
     code, pc = prepared()
     back = code.call(OUTER + 0x20, INNER)

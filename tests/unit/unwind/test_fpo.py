@@ -220,6 +220,20 @@ def test_the_end_of_a_function_does_not_say_how_many_arguments_there_were() -> N
     check(ask(game, stack, back, exact=False), stack.frames[-1])
 
 
+@pytest.mark.parametrize("kind", [{"frame": True}, {"frame": True, "saved": ("esi",), "locals": 8}])
+def test_a_frame_pointer_needs_no_arguments(kind: dict[str, object]) -> None:
+    outer, middle = Function(0x1000), Function(0x1100, **kind)  # type: ignore[arg-type]
+    game, stack = Game(outer, middle), Calls(BASE)
+    stack.call(outer, 0)
+    stack.call(middle, game.site(outer, middle, direct=False), esi=3)
+    for value in (1, 2, 3):
+        stack.push(value)
+    answer = ask(game, stack, game.site(middle, None), exact=False)
+    check(answer, stack.frames[-1])
+    assert isinstance(answer, Found)
+    assert answer.trust == Trust.UNWIND_INFO
+
+
 def test_a_search_prefers_a_call_of_this_very_function() -> None:
     outer, middle, other = Function(0x1000), Function(0x1100), Function(0x1200)
     game, stack = Game(outer, middle, other), Calls(BASE)

@@ -35,8 +35,10 @@ _MASK = 0xFFFF_FFFF
 _MAX_WORDS = 1024
 # Places near the expected one that are looked at, where a callee's arguments are a guess.
 _NEAR = 16
-# Addresses that are analysed for one target, at some milliseconds each.
+# For one target: addresses whose surroundings are looked at, at some milliseconds each; looks
+# at a stack's words, at one.
 _MAX_ANALYSED = 3000
+_MAX_SEARCHES = 20_000
 
 
 class CodeAnalysis(DynamicStrategy):
@@ -50,6 +52,7 @@ class CodeAnalysis(DynamicStrategy):
         self.flow = X86Flow(space, self.targets)
         self._functions: dict[tuple[int, bool], int] = {}
         self._near: dict[int, list[int]] = {}
+        self._searches = 0
 
     def answer(self, query: Query) -> Found | Missed:
         module = self.space.module_at(query.lookup_pc)
@@ -105,6 +108,9 @@ class CodeAnalysis(DynamicStrategy):
         """Functions before the pc that calls on the stack led to."""
         sp = query.registers[ESP]
         assert sp is not None
+        self._searches += 1
+        if self._searches > _MAX_SEARCHES:
+            return
         data = self.space.memory.read_available(sp, _MAX_WORDS * _WORD)
         count = len(data) // _WORD
         pc = query.lookup_pc
@@ -118,15 +124,15 @@ class CodeAnalysis(DynamicStrategy):
         """Starts by the code around. What only looks like one is left out if it cannot be."""
         starts = self._near.get(pc)
         if starts is None:
-            starts = self._near[pc] = []
-            if len(self._near) <= _MAX_ANALYSED:
-                starts += called_nearby(self.space, pc)
-                known = set(starts)
-                starts += [
-                    start
-                    for start in boundaries(self.space, pc)
-                    if start not in known and not self.flow.whole(start).broken
-                ]
+            if len(self._near) >= _MAX_ANALYSED:
+                return []
+            starts = self._near[pc] = called_nearby(self.space, pc)
+            known = set(starts)
+            starts += [
+                start
+                for start in boundaries(self.space, pc)
+                if start not in known and not self.flow.whole(start).broken
+            ]
         return starts
 
     # --- the caller ------------------------------------------------------------------------

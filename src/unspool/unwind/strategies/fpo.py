@@ -68,11 +68,12 @@ class Fpo(DynamicStrategy):
         if isinstance(frame, Missed):
             return frame
         found = end = None
-        if frame.arguments is not None:
+        searches = self._may_search(frame.record)
+        if frame.arguments is not None or not searches:
             found = end = self._try(frame, frame.slot, True)
         if end is not None and end.registers[EIP] == 0:
             found = None  # the last frame, or a word of another one
-        if found is None and self._may_search(frame.record):
+        if found is None and searches:
             found = self._search(frame, end is not None)
         found = found or end
         if found is None:
