@@ -9,6 +9,7 @@ from unspool.arch.x86 import EBP, EBX, EDI, EIP, ESI, ESP
 from unspool.model import StopReason, Thread, Trust
 from unspool.space import AddressSpace
 from unspool.unwind.step import Found, Missed, Query, Stepper
+from unspool.unwind.strategies import code_analysis
 from unspool.unwind.strategies.code_analysis import CodeAnalysis
 from unspool.unwind.strategies.frame_pointer import FramePointer
 from unspool.unwind.strategies.order import default_stepper
@@ -183,9 +184,8 @@ def test_code_whose_start_nothing_tells() -> None:
 
 
 def test_what_is_done_for_one_target_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = "unspool.unwind.strategies.code_analysis."
-    monkeypatch.setattr(module + "_MAX_SEARCHES", 3)
-    monkeypatch.setattr(module + "_MAX_ANALYSED", 3)
+    monkeypatch.setattr(code_analysis, "_MAX_SEARCHES", 3)
+    monkeypatch.setattr(code_analysis, "_MAX_ANALYSED", 3)
     code, pc = prepared()
     back = code.call(OUTER + 0x20, INNER)
     analysis = CodeAnalysis(code.space(1, 2, 3, 0x77, back))
