@@ -79,6 +79,18 @@ def test_a_frame_that_has_called_is_no_leaf() -> None:
     assert isinstance(Leaf(made).answer(query(made, CODE, exact=False)), Missed)
 
 
+@pytest.mark.parametrize("code", [b"\xc3", b"\xc2\x0c\x00"])
+def test_before_a_ret_the_arguments_stay_on_the_stack(code: bytes) -> None:
+    # Unwind data that count from the stack pointer are the caller's at its call.
+    arch = ARCHES["i386"]
+    made = space(
+        "i386", words(arch, call_at("i386", 5), 1, 2, 3), region(0x50_0000, code, executable=True)
+    )
+    found = Leaf(made).answer(query(made, 0x50_0000))
+    assert isinstance(found, Found)
+    assert found.registers[arch.sp] == STACK + 4
+
+
 def called(body: bytes, at: int) -> Found | Missed:
     """A direct call of `body`, stopped `at` bytes into it."""
     function = CODE + CODE_SIZE

@@ -40,28 +40,22 @@ class Leaf(DynamicStrategy):
             return Missed("no return address at hand")
         if not self.space.after_call(address):
             return Missed(f"no call before 0x{address:x}")
-        popped = self._popped_by_return(query.pc) if arch.link is None else None
-        if popped is None:
-            if self.space.is_code(query.pc) and not self._called_here(query, address):
-                return Missed("the function may have moved the stack pointer")
-            popped = 0
+        returns = arch.link is None and self._is_return(query.pc)
+        if not returns and self.space.is_code(query.pc) and not self._called_here(query, address):
+            return Missed("the function may have moved the stack pointer")
         registers = list(query.registers)
         registers[arch.pc] = address
         if arch.link is None:
             sp = registers[arch.sp]
             assert sp is not None
-            registers[arch.sp] = sp + arch.pointer_size + popped
+            # Arguments that a `ret $n` pops are still there for the caller's unwind data, which
+            # are looked up for the moment of its call.
+            registers[arch.sp] = sp + arch.pointer_size
         return Found(registers, Trust.LEAF)
 
-    def _popped_by_return(self, pc: int) -> int | None:
-        """How many bytes of arguments the `ret` at the pc pops; None if that is another
-        instruction. Wine's system call stubs stand there while the Unix side works."""
-        code = self.space.memory.read_available(pc, 3)
-        if code.startswith(_RETURN):
-            return 0
-        if code.startswith(_RETURN_POPPING) and len(code) == 3:
-            return int.from_bytes(code[1:], "little")
-        return None
+    def _is_return(self, pc: int) -> bool:
+        """Whether a `ret` is next: system call stubs of Wine wait there for the Unix side."""
+        return self.space.memory.read_available(pc, 1) in _RETURNS
 
     def _return_address(self, query: Query) -> int | None:
         arch = self.space.arch
@@ -90,7 +84,7 @@ class Leaf(DynamicStrategy):
         return not any(start in done for start in _STACK_USERS)
 
 
-_RETURN, _RETURN_POPPING = b"\xc3", b"\xc2"
+_RETURNS = (b"\xc3", b"\xc2")
 _STACK_USERS = (
     *(bytes([0x50 + register]) for register in range(8)),  # push
     b"\x83\xec", b"\x81\xec",  # sub $n, %esp
