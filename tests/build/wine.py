@@ -28,7 +28,8 @@ _UNIX_FUNCTIONS = {
     # Each needs a register of the caller's to find its caller's frame.
     "unix NtWaitForSingleObject": "fixed", "unix NtUserGetMessage": "rbx",
     "unix NtCreateWindow": "r15", "unix call": "r13", "server_wait": "fixed", "read": "fixed",
-    "KeUserModeCallback": "rbx", "send_message": "r12", "handler": "fixed", "wait_suspend": "rbp", "call_user_mode_callback": "rbp",
+    "KeUserModeCallback": "rbx", "send_message": "r12", "handler": "fixed", "wait_suspend": "rbp",
+    "call_user_mode_callback": "rbp",
     "start_thread": "root", "unix generated": "bare",
 }  # fmt: skip
 _WINDOWS_FUNCTIONS = {
@@ -323,6 +324,7 @@ class WineProcess:
     def _status(
         self, core: Core, tid: int, registers: dict[str, int], teb: int, signal: int
     ) -> None:
+        registers = {name: registers[name] for name in registers if name != "gs_base"}
         if self.era.bits == 64:
             core.thread(tid, {**registers, "gs_base": teb, "cs": 0x33}, signal=signal)
             return

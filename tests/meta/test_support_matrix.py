@@ -18,8 +18,9 @@ from unspool.unwind.step import DynamicStrategy, EarlyStrategy, Stepper, TableSt
 from unspool.unwind.strategies.order import default_stepper
 from unspool.unwind.strategies.wow64 import Wow64
 from unspool.wine.layouts import TEB64
-from unspool.wine.process import WineProcess, WineThread
+from unspool.wine.process import WineProcess
 from unspool.wine.teb import Teb
+from unspool.wine.thread import WineThread
 
 TEXT = (Path(__file__).parents[2] / "docs" / "support-matrix.md").read_text("utf-8")
 TEB = Teb(

@@ -31,8 +31,9 @@ SAFETY_LIMIT = 2_000_000
 # Frames that are exact since their code was stopped or interrupted, or waits in a stub of Wine's.
 _STOPPED = (Trust.CONTEXT, Trust.SIGNAL, Trust.SEGMENT_SWITCH, Trust.UNWIND_INFO)
 
-# Nested signals and coroutines make a handful; thousands are a loop.
-_MAX_SEGMENTS = 500
+# Nested signals and coroutines make a handful. A window procedure of a Windows program that
+# sends messages to itself until its stacks are full makes a thousand.
+_MAX_SEGMENTS = 10_000
 
 
 def walk(stepper: Stepper, thread: Thread, max_frames: int = 0, explain: bool = False) -> Stack:

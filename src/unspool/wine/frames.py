@@ -16,8 +16,11 @@ if TYPE_CHECKING:
     from unspool.wine.layouts import FrameLayout, TebLayout
     from unspool.wine.teb import Teb
 
-# Windows limits callbacks within callbacks to some tens.
-_MAX_FRAMES = 500
+# A window procedure that sends messages to itself fills a Unix stack of 1 MB with some five
+# hundred; forks have larger ones.
+_MAX_FRAMES = 5000
+# Frames that are looked at in one process.
+_MAX_READ = 200_000
 
 
 class SyscallFrame:
@@ -61,23 +64,78 @@ def objection(space: AddressSpace, frame: SyscallFrame) -> str | None:
     return None
 
 
-def chain(space: AddressSpace, teb: Teb, layout: FrameLayout) -> list[SyscallFrame]:
-    """A thread's frames, the newest first; empty if no slot of the TEB leads to any.
+class Chains:
+    """Finds threads' frames. All TEBs of a hostile dump can lead into one long chain, by every
+    slot: what is read of one process is bounded."""
 
-    Only the oldest frame's registers are checked here: a thread that runs Windows code has
-    stale or, in a fresh callback, unset registers in the newest one.
-    """
-    for slot in _slots(teb.layout):
-        try:
-            newest = space.memory.read_uint(teb.address + slot, space.arch.pointer_size)
-        except Fault:
-            continue
-        found = _follow(space, newest, layout)
-        if not found or teb.stack_limit <= newest < teb.stack_base:
-            continue
-        if objection(space, found[-1]) is None:
-            return found
-    return []
+    def __init__(self, space: AddressSpace, layout: FrameLayout) -> None:
+        self.space = space
+        self.layout = layout
+        self.room = _MAX_READ
+        self._known: dict[int, list[SyscallFrame]] = {}
+
+    def of(self, teb: Teb) -> list[SyscallFrame]:
+        """A thread's frames, the newest first; empty if no slot of the TEB leads to any.
+
+        Only the oldest frame's registers are checked here: a thread that runs Windows code has
+        stale or, in a fresh callback, unset registers in the newest one.
+        """
+        if teb.address not in self._known:
+            self._known[teb.address] = self._find(teb)
+        return self._known[teb.address]
+
+    def _find(self, teb: Teb) -> list[SyscallFrame]:
+        broken: list[SyscallFrame] = []
+        for slot in _slots(teb.layout):
+            try:
+                newest = self.space.memory.read_uint(teb.address + slot, teb.layout.word)
+            except Fault:
+                continue
+            found, is_whole = self.follow(newest)
+            if not found or teb.stack_limit <= newest < teb.stack_base:
+                continue
+            if objection(self.space, found[-1]) is not None:
+                continue
+            if is_whole:
+                return found
+            # 6.11 to 6.15 have no pointer to an older frame: whatever lies in its place.
+            if slot in teb.layout.syscall_frame and _is_of_windows(self.space, found[-1]):
+                broken = broken or found
+        return broken
+
+    def follow(self, address: int) -> tuple[list[SyscallFrame], bool]:
+        """The frame at an address and those that it leads to: upwards, in one stack.
+
+        Also whether they end as they should. Empty if there can be no frame.
+        """
+        layout, memory = self.layout, self.space.memory
+        region = memory.region(address)
+        if region is None or not region.writable:
+            return [], False
+        low, high = region.mapping
+        found: list[int] = []
+        while low <= address <= high - layout.size and not address % layout.alignment:
+            self.room -= 1
+            if len(found) >= _MAX_FRAMES or self.room < 0:
+                return [], False
+            found.append(address)
+            try:
+                address = memory.read_uint(
+                    address + layout.previous, self.space.arch.pointer_size
+                )
+            except Fault:
+                break
+            if address == 0 or address < found[-1] + layout.size:
+                break
+        return [SyscallFrame(each, layout) for each in found], address == 0
+
+
+def _is_of_windows(space: AddressSpace, frame: SyscallFrame) -> bool:
+    """Whether a frame has the code segment of Windows code."""
+    try:
+        return frame.word(space, frame.layout.cs) & 0xFFFF == frame.layout.user_cs
+    except Fault:
+        return False
 
 
 def _slots(layout: TebLayout) -> Iterator[int]:
@@ -88,28 +146,3 @@ def _slots(layout: TebLayout) -> Iterator[int]:
     for slot in range(*layout.private, layout.word):
         if slot not in known:
             yield slot
-
-
-def _follow(space: AddressSpace, address: int, layout: FrameLayout) -> list[SyscallFrame]:
-    """The frame at an address and those that it leads to: upwards, in one stack."""
-    memory = space.memory
-    region = memory.region(address)
-    if region is None or not region.writable:
-        return []
-    low, high = region.mapping
-    found: list[SyscallFrame] = []
-    while low <= address <= high - layout.size and not address % layout.alignment:
-        if len(found) >= _MAX_FRAMES:
-            return []
-        frame = SyscallFrame(address, layout)
-        found.append(frame)
-        try:
-            previous = frame.word(space, layout.previous)
-        except Fault:
-            return []
-        if previous == 0:
-            return found
-        if previous < address + layout.size:
-            return []
-        address = previous
-    return []

@@ -8,8 +8,10 @@ from unspool.arch.x86 import X86
 from unspool.arch.x86_64 import X86_64
 from unspool.memory import Fault
 from unspool.space import KnownStack
-from unspool.wine import frames, layouts
+from unspool.wine import layouts
+from unspool.wine.frames import Chains
 from unspool.wine.teb import Teb, read_teb, search
+from unspool.wine.thread import WineThread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,27 +27,6 @@ if TYPE_CHECKING:
 # Threads that may be on one TEB's stacks: its own, and some on what lies behind them.
 _MAX_UNCLEAR = 8
 _WINDOWS, _UNIX, _SIGNAL = "windows", "unix", "signal"
-
-
-class WineThread:
-    """A thread of a Wine process. `frames` are its system call frames, the newest first.
-
-    `teb` is that of the process's own word size, `teb32` the other one of a WoW64 thread.
-    """
-
-    __slots__ = ("frames", "index", "teb", "teb32")
-
-    def __init__(
-        self,
-        index: int,
-        teb: Teb,
-        teb32: Teb | None,
-        chain: Sequence[SyscallFrame],
-    ) -> None:
-        self.index = index
-        self.teb = teb
-        self.teb32 = teb32
-        self.frames = chain
 
 
 class WineProcess:
@@ -67,6 +48,7 @@ class WineProcess:
         self.find_symbol = find_symbol
         is_64 = space.arch.pointer_size == 8
         self.frame_layout = layouts.FRAME_X86_64 if is_64 else layouts.FRAME_I386
+        self.chains = Chains(space, self.frame_layout)
         self.teb_layout = layouts.TEB64 if is_64 else layouts.TEB32
         self.resumes = layouts.RESUMES_X86_64 if is_64 else layouts.RESUMES_I386
         self.ntdll = _native(ntdll, is_64)
@@ -74,6 +56,7 @@ class WineProcess:
         self.build = _build(space, ntdll_so) if ntdll_so else None
         self.version = _numbers(self.build) if self.build else None
         self.threads: dict[int, WineThread] = {}
+        self._last_ranges: tuple[int, list[tuple[int, int]]] | None = None
 
     @property
     def bitness(self) -> int:
@@ -128,8 +111,7 @@ class WineProcess:
         if teb.wow_offset and teb.layout is layouts.TEB64:
             other = teb.address + teb.wow_offset
             teb32 = read_teb(self.space.memory, other, layouts.TEB32)
-        chain = frames.chain(self.space, teb, self.frame_layout)
-        return WineThread(index, teb, teb32, chain)
+        return WineThread(index, teb, teb32, self.chains.of(teb))
 
     def _tebs(self, threads: Sequence[Thread]) -> dict[int, Teb]:
         """TEBs by thread index.
@@ -197,17 +179,24 @@ class WineProcess:
                     return True
             except Fault:
                 break
-        sp = thread.registers[self.space.arch.sp] if thread.registers is not None else None
+        if thread.registers is None:
+            return False
+        pc, sp = thread.registers[self.space.arch.pc], thread.registers[self.space.arch.sp]
+        # A coroutine has a stack of its own; but a native thread runs no Windows code.
+        module = self.space.module_at(pc) if pc is not None else None
+        if module is not None and module.kind == "pe":
+            return True
         return sp is not None and any(low <= sp < high for low, high in self._ranges(teb))
 
     def _ranges(self, teb: Teb) -> list[tuple[int, int]]:
-        """The bounds of all stacks that belong to a TEB."""
-        maybe = self._thread(0, teb)
-        windows = _windows_stacks(maybe)
-        return [
-            (stack.low, stack.high)
-            for stack in (*windows, *_unix_stacks(self.space, maybe, windows))
-        ]
+        """The bounds of all stacks that belong to a TEB. Of the one that was asked for last they
+        are remembered: thousands of threads can point at one."""
+        if self._last_ranges is None or self._last_ranges[0] != teb.address:
+            maybe = self._thread(0, teb)
+            windows = _windows_stacks(maybe)
+            stacks = (*windows, *_unix_stacks(self.space, maybe, windows))
+            self._last_ranges = teb.address, [(stack.low, stack.high) for stack in stacks]
+        return self._last_ranges[1]
 
 
 def recognise(

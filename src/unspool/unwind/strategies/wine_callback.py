@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from unspool.unwind.step import Stepper
     from unspool.wine.frames import SyscallFrame
     from unspool.wine.layouts import Resume
-    from unspool.wine.process import WineProcess, WineThread
+    from unspool.wine.process import WineProcess
+    from unspool.wine.thread import WineThread
 
 _DISPATCHER = "KiUserCallbackDispatcher"
 
@@ -49,18 +50,18 @@ class WineCallback(EarlyStrategy):
         if unix is None or not query.exact or not unix.base <= query.pc < unix.end or sp is None:
             return False
         thread = self.wine.thread_of(query.thread, sp)
-        return (
-            thread is not None and on_windows_stack(self.space, thread, sp)
-            and level_above(self.wine, thread, sp) == 1
-        )  # fmt: skip
+        if thread is None or not on_windows_stack(self.space, thread, sp):
+            return False
+        above = thread.level_above(self.space, sp)
+        return above is not None and above[0] == 1
 
     def answer(self, query: Query) -> Found | Missed:
         sp = query.above
         thread = self.wine.thread_of(query.thread, sp)
-        level = level_above(self.wine, thread, sp) if thread and sp is not None else None
-        if thread is None or level is None:
+        above = thread.level_above(self.space, sp) if thread and sp is not None else None
+        if thread is None or above is None:
             return self._past_unix(query, "no system call frame belongs to this callback")
-        found = cross(self.wine, thread, level)
+        found = cross(self.wine, thread, above[0])
         return found or self._past_unix(query, "where the Unix code goes on is not known")
 
     def _past_unix(self, query: Query, why: str) -> Found | Missed:
@@ -71,29 +72,6 @@ class WineCallback(EarlyStrategy):
             answer.gap = f"Unix code that called back: {why}"
             return answer
         return Missed(why, final=True)
-
-
-def level_above(wine: WineProcess, thread: WineThread, sp: int) -> int | None:
-    """Which of a thread's frames is that of the system call that called back.
-
-    The callback's Windows frames lie right below the stack pointer of the code that made the
-    system call, on the same stack. The newest frame is no candidate: its registers are stale or
-    of a call within the callback.
-    """
-    best = None
-    memory = wine.space.memory
-    own = memory.region(sp)
-    for level, frame in enumerate(thread.frames[1:], 1):
-        try:
-            outer = frame.word(wine.space, frame.layout.sp)
-        except Fault:
-            continue
-        if outer <= sp or (best is not None and outer >= best[0]):
-            continue
-        region = memory.region(outer)
-        if region is not None and own is not None and region.mapping == own.mapping:
-            best = outer, level
-    return best[1] if best else None
 
 
 def cross(wine: WineProcess, thread: WineThread, level: int) -> Found | None:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from unspool.space import AddressSpace
     from unspool.unwind.step import Query
     from unspool.unwind.strategies.wine_dispatcher import Dispatcher
-    from unspool.wine.process import WineProcess, WineThread
+    from unspool.wine.process import WineProcess
+    from unspool.wine.thread import WineThread
 
 # All that is done before the stacks change is done in fewer bytes.
 _ENTRY = 0x100

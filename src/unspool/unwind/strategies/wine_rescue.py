@@ -68,24 +68,20 @@ def border(wine: WineProcess, query: Query) -> Border | None:
         return None
     space = wine.space
     if known.kind == _UNIX:
-        above = [each for each in thread.frames if each.address >= sp]
-        if above and resumes_here(wine, above[0], query):
-            del above[0]
-        frame = above[0] if above else None
+        frame = thread.frame_above(sp)
+        if frame is not None and resumes_here(wine, frame, query):
+            frame = thread.frame_above(frame.address + 1)
         if frame is None or objection(space, frame) is not None:
             return None
         return Border(_UNIX, frame.address + 1, frame)
     if known.kind != _WINDOWS:
         return None
-    best = Border(_WINDOWS, known.high)
-    for level, frame in enumerate(thread.frames[1:], 1):
-        try:
-            outer = frame.word(space, frame.layout.sp)
-        except Fault:
-            continue
-        if sp < outer < best.high and objection(space, frame) is None:
-            best = Border(_WINDOWS, outer, frame, level)
-    return best
+    above = thread.level_above(space, sp)
+    if above is not None and above[1] < known.high:
+        level, outer = above
+        if objection(space, thread.frames[level]) is None:
+            return Border(_WINDOWS, outer, thread.frames[level], level)
+    return Border(_WINDOWS, known.high)
 
 
 class WineBorders(Reviewer):

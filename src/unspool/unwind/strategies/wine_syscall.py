@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from unspool.unwind.step import Ended, TableStrategy
     from unspool.unwind.strategies.wine_dispatcher import Dispatcher
-    from unspool.wine.process import WineProcess, WineThread
+    from unspool.wine.process import WineProcess
+    from unspool.wine.thread import WineThread
 
 # Where to look for a frame above the stack pointer: arguments on the stack and the 32 bytes
 # that Microsoft's calling convention leaves free lie between (6.11 to 8.9).
@@ -141,10 +142,9 @@ class WineSyscall(EarlyStrategy):
     def _candidates(self, query: Query, thread: WineThread | None) -> Iterator[tuple[int, str]]:
         sp = query.above
         if sp is not None and thread is not None:
-            size = self.wine.frame_layout.size
-            above = [each.address for each in thread.frames if sp < each.address + size]
-            if above:
-                yield min(above), "the TEB"
+            above = thread.frame_at(sp)
+            if above is not None:
+                yield above.address, "the TEB"
         pointer = self._by_frame_pointer(query)
         if pointer is not None:
             yield pointer, "the frame pointer"

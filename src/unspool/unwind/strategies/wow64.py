@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from unspool.memory import Memory
-    from unspool.wine.process import WineProcess, WineThread
+    from unspool.wine.process import WineProcess
+    from unspool.wine.thread import WineThread
 
 _CALLEE_SAVED = ((EBX, RBX), (EBP, RBP), (ESI, RSI), (EDI, RDI), (ESP, RSP), (EIP, RIP))
 _LIMIT = 1 << 32
