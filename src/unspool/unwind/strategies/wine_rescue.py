@@ -59,8 +59,11 @@ class Border:
         self.level = level
 
 
-def border(wine: WineProcess, query: Query) -> Border | None:
-    """The next border above a frame; None if the frame is on no stack of Wine's."""
+def border(wine: WineProcess, query: Query, reach: int | None = None) -> Border | None:
+    """The next border above a frame; None if the frame is on no stack of Wine's.
+
+    None as well if `reach` is not above the first frame on a Unix stack: that is told at once.
+    """
     sp = query.above
     thread = wine.thread_of(query.thread, sp)
     known = wine.space.stack_at(sp) if sp is not None else None
@@ -69,6 +72,8 @@ def border(wine: WineProcess, query: Query) -> Border | None:
     space = wine.space
     if known.kind == _UNIX:
         frame = thread.frame_above(sp)
+        if frame is not None and reach is not None and reach <= frame.address:
+            return None
         if frame is not None and resumes_here(wine, frame, query):
             frame = thread.frame_above(frame.address + 1)
         if frame is None or objection(space, frame) is not None:
@@ -95,11 +100,15 @@ class WineBorders(Reviewer):
             return answer
         if isinstance(answer, Found) and answer.row is not None and answer.row.signal is not None:
             return answer
-        limit = border(self.wine, query)
+        reach = self._reach(answer) if isinstance(answer, Found) else None
+        limit = border(self.wine, query, reach)
         if limit is None:
             return answer
         why = self._objection(answer, limit)
         return answer if why is None else Missed(why)
+
+    def _reach(self, answer: Found) -> int:
+        return answer.registers[self.wine.space.arch.sp] or answer.above or 0
 
     def _objection(self, answer: Found | Ended, limit: Border) -> str | None:
         frame = limit.frame
@@ -109,7 +118,7 @@ class WineBorders(Reviewer):
                 return None
             return f"{answer.why}, but there is {where}"
         arch = self.wine.space.arch
-        sp = answer.registers[arch.sp] or answer.above or 0
+        sp = self._reach(answer)
         guess = answer.trust in _GUESSES
         if frame is None:
             return f"it would pass {where}" if guess and sp > limit.high else None
