@@ -198,6 +198,16 @@ def test_the_end_of_a_thread_behind_the_call_is_a_root() -> None:
     assert isinstance(Root(made).answer(query(made, 0x50_0002, exact=True)), Missed)
 
 
+def test_a_thread_that_go_has_just_made_is_a_root() -> None:
+    """Go 1.19's runtime.clone from behind its system call on: the exit is 66 bytes away."""
+    code = bytes.fromhex(
+        "4883f8007405894424 30c3 4889f4 4983fd007426 4983f9007420 b8ba0000000f05 49894548"
+        "4d896930 64 4c890c25f8ffffff 4d89ce e894dfffff 41ffd4 bf6f000000 b83c0000000f05 ebf2"
+    )
+    made = space("x86_64", b"", region(0x50_0000, code, executable=True))
+    assert isinstance(Root(made).answer(query(made, 0x50_0000)), Ended)
+
+
 def test_a_thread_that_has_just_been_made_is_a_root() -> None:
     # xor %ebp,%ebp; mov %r8,%rdi; call *%rdx; mov %rax,%rdi; mov $60,%eax; syscall
     code = bytes.fromhex("31ed4c89c7ffd24889c7b83c0000000f05").ljust(64, b"\x90")
