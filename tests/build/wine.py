@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from tests.build.core import AT_PAGESZ, Core
 from tests.build.wine_code import Function, Module, UnixModule, WindowsModule
 from tests.build.wine_dispatcher import Dispatcher, dispatcher
-from tests.build.wine_eras import Era
+from tests.build.wine_eras import Era, TebOffsets
 from tests.build.wine_thread import Stacks, WineThread
 
 DISPATCHER_POINTER = 0x7FFE1000
@@ -93,7 +93,7 @@ class WineProcess:
         self.block(self.peb, bytes(0x10000))
         if pointers:
             self._set_pointers(wide)
-        self._fill_peb()
+        self.fill_peb(self.peb, era.word, [self.program, self.ntdll])
 
     # --- memory -----------------------------------------------------------------------
 
@@ -220,29 +220,32 @@ class WineProcess:
             self.block(DISPATCHER_POINTER, bytes(0x1000))
             self.store(DISPATCHER_POINTER, self.dispatcher_address)
 
-    def _fill_peb(self) -> None:
-        """The PEB and the loader's list: all in one page."""
-        era, offsets = self.era, self.era.teb
-        peb, ldr = self.peb, self.peb + 0x800
-        self.store(peb + offsets.image_base, self.program.base)
-        self.store(peb + offsets.ldr, ldr)
+    def fill_peb(self, peb: int, word: int, modules: Sequence[Module]) -> None:
+        """A PEB and the loader's list: all in one page. The program comes first."""
+        offsets = TebOffsets(word)
+
+        def store(address: int, value: int) -> None:
+            self.write(address, value.to_bytes(word, "little"))
+
+        ldr = peb + 0x800
+        store(peb + offsets.image_base, modules[0].base)
+        store(peb + offsets.ldr, ldr)
         head = ldr + offsets.head
-        modules = [self.program, self.ntdll]
-        entries = [ldr + 0x100 * (at + 1) for at in range(len(modules))]
+        entries = [ldr + 0x80 * (at + 1) for at in range(len(modules))]
         names = ldr + 0x400
         for previous, at in zip([head, *entries], [*entries, head], strict=True):
-            self.store(previous, at)
+            store(previous, at)
         for at, module in zip(entries, modules, strict=True):
-            self.store(at + offsets.entry_base, module.base)
+            store(at + offsets.entry_base, module.base)
             self.write(at + offsets.entry_size, struct.pack("<I", module.size))
             for field, text in zip(
                 offsets.entry_names, (f"C:\\{module.name}", module.name), strict=True
             ):
                 raw = text.encode("utf-16-le")
                 self.write(at + field, struct.pack("<HH", len(raw), len(raw)))
-                self.store(at + field + era.word, names)
+                store(at + field + word, names)
                 self.write(names, raw)
-                names += 0x80
+                names += 0x40
 
     def thread(self, *, stacks: Stacks | None = None) -> WineThread:
         """A thread in `RtlUserThreadStart`."""

@@ -159,6 +159,8 @@ class WindowsModule(Module):
     ) -> None:
         super().__init__(name, path, base, word)
         self.hidden: set[str] = set()
+        self.has_code_in_data = False
+        self.unwind: dict[str, bytes] = {}  # of functions of the kind "raw"
         self.variables = {name: 0x4000 + 16 * at for at, name in enumerate(variables)}
 
     def parts(self) -> list[tuple[int, bytes, str]]:
@@ -186,7 +188,7 @@ class WindowsModule(Module):
         return [
             (self.base, memory[:TEXT], "r"),
             (self.base + TEXT, memory[TEXT:0x4000], "rx"),
-            (self.base + 0x4000, memory[0x4000:0x5000], "rw"),
+            (self.base + 0x4000, memory[0x4000:0x5000], "rwx" if self.has_code_in_data else "rw"),
             (self.base + 0x5000, memory[0x5000:], "r"),
         ]
 
@@ -200,6 +202,8 @@ class WindowsModule(Module):
                 raw = unwind_info([alloc(0, 0x30), machine_frame(0)])
             elif each.kind == "empty":
                 raw = unwind_info()
+            elif each.kind == "raw":
+                raw = self.unwind[each.name]
             else:
                 number = PE_64[each.kind]
                 raw = unwind_info([set_frame(4), push(1, number)], prologue=4, frame=(number, 0))

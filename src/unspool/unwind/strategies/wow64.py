@@ -7,37 +7,41 @@ serves a system call, the 32-bit code that made it, and the 64-bit code that sta
 
 from __future__ import annotations
 
-from unspool.arch.x86 import EBP, EBX, EDI, EIP, ESI, ESP, X86
-from unspool.arch.x86_64 import R14, RBP, RBX, RDI, RIP, RSI, RSP
+from unspool.arch.x86 import EIP, ESP, X86
+from unspool.arch.x86_64 import R14, RIP, RSP
 from unspool.formats.pe import MACHINE_I386
 from unspool.image import Image
 from unspool.memory import Fault
 from unspool.model import Trust
 from unspool.unwind.step import EarlyStrategy, Ended, Found, Missed, Query, Stepper, Switch
 from unspool.unwind.strategies.wine_functions import Functions
+from unspool.unwind.strategies.wow64_cpu import (
+    LIMIT,
+    SYSCALL,
+    UNIX_CALL,
+    executing,
+    is_on_32_bit_stack,
+    popped,
+    registers_32,
+)
 from unspool.wine import layouts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from unspool.memory import Memory
     from unspool.wine.process import WineProcess
     from unspool.wine.thread import WineThread
 
-_CALLEE_SAVED = ((EBX, RBX), (EBP, RBP), (ESI, RSI), (EDI, RDI), (ESP, RSP), (EIP, RIP))
-_LIMIT = 1 << 32
 # What 64-bit code starts 32-bit code with, having called it from other 32-bit code.
 _STARTED = ("KiUserCallbackDispatcher", "KiUserApcDispatcher")
-# What 32-bit code has pushed at its stack pointer: the return address of a system call, or that
-# and three arguments (16 bytes) of a call of a Unix library, which pops them.
-_SYSCALL, _UNIX_CALL = 4, 0x14
 # Copies of the 32-bit registers in frames of wow64.dll, below the frame of wow64cpu.dll.
 _COPIES = 0x4000
 # ljmp *address (Wine 10), and ljmp $0x33, $syscall_32to64 itself (older ones).
 _LONG_JUMP_BY, _LONG_JUMP = b"\xff\x2d", b"\xea"
 # xchg %r14, %rsp: the first instruction there.
 _EXCHANGE = 3
+# eax, ecx and edx are never known.
+_SCRATCH = 3
 
 
 class Wow64(EarlyStrategy):
@@ -62,7 +66,7 @@ class Wow64(EarlyStrategy):
     def _is_32_bit(self, query: Query) -> bool:
         """Whether the thread runs 32-bit code here: by its stack or the module's machine."""
         pc = query.pc
-        if pc >= _LIMIT or query.above is None or query.above >= _LIMIT:
+        if pc >= LIMIT or query.above is None or query.above >= LIMIT:
             return False
         module = self.space.module_at(query.lookup_pc)
         if module is not None:
@@ -70,18 +74,42 @@ class Wow64(EarlyStrategy):
             if image is None or isinstance(image, Image):
                 return False
             return image.headers.machine == MACHINE_I386
-        thread = self.wine.thread_at(query.above)
-        return thread is not None and _is_on_32_bit_stack(thread, query.above)
+        thread = self._thread(query)
+        return thread is not None and is_on_32_bit_stack(thread, query.above)
 
     def _is_cpu(self, query: Query) -> bool:
+        """Whether code is wow64cpu.dll's, by that module's name or by what 32-bit code is told to
+        jump to: the loader's list may be lost."""
         module = self.space.module_at(query.lookup_pc)
-        return module is not None and module.name.lower() == "wow64cpu.dll"
+        if module is None or module.kind != "pe":
+            return False
+        if module.name.lower() == "wow64cpu.dll":
+            return True
+        thread = self._thread(query)
+        thunk = self._thunk(thread) if thread is not None else None
+        return thunk is not None and module.base <= thunk < module.end
+
+    def _thread(self, query: Query) -> WineThread | None:
+        return self.wine.thread_of(query.thread, query.above)
+
+    def _thunk(self, thread: WineThread) -> int | None:
+        """The far jump into wow64cpu.dll that 32-bit code executes."""
+        if thread.teb32 is None:
+            return None
+        try:
+            at = thread.teb32.address + layouts.TEB32.wow32_reserved
+            return self.space.memory.read_uint(at, 4)
+        except Fault:
+            return None
 
     # --- the thread was stopped in 32-bit code ------------------------------------------------
 
     def _from_32_bit(self, query: Query) -> Found | Missed | Ended:
-        registers = _narrow(query.registers)
-        inner = Query(query.pc, query.exact, registers, query.stack, query.planted, query.above)
+        esp = (query.registers[RSP] or 0) & LIMIT - 1
+        registers = registers_32(query.pc, esp, query.registers)
+        inner = Query(
+            query.pc, query.exact, registers, query.stack, query.planted, query.above, query.thread
+        )  # fmt: skip
         answer = self.compat.step(inner, [])
         if isinstance(answer, Found) and answer.stepper is None:
             answer.stepper = self.compat
@@ -95,24 +123,28 @@ class Wow64(EarlyStrategy):
 
         wow64cpu keeps its stack pointer in r14 while 32-bit code runs, which cannot touch it.
         """
-        sp, above = query.registers[R14], query.above
-        thread = self.wine.thread_at(above) if above is not None else None
-        if sp is None or thread is None or thread.teb32 is None:
-            return None
+        sp = query.registers[R14]
+        thread = self._thread(query)
         try:
-            pc = self._way_out(thread.teb32.address)
+            pc = self._way_out(thread) if thread is not None else None
         except Fault:
             pc = None
-        if pc is None:
+        if sp is None or pc is None:
             return None
-        registers: list[int | None] = [None] * len(query.registers)
-        registers[RIP], registers[RSP] = pc + _EXCHANGE, sp
-        return self._resume(Query(pc + _EXCHANGE, True, registers, None, above=sp))
+        return self._caller_of(pc + _EXCHANGE, sp, query)
 
-    def _way_out(self, teb32: int) -> int | None:
+    def _caller_of(self, pc: int, sp: int, query: Query) -> Found | None:
+        """The 64-bit caller of code of wow64cpu.dll with that stack pointer."""
+        registers: list[int | None] = [None] * len(query.registers)
+        registers[RIP], registers[RSP] = pc, sp
+        return self._resume(Query(pc, True, registers, None, above=sp, thread=query.thread))
+
+    def _way_out(self, thread: WineThread) -> int | None:
         """The 64-bit code that 32-bit code jumps to for system calls, by the thunk that does."""
         memory = self.space.memory
-        thunk = memory.read_uint(teb32 + layouts.TEB32.wow32_reserved, 4)
+        thunk = self._thunk(thread)
+        if thunk is None:
+            return None
         code = memory.read(thunk, 7)
         if code.startswith(_LONG_JUMP_BY):
             return memory.read_uint(int.from_bytes(code[2:6], "little"), 4)
@@ -121,11 +153,13 @@ class Wow64(EarlyStrategy):
     # --- 64-bit code that was called by 32-bit code -------------------------------------------
 
     def _into_32_bit(self, query: Query) -> Found | Missed | Ended:
+        thread = self._thread(query)
+        if query.exact:
+            return self._stopped_inside(query, thread)
         esp = query.registers[R14]
-        thread = self.wine.thread_at(esp) if esp is not None else None
         if esp is None:
             return self._past_32_bit(query, "r14 is not known")
-        if thread is None or not _is_on_32_bit_stack(thread, esp):
+        if thread is None or not is_on_32_bit_stack(thread, esp):
             return Missed("r14 is not a 32-bit stack pointer: no 32-bit code runs")
         try:
             registers = self._registers(query, thread, esp)
@@ -133,14 +167,35 @@ class Wow64(EarlyStrategy):
             return self._past_32_bit(query, f"memory at {fault} cannot be read")
         if registers is None:
             return self._past_32_bit(query, "no 32-bit registers go with r14")
+        return self._into(registers, self._resume(query))
+
+    def _into(self, registers: list[int | None], resume: Found | None) -> Found:
+        switch = Switch("windows", "WoW64: 64-bit → 32-bit")
         return Found(
-            registers,
-            Trust.SEGMENT_SWITCH,
-            exact=True,
-            switch=Switch("windows", "WoW64: 64-bit → 32-bit"),
-            stepper=self.compat,
-            resume=self._resume(query),
+            registers, Trust.SEGMENT_SWITCH, exact=True, switch=switch, stepper=self.compat,
+            resume=resume,
+        )  # fmt: skip
+
+    def _stopped_inside(self, query: Query, thread: WineThread | None) -> Found | Missed:
+        """A thread that was executing code of wow64cpu.dll: where it is tells what it has done."""
+        if thread is None:
+            return Missed("the thread's TEBs are not known")
+        thunk = self._thunk(thread)
+        state = executing(
+            self.space.memory, thread, query, self._function(query), thunk
         )
+        if state is None:
+            return Missed("no 32-bit code runs, or the code that tells is not at hand")
+        registers, sp = state
+        pc = self._way_out(thread) if query.pc == thunk else query.pc
+        found = self._into(registers, self._caller_of(pc, sp, query) if pc else None)
+        if query.above is not None and is_on_32_bit_stack(thread, query.above):
+            found.switch = None  # it is there still, or again
+        return found
+
+    def _function(self, query: Query) -> int | None:
+        row = self.native.find_row(query, [], remember=False)
+        return row.function if row is not None else None
 
     def _past_32_bit(self, query: Query, why: str) -> Found | Missed:
         """The 64-bit caller, and that 32-bit code before it is left out."""
@@ -154,28 +209,28 @@ class Wow64(EarlyStrategy):
     def _registers(self, query: Query, thread: WineThread, esp: int) -> list[int | None] | None:
         """The 32-bit registers at the system call.
 
-        The innermost ones are in the thread's CPU area. Of older ones wow64.dll keeps a copy,
-        while it calls back into 32-bit code, in its frames or, for an APC, on the 32-bit stack.
+        64-bit code has to leave alone those that 32-bit code may rely on. Where they got lost on
+        the way, the innermost ones are in the thread's CPU area. Of older ones wow64.dll keeps a
+        copy, while it calls back into 32-bit code, in its frames or, for an APC, on the 32-bit
+        stack.
         """
         memory = self.space.memory
-        eip = memory.read(esp, 4)
-        area = memory.read_uint(thread.teb.address + layouts.WOW64_CPU_AREA, 8)
-        context = area + layouts.WOW64_CONTEXT
-        for end, size in (
-            (context + layouts.CONTEXT_I386.size, layouts.CONTEXT_I386.size),
-            (query.above or 0, _COPIES),
-            (esp, _COPIES),
-        ):
-            found = _context_in(_below(memory, end, size), eip, esp)
-            if found is not None:
-                return found
-        if not self.space.is_code(int.from_bytes(eip, "little")):
-            return None
-        # A call that replaces them, NtRaiseException for example, has put others there. But
-        # wow64cpu.dll has not touched the registers that it has to leave as they are.
-        registers = _narrow(query.registers)
-        registers[EIP], registers[ESP] = int.from_bytes(eip, "little"), esp + _SYSCALL
-        return registers
+        raw = memory.read(esp, 4)
+        eip = int.from_bytes(raw, "little")
+        size = popped(memory, self._function(query), query.pc) or SYSCALL
+        registers = registers_32(eip, esp + size, query.registers)
+        if registers.count(None) > _SCRATCH:
+            area = memory.read_uint(thread.teb.address + layouts.WOW64_CPU_AREA, 8)
+            context = area + layouts.WOW64_CONTEXT
+            for end, reach in (
+                (context + layouts.CONTEXT_I386.size, layouts.CONTEXT_I386.size),
+                (query.above or 0, _COPIES),
+                (esp, _COPIES),
+            ):
+                found = _context_in(_below(memory, end, reach), raw, esp)
+                if found is not None:
+                    return found
+        return registers if self.space.is_code(eip) else None
 
     def _resume(self, query: Query) -> Found | None:
         """The 64-bit caller of wow64cpu's code."""
@@ -203,20 +258,6 @@ class Wow64Callback(EarlyStrategy):
         return Ended("64-bit code called back into 32-bit code here", of_a_part=True)
 
 
-def _is_on_32_bit_stack(thread: WineThread, sp: int) -> bool:
-    teb = thread.teb32
-    return teb is not None and teb.allocation <= sp < teb.stack_base
-
-
-def _narrow(wide: Sequence[int | None]) -> list[int | None]:
-    """The 32-bit registers that 64-bit ones are."""
-    registers: list[int | None] = [None] * len(X86.register_names)
-    for number, source in _CALLEE_SAVED:
-        value = wide[source]
-        registers[number] = None if value is None else value & _LIMIT - 1
-    return registers
-
-
 def _below(memory: Memory, end: int, size: int) -> bytes:
     """Up to `size` bytes below an address: of a stack, what is held begins somewhere in it."""
     start, least = end, max(end - size, 0)
@@ -236,7 +277,7 @@ def _context_in(data: bytes, eip: bytes, esp: int) -> list[int | None] | None:
             registers: list[int | None] = [None] * len(X86.register_names)
             for number, offset in layouts.CONTEXT_I386.registers:
                 registers[number] = int.from_bytes(data[start + offset :][:4], "little")
-            if registers[ESP] in (esp + _SYSCALL, esp + _UNIX_CALL):
+            if registers[ESP] in (esp + SYSCALL, esp + UNIX_CALL):
                 return registers
         at = data.find(eip, at + 1)
     return None
