@@ -119,7 +119,8 @@ class WineProcess:
 
     def read(self, address: int, size: int) -> bytes:
         block = self.block_at(address)
-        return bytes(block.data[address - block.address :][:size])
+        at = address - block.address
+        return bytes(block.data[at : at + size])
 
     def store(self, address: int, value: int) -> None:
         size = self.era.word

@@ -14,8 +14,9 @@ import pytest
 
 from tests.build.core import NT_PRSTATUS, Core, prstatus
 from tests.build.wine import DISPATCHER_POINTER, WineProcess
-from tests.build.wine_eras import Era
-from tests.build.wine_thread import WineThread
+from tests.build.wine_eras import Era, TebOffsets
+from tests.build.wine_thread import Stacks, WineThread
+from tests.build.wine_wow64 import CPU_AREA, Wow64Process, Wow64Thread
 from tests.fuzz.harness import examine, within
 from tests.unit.unwind.wine_walks import frames, words
 from unspool.model import Report, Stack, StopReason
@@ -295,10 +296,20 @@ def test_callbacks_within_callbacks(version: str, bits: int, depth: int) -> None
     assert stack.stop.reason == StopReason.ROOT
 
 
-def _large(process: WineProcess):  # type: ignore[no-untyped-def]
-    from tests.build.wine_thread import Stacks
+def test_more_callbacks_than_a_stack_can_hold() -> None:
+    process = WineProcess(Era("8.0", 32))
+    thread = process.thread(stacks=_large(process, 0x180_0000))
+    for _ in range(10_000):
+        thread.call("plain").syscall("NtCreateWindow").callback("plain")
+    thread.syscall()
+    process.thread().call("main").syscall()
+    report = examined(process, 3 * SECONDS)
+    check_others(process, report, thread)
+    assert report.stacks[0].stop.reason != StopReason.ROOT
+    assert len(report.stacks[0].segments) > 9000
 
-    size = 0x40_0000
+
+def _large(process: WineProcess, size: int = 0x40_0000) -> Stacks:
     base = 0x2000_0000
     process.block(base, bytes(2 * size))
     signal = (process.first_teb + 0x3800, process.first_teb + 0x10000)
@@ -339,6 +350,86 @@ def test_contexts_that_lead_to_themselves(version: str, bits: int) -> None:
 def _is_context(process: WineProcess, address: int) -> bool:
     flags = struct.unpack("<I", process.read(address + process.era.context["flags"], 4))[0]
     return bool(flags == (0x10001F if process.era.bits == 64 else 0x1001F))
+
+
+# --- WoW64 ----------------------------------------------------------------------------
+
+
+def wow64_process(*, named: bool = True) -> Wow64Process:
+    """Threads in a system call, in a callback, in 32-bit code, in a signal handler."""
+    process = Wow64Process("10.9", named=named)
+    process.thread().call32("main", "odd").syscall32()
+    process.thread().call32("main", "odd").syscall32().callback32("deep").syscall32()
+    process.thread().call32("main", "recurse", "work")
+    process.thread().call32("main").syscall32().callback32("odd").signal()
+    return process
+
+
+def wow64_values(process: Wow64Process, thread: Wow64Thread) -> list[int]:
+    mask = (1 << 64) - 1
+    values = [0, 1, mask, 0xFFFF_FFFF, thread.teb, thread.teb32, thread.area, thread.frame]
+    values += [thread.sp, thread.esp, thread.esp - 4, *thread.stack32, *thread.stacks.windows]
+    values += [process.cpu.base, process.cpu.base + 0x2000, process.thunk]
+    for module in (process.cpu, process.wow64, process.ntdll32, process.ntdll):
+        values += [each.after_call() for each in list(module.functions.values())[:3]]
+    return values
+
+
+@pytest.mark.parametrize("field", ["area", "thunk", "wow", "self", "base", "limit", "r14"])
+def test_wow64_fields_that_lead_anywhere(field: str) -> None:
+    """The CPU area, the far jump, the distance to the other TEB, the bounds of its stack; and r14,
+    which keeps the other stack pointer, in the frame of a system call."""
+    process = wow64_process()
+    offsets = TebOffsets(4)
+    for victim in (process.threads[1], process.threads[2]):
+        assert isinstance(victim, Wow64Thread)
+        address = {
+            "area": victim.teb + CPU_AREA, "thunk": victim.teb32 + offsets.dispatcher,
+            "wow": victim.teb + TebOffsets(8).wow, "self": victim.teb32 + offsets.self,
+            "base": victim.teb32 + offsets.stack_base, "limit": victim.teb32 + offsets.allocation,
+            "r14": victim.frame + 0x60,
+        }[field]  # fmt: skip
+        size = 8 if field in ("area", "r14") else 4
+        right = process.read(address, size)
+        for value in wow64_values(process, victim):
+            process.write(address, (value & ((1 << 8 * size) - 1)).to_bytes(size, "little"))
+            check_others(process, examined(process), victim)
+        process.write(address, right)
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_wow64_stacks_changed_at_random(named: bool) -> None:
+    process = wow64_process(named=named)
+    noise = random.Random(named)
+    blocks = [(block, bytes(block.data)) for block in process.blocks]
+    for _ in range(150):
+        victim = noise.choice(process.threads)
+        assert isinstance(victim, Wow64Thread)
+        places = [sp + noise.randrange(0, 0x80, 4) for _, sp in victim.expected()]
+        places += [victim.teb32 + noise.randrange(0, 0x1000, 4) for _ in range(4)]
+        places += [victim.area + noise.randrange(0, 0x2D0, 4) for _ in range(4)]
+        for address in noise.sample(places, noise.choice([1, 3, 10])):
+            value = noise.choice(wow64_values(process, victim))
+            try:
+                process.write(address, (value & 0xFFFF_FFFF).to_bytes(4, "little"))
+            except LookupError:
+                continue
+        check_others(process, examined(process), victim)
+        for block, data in blocks:
+            block.data[:] = data
+
+
+def test_stacks_of_both_kinds_that_lead_to_each_other() -> None:
+    """Each frame of wow64cpu.dll says that the same 32-bit code has called it."""
+    process = wow64_process()
+    thread = process.threads[0]
+    assert isinstance(thread, Wow64Thread)
+    function = process.cpu["syscall_32to64"]
+    back = function.address + process.sizes["syscall_32to64"]
+    low, high = thread.stacks.windows
+    for address in range(thread.sp & -16 if low <= thread.sp < high else high - 0x800, high, 8):
+        process.store(address, back)
+    check_others(process, examined(process), thread)
 
 
 # --- at random ------------------------------------------------------------------------

@@ -261,7 +261,9 @@ class _Walk:
 
     def switch(self, kind: str, sp: int, pc: int, how: str) -> Stop | None:
         """Enters another segment, unless the walk has been at that very switch before."""
-        if (pc, sp) in self.switches or len(self.segments) >= _MAX_SEGMENTS:
+        if len(self.segments) >= _MAX_SEGMENTS:
+            return Stop(StopReason.DEPTH, f"the limit of {_MAX_SEGMENTS:,} switches of stacks")
+        if (pc, sp) in self.switches:
             return Stop(StopReason.CYCLE, f"stacks switch in a circle at 0x{sp:x}")
         self.switches.add((pc, sp))
         self.enter_segment(kind, sp, how)

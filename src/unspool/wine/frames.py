@@ -117,7 +117,7 @@ class Chains:
         while low <= address <= high - layout.size and not address % layout.alignment:
             self.room -= 1
             if len(found) >= _MAX_FRAMES or self.room < 0:
-                return [], False
+                break
             found.append(address)
             try:
                 address = memory.read_uint(

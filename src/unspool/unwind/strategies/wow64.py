@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from unspool.wine.process import WineProcess
     from unspool.wine.thread import WineThread
 
+_CPU = "wow64cpu.dll"
 # What 64-bit code starts 32-bit code with, having called it from other 32-bit code.
 _STARTED = ("KiUserCallbackDispatcher", "KiUserApcDispatcher")
 # Copies of the 32-bit registers in frames of wow64.dll, below the frame of wow64cpu.dll.
@@ -54,6 +55,7 @@ class Wow64(EarlyStrategy):
         self.space = wine.space
         self.native = native
         self.compat = compat
+        self._has_name = any(module.name.lower() == _CPU for module in self.space.modules)
 
     def claims(self, query: Query) -> bool:
         return self._is_32_bit(query) or self._is_cpu(query)
@@ -83,8 +85,8 @@ class Wow64(EarlyStrategy):
         module = self.space.module_at(query.lookup_pc)
         if module is None or module.kind != "pe":
             return False
-        if module.name.lower() == "wow64cpu.dll":
-            return True
+        if self._has_name:
+            return module.name.lower() == _CPU
         thread = self._thread(query)
         thunk = self._thunk(thread) if thread is not None else None
         return thunk is not None and module.base <= thunk < module.end
