@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from unspool.memory import Fault
 from unspool.record import Record
-from unspool.wine.layouts import EXCEPTION_RECORD
+from unspool.wine.layouts import CONTEXT_CONTROL, CONTEXT_OTHER_FLAGS, EXCEPTION_RECORD
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -98,8 +98,8 @@ def read_context(
 ) -> list[int | None] | None:
     """The registers of the CONTEXT at an address, or None if what lies there is none.
 
-    It must say of itself that it holds control registers of this CPU, and its pc must be code
-    or, after a jump into the void, its stack pointer a stack's.
+    It must say of itself that it holds control registers of this CPU, have a code segment that
+    programs have, and a stack pointer. Its pc may be anything: code may have jumped there.
     """
     memory = space.memory
     try:
@@ -107,7 +107,9 @@ def read_context(
     except Fault:
         return None
     flags = int.from_bytes(data[layout.flags : layout.flags + 4], "little")
-    if not flags & layout.machine_flag or not flags & 1:
+    if flags & ~CONTEXT_OTHER_FLAGS != layout.machine_flag or not flags & CONTEXT_CONTROL:
+        return None
+    if int.from_bytes(data[layout.cs : layout.cs + 2], "little") not in layout.selectors:
         return None
     registers: list[int | None] = [None] * len(space.arch.register_names)
     for number, offset in layout.registers:

@@ -281,9 +281,13 @@ RESUMES_I386 = (
 
 
 class ContextLayout:
-    """Windows' CONTEXT record: (DWARF number, offset) of the registers; pc, sp, flags, size."""
+    """Windows' CONTEXT record: (DWARF number, offset) of the registers; flags, size.
 
-    __slots__ = ("flags", "machine_flag", "registers", "size", "word")
+    `cs` is the offset of the code segment's selector, `selectors` what it can be: of 32-bit code
+    under WoW64 too. `machine_flag` says of which CPU the registers are.
+    """
+
+    __slots__ = ("cs", "flags", "machine_flag", "registers", "selectors", "size", "word")
 
     def __init__(
         self,
@@ -291,17 +295,25 @@ class ContextLayout:
         flags: int,
         machine_flag: int,
         size: int,
+        cs: int,
+        selectors: Sequence[int],
         registers: Sequence[tuple[int, int]],
     ) -> None:
         self.word = word
         self.flags = flags
         self.machine_flag = machine_flag
         self.size = size
+        self.cs = cs
+        self.selectors = selectors
         self.registers = registers
 
 
+# Flags beside the machine: the kinds of registers that are in the record, and what Windows says
+# of exceptions and system calls there (CONTEXT_EXCEPTION_ACTIVE …).
+CONTEXT_CONTROL = 0x1
+CONTEXT_OTHER_FLAGS = 0xF800007F
 CONTEXT_X86_64 = ContextLayout(
-    8, 0x30, 0x100000, 0x4D0,
+    8, 0x30, 0x100000, 0x4D0, 0x38, (0x33, 0x23),
     (
         (x86_64.RAX, 0x78), (x86_64.RCX, 0x80), (x86_64.RDX, 0x88), (x86_64.RBX, 0x90),
         (x86_64.RSP, 0x98), (x86_64.RBP, 0xA0), (x86_64.RSI, 0xA8), (x86_64.RDI, 0xB0),
@@ -309,7 +321,7 @@ CONTEXT_X86_64 = ContextLayout(
     ),
 )  # fmt: skip
 CONTEXT_I386 = ContextLayout(
-    4, 0x00, 0x10000, 0x2CC,
+    4, 0x00, 0x10000, 0x2CC, 0xBC, (0x23,),
     (
         (x86.EDI, 0x9C), (x86.ESI, 0xA0), (x86.EBX, 0xA4), (x86.EDX, 0xA8), (x86.ECX, 0xAC),
         (x86.EAX, 0xB0), (x86.EBP, 0xB4), (x86.EIP, 0xB8), (x86.ESP, 0xC4),

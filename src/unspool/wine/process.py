@@ -345,8 +345,10 @@ def _build(space: AddressSpace, ntdll_so: Module) -> str | None:
     at = data.find(b"wine-")
     while at >= 0:
         text = bytes(data[at + 5 : at + 85]).split(b"\0")[0]
-        if text[:1].isdigit() and text.isascii() and b"." in text:
-            return text.decode("ascii")
+        if text[:1].isdigit() and b"." in text and text.isascii():
+            name = text.decode("ascii")
+            if name.isprintable():
+                return name
         at = data.find(b"wine-", at + 5)
     return None
 
