@@ -56,6 +56,8 @@ class WineProcess:
         self.build = _build(space, ntdll_so) if ntdll_so else None
         self.version = _numbers(self.build) if self.build else None
         self.threads: dict[int, WineThread] = {}
+        names = {module.name.lower() for module in space.modules}
+        self._has_wow64 = is_64 and "wow64cpu.dll" in names
         self._last_ranges: tuple[int, list[tuple[int, int]]] | None = None
 
     @property
@@ -66,7 +68,7 @@ class WineProcess:
     @property
     def is_wow64(self) -> bool:
         """Whether 32-bit Windows code runs in this 64-bit process (new-style WoW64)."""
-        return any(thread.teb32 for thread in self.threads.values())
+        return self._has_wow64 or any(thread.teb32 for thread in self.threads.values())
 
     def describe(self) -> dict[str, object]:
         """The facts for a report: version, bitness, build."""

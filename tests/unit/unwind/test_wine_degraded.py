@@ -49,6 +49,17 @@ def test_a_guess_may_lead_to_a_callback(version: str, bits: int) -> None:
 
 
 @every
+def test_two_null_words_are_no_end(version: str, bits: int) -> None:
+    """The outermost frame record is null where the ABI asks for it; this is some object's."""
+    process = made(version, bits)
+    thread = process.thread().call("main", *["plain"] * 400, "generated")
+    thread.registers[thread.fp_name] = thread.sp + 2 * process.era.word
+    process.write(thread.sp, bytes(4 * process.era.word))
+    (stack,) = stacks(process)
+    check_sure(thread, stack)
+
+
+@every
 def test_unix_code_without_unwind_data(version: str, bits: int) -> None:
     process = made(version, bits)
     process.thread().call("main", "plain").syscall("NtCreateWindow", "unix generated", "read")

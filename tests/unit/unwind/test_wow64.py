@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.build.wine_wow64 import ENTRY, EXIT, UNIX_ENTRY, VERSIONS, Wow64Process
-from tests.unit.unwind.wine_walks import check, check_stack, stacks
+from tests.unit.unwind.wine_walks import check, check_stack, frames, stacks, words
+from unspool.model import StopReason
 
 every = pytest.mark.parametrize("version", VERSIONS)
 
@@ -115,3 +116,31 @@ def test_stale_copies_of_registers(version: str) -> None:
             continue
     for stack in stacks(process):
         check_stack(thread, stack)
+
+
+@every
+@pytest.mark.parametrize("lie", ["r14", "teb32", "bounds", "all"])
+def test_32_bit_code_that_is_lost(version: str, lie: str) -> None:
+    """It is not left out in silence."""
+    process = Wow64Process(version)
+    process.thread().call32("main").syscall32()
+    thread = process.thread().call32("main", "odd").syscall32()
+    if lie == "r14":
+        process.store(thread.frame + 0x60, thread.area)
+    elif lie == "teb32":
+        process.write(thread.teb32 + 0x18, bytes(4))
+    elif lie == "all":
+        for each in process.threads:
+            process.write(each.teb + 0x180C, bytes(4))
+    else:
+        process.write(thread.teb32 + 4, bytes(4))
+    found = stacks(process)
+    if lie != "all":
+        check_stack(process.threads[0], found[0])
+    assert found[1].gaps or found[1].stop.reason != StopReason.ROOT
+    wide = [each for each in thread.expected() if not _is_32_bit(process, each[0])]
+    assert words(thread, frames(found[1])) == words(thread, list(wide))
+
+
+def _is_32_bit(process: Wow64Process, pc: int) -> bool:
+    return any(module.base <= pc < module.base + 0x8000 for module in process.made32)

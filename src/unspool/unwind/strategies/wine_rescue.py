@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 
 _UNIX, _WINDOWS = "unix", "windows"
 _GUESSES = (Trust.FRAME_POINTER, Trust.SCAN)
+# Threads start at most so far below their Windows stack's end: 0x50 to 0x540 bytes in 8.0 and
+# 10.0. A null record or return address anywhere else was written by somebody.
+_TOP = 0x1000
 
 
 class Border:
@@ -104,19 +107,21 @@ class WineBorders(Reviewer):
         limit = border(self.wine, query, reach)
         if limit is None:
             return answer
-        why = self._objection(answer, limit)
+        why = self._objection(query, answer, limit)
         return answer if why is None else Missed(why)
 
     def _reach(self, answer: Found) -> int:
         return answer.registers[self.wine.space.arch.sp] or answer.above or 0
 
-    def _objection(self, answer: Found | Ended, limit: Border) -> str | None:
+    def _objection(self, query: Query, answer: Found | Ended, limit: Border) -> str | None:
         frame = limit.frame
         where = f"the system call frame at 0x{frame.address:x}" if frame else "the stack's end"
         if isinstance(answer, Ended):
-            if frame is None or answer.of_a_part:
+            if answer.of_a_part:
                 return None
-            return f"{answer.why}, but there is {where}"
+            if frame is None and limit.high - (query.above or 0) <= _TOP:
+                return None
+            return f"{answer.why}, but {where} is above"
         arch = self.wine.space.arch
         sp = self._reach(answer)
         guess = answer.trust in _GUESSES
@@ -177,12 +182,19 @@ class _Careful(DynamicStrategy):
 
     def answer(self, query: Query) -> Found | Missed | Ended:
         answer = self.guess.answer(query)
+        if isinstance(answer, Ended) and self._is_wide_windows_code(query):
+            return Missed(f"{answer.why}, but not of Windows code")
         # What a scan finds behind words that it could not check is rarely right.
         if isinstance(answer, Found) and answer.gap:
             limit = border(self.wine, query)
             if limit is not None and limit.kind == _UNIX:
                 return Missed(f"frames may be missing: {answer.gap}")
         return answer
+
+
+    def _is_wide_windows_code(self, query: Query) -> bool:
+        module = self.wine.space.module_at(query.lookup_pc)
+        return module is not None and module.kind == "pe" and self.wine.bitness == 64
 
 
 class _Switches(TableStrategy):

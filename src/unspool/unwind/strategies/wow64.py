@@ -162,7 +162,9 @@ class Wow64(EarlyStrategy):
         if esp is None:
             return self._past_32_bit(query, "r14 is not known")
         if thread is None or not is_on_32_bit_stack(thread, esp):
-            return Missed("r14 is not a 32-bit stack pointer: no 32-bit code runs")
+            if popped(self.space.memory, self._function(query), query.pc) is None:
+                return Missed("r14 is not a 32-bit stack pointer: no 32-bit code runs")
+            return self._past_32_bit(query, "r14 is not its stack pointer")
         try:
             registers = self._registers(query, thread, esp)
         except Fault as fault:
