@@ -18,7 +18,7 @@ from tests.build.wine_eras import CONTEXT_32, Era, TebOffsets
 from tests.build.wine_thread import Stacks, WineThread
 
 VERSIONS = ("9.0", "9.3", "10.9", "11.8")
-STACK_32 = 0x10000
+STACK_32 = 0x20000
 CPU_AREA = 0x1488  # TlsSlots[1]
 _SAVED = ("rbp", "rbx", "rsi", "rdi")
 _PUSHED = 0x28
@@ -120,7 +120,7 @@ class Wow64Thread(WineThread):
     def begin(self) -> None:
         offsets = TebOffsets(4)
         self.teb32 = self.teb + 0x2000
-        low = 0x80_0000 + 0x2_0000 * self.index
+        low = 0x80_0000 + 0x4_0000 * self.index
         self.process.block(low, bytes(STACK_32))
         self.stack32 = low, low + STACK_32
         for offset, value in (

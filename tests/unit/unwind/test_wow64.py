@@ -144,3 +144,13 @@ def test_32_bit_code_that_is_lost(version: str, lie: str) -> None:
 
 def _is_32_bit(process: Wow64Process, pc: int) -> bool:
     return any(module.base <= pc < module.base + 0x8000 for module in process.made32)
+
+
+@every
+def test_two_null_words_are_no_end(version: str) -> None:
+    process = Wow64Process(version)
+    thread = process.thread().call32(*["main"] * 300)
+    process.write(thread.frames[-3][1] - 4, bytes(4))
+    thread.registers["rbp"] = 0
+    (stack,) = stacks(process)
+    assert stack.gaps or stack.stop.reason != StopReason.ROOT

@@ -30,11 +30,12 @@ def _add_wow64(native: Stepper, wine: WineProcess) -> None:
     """Adds a stepper for the 32-bit code of the same process, and the ways to it and back."""
     from unspool.arch.x86 import X86
     from unspool.unwind.strategies.order import default_stepper
-    from unspool.unwind.strategies.wow64 import Wow64, Wow64Callback
+    from unspool.unwind.strategies.wow64 import Wow64, Wow64Borders, Wow64Callback
 
     compat = default_stepper(native.space.in_mode(X86))
     compat.early += [
         Wow64Callback(compat, wine),
         WineException(compat.space, wine.ntdll32),
     ]
+    compat.reviewer = Wow64Borders(wine)
     native.early.append(Wow64(wine, native, compat))

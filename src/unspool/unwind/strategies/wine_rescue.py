@@ -41,7 +41,7 @@ _UNIX, _WINDOWS = "unix", "windows"
 _GUESSES = (Trust.FRAME_POINTER, Trust.SCAN)
 # Threads start at most so far below their Windows stack's end: 0x50 to 0x540 bytes in 8.0 and
 # 10.0. A null record or return address anywhere else was written by somebody.
-_TOP = 0x1000
+TOP = 0x1000
 
 
 class Border:
@@ -119,7 +119,7 @@ class WineBorders(Reviewer):
         if isinstance(answer, Ended):
             if answer.of_a_part:
                 return None
-            if frame is None and limit.high - (query.above or 0) <= _TOP:
+            if frame is None and limit.high - (query.above or 0) <= TOP:
                 return None
             return f"{answer.why}, but {where} is above"
         arch = self.wine.space.arch

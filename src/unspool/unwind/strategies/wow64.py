@@ -13,8 +13,18 @@ from unspool.formats.pe import MACHINE_I386
 from unspool.image import Image
 from unspool.memory import Fault
 from unspool.model import Trust
-from unspool.unwind.step import EarlyStrategy, Ended, Found, Missed, Query, Stepper, Switch
+from unspool.unwind.step import (
+    EarlyStrategy,
+    Ended,
+    Found,
+    Missed,
+    Query,
+    Reviewer,
+    Stepper,
+    Switch,
+)
 from unspool.unwind.strategies.wine_functions import Functions
+from unspool.unwind.strategies.wine_rescue import TOP
 from unspool.unwind.strategies.wow64_cpu import (
     LIMIT,
     SYSCALL,
@@ -260,6 +270,20 @@ class Wow64Callback(EarlyStrategy):
 
     def answer(self, query: Query) -> Ended:
         return Ended("64-bit code called back into 32-bit code here", of_a_part=True)
+
+
+class Wow64Borders(Reviewer):
+    """Turns ends of 32-bit stacks into misses that lie in their middle."""
+
+    def __init__(self, wine: WineProcess) -> None:
+        self.wine = wine
+
+    def review(self, query: Query, answer: Found | Ended) -> Found | Ended | Missed:
+        thread = self.wine.thread_of(query.thread, query.above)
+        if isinstance(answer, Found) or answer.of_a_part or thread is None or thread.teb32 is None:
+            return answer
+        left = thread.teb32.stack_base - (query.above or 0)
+        return answer if left <= TOP else Missed(f"{answer.why}, but the stack's end is above")
 
 
 def _below(memory: Memory, end: int, size: int) -> bytes:
