@@ -166,6 +166,7 @@ class WineProcess:
             self.ntdll.add(name, frame if frame == "machine" else fitting(frame))
         machine = wide and self.era.entry == "machine"
         self.ntdll.add("KiUserCallbackDispatcher", "machine" if machine else "fixed")
+        self.ntdll.add("behind", fitting("rsi"))  # the callback dispatcher: not exported, say
         for number, name in enumerate(_STUBS):
             kind = "empty" if wide and self.era.new_exceptions else "leaf"
             self.ntdll.add(name, kind, self._stub(number))

@@ -114,6 +114,15 @@ def test_a_callback_dispatcher_that_is_not_exported(version: str, bits: int) -> 
 
 
 @every
+def test_a_function_behind_the_callback_dispatcher(version: str, bits: int) -> None:
+    """Where the next export is far, unwind data tell where the function ends."""
+    process = made(version, bits, hidden=["behind"])
+    process.thread().call("main", "behind", "odd").syscall()
+    process.thread().call("main", "behind")
+    check(process)
+
+
+@every
 def test_dispatchers_that_nothing_points_at(version: str, bits: int) -> None:
     process = made(version, bits, pointers=False)
     process.thread().call("main", "odd", "deep").syscall("NtWaitForSingleObject", "read")

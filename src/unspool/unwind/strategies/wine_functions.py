@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from unspool.errors import FormatError
 from unspool.image import Image
+from unspool.unwind.strategies.dwarf_cfi import find_fde
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,10 +54,17 @@ class Functions:
 
 
 def _end(image: PeImage, rva: int) -> int:
-    """The RVA behind a function: by its RUNTIME_FUNCTION, or the next export."""
+    """The RVA behind a function: by its unwind data, else where the next export is."""
     table = image.function_table()
     covering = table.find(rva) if table is not None else None
     if covering is not None:
         return covering.end
+    preferred = image.headers.image_base
+    try:
+        found = find_fde(image, rva + preferred)
+    except FormatError:
+        found = None
+    if found is not None:
+        return found[1].end - preferred
     later = [each.rva for each in image.exports() if each.rva > rva]
     return min([rva + _LONGEST, *later])
