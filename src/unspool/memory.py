@@ -179,5 +179,28 @@ class Memory:
         return region is not None and region.executable
 
 
+class RecordedMemory(Memory):
+    """The same memory as another one, that remembers what is read of it: `reads`.
+
+    They are (address, size) of what there was to read. What is looked at through a window, as
+    stacks are, is not among them.
+    """
+
+    def __init__(self, memory: Memory) -> None:
+        self.regions = memory.regions
+        self._starts = memory._starts
+        self.reads: list[tuple[int, int]] = []
+
+    def read(self, address: int, size: int) -> bytes:
+        data = super().read(address, size)
+        self.reads.append((address, size))
+        return data
+
+    def read_available(self, address: int, size: int) -> bytes:
+        data = super().read_available(address, size)
+        self.reads.append((address, len(data)))
+        return data
+
+
 def _region_start(region: Region) -> int:
     return region.start

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from unspool.image import Image
+from unspool.memory import RecordedMemory
 from unspool.symbols.files import SymbolPaths
 
 TYPE_CHECKING = False
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from unspool.model import Crash, Finding, Module, TargetInfo, Thread
     from unspool.pe_image import PeImage
     from unspool.space import AddressSpace
+    from unspool.targets.mapped_modules import MappedModules
     from unspool.wine.process import WineProcess
 
 
@@ -53,6 +55,7 @@ class Target:
     crash: Crash | None
     findings: list[Finding]
     options: Options
+    mapped_modules: MappedModules | None = None
     _wine: WineProcess | None = None
     _wine_known = False
 
@@ -93,6 +96,17 @@ class Target:
             return None
         address = ElfSymbols(elf, bias=bias).address_of(name)
         return None if address is None else address + bias
+
+    def record_reads(self) -> list[tuple[int, int]]:
+        """From now on, what is read of the memory is appended to the result, as (address, size).
+
+        To be called before anything is walked.
+        """
+        memory = RecordedMemory(self.space.memory)
+        self.space.memory = memory
+        if self.mapped_modules is not None:
+            self.mapped_modules.memory = memory
+        return memory.reads
 
     def close(self) -> None:
         """Releases files and memory. The target's data cannot be read any more."""

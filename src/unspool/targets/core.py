@@ -99,7 +99,7 @@ class CoreTarget(Target):
             self.notes, held, listed, elf.machine, arch.pointer_size, options, self.findings,
             lambda region: source.peek(offsets[region.start], min(region.end - region.start, 4)),
         )  # fmt: skip
-        self.core_modules = modules
+        self.core_modules = self.mapped_modules = modules
         memory = Memory([*held_regions, *_rests(held_regions, loads, modules)])
         memory.add_missing(modules.unlisted_regions(memory))
         self.threads = _threads(self.notes, arch)

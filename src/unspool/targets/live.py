@@ -125,6 +125,7 @@ class LiveTarget(Target):
         self.info.executable = modules.windows_path() or self.info.executable
         memory = Memory(self._regions(maps, snapshot.stacks, modules))
         modules.memory = memory
+        self.mapped_modules = modules
         self.space = AddressSpace(
             arch, memory, modules.modules, modules.image, modules.entry_points()
         )
