@@ -11,7 +11,7 @@ from unspool.model import Crash, Finding, TargetInfo, Thread
 from unspool.space import AddressSpace
 from unspool.targets.base import Options, Target
 from unspool.targets.core_modules import CoreModules
-from unspool.targets.signals import signal_name
+from unspool.targets.signals import crash_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,17 +22,10 @@ if TYPE_CHECKING:
 
 _MAX_THREADS = 1_000_000
 
-# Signals that stop a process but crash nothing: a core with one of these was made of a
-# process that ran (gcore leaves SIGSTOP or SIGTRAP behind from its own attaching).
-_NO_CRASH = {0, 5, 18, 19, 20}
-
-
 _NOTE_TYPES = {
     notes.NT_PRSTATUS, notes.NT_PRPSINFO, notes.NT_SIGINFO, notes.NT_AUXV, notes.NT_FILE,
     notes.NT_ARM_PAC_MASK, notes.NT_386_TLS,
 }  # fmt: skip
-
-_FAULTS = {4, 5, 7, 8, 11}
 
 
 class CoreNotes:
@@ -209,35 +202,13 @@ def _rests(
         # them as they were at the start, which would be a lie.
         lost = region.writable and region.end - region.start < min(header.filesz, header.memsz)
         if not lost:
-            regions += _rest(region, min(region.mapping[1], limit), modules)
+            regions += modules.rest(region, region.end, min(region.mapping[1], limit))
         limit = region.start
     return regions
 
 
 def _start(pair: tuple[Region, ProgramHeader]) -> int:
     return pair[0].start
-
-
-def _rest(held: Region, end: int, modules: CoreModules) -> list[Region]:
-    """A segment from where the core's bytes end: bytes of mapped files, or none."""
-    regions = []
-    start = held.end
-    while start < end:
-        place = modules.place_at(start)
-        mapping = place[0] if place else None
-        stop = min(end, mapping.end) if mapping else end
-        regions.append(
-            Region(
-                start,
-                stop,
-                modules.loader(mapping, start) if mapping else modules.copied_loader(start, stop),
-                writable=held.writable,
-                executable=held.executable,
-                mapping=held.mapping,
-            )
-        )
-        start = stop
-    return regions
 
 
 def _threads(core: CoreNotes, arch: Arch) -> list[Thread]:
@@ -260,15 +231,4 @@ def _crash(core: CoreNotes) -> Crash | None:
     if core.siginfo is not None and (number == 0 or core.siginfo[0] in (number, 0)):
         number = core.siginfo[0] or number
         code, word = core.siginfo[1], core.siginfo[2]
-    if number in _NO_CRASH and not (number == 5 and code is not None and code > 0):
-        return None
-    # The word behind the code is a fault address only if the CPU raised the signal; for
-    # one that a process sent it is the sender's pid. A general protection fault (SI_KERNEL,
-    # a non-canonical address) has neither.
-    address = sender = None
-    if code is not None and word is not None:
-        if code <= 0:
-            sender = word & 0xFFFFFFFF
-        elif number in _FAULTS and code != 0x80:
-            address = word
-    return Crash(signal_name(number), number, code, address, 0, sender)
+    return crash_of(number, code, word)

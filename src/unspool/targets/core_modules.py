@@ -19,8 +19,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from unspool.cursor import Buffer
-    from unspool.memory import Loader
     from unspool.targets.base import Options
     from unspool.targets.core import CoreNotes
 
@@ -78,27 +76,6 @@ class CoreModules(MappedModules):
 
     def peeked(self) -> Iterable[int]:
         return (region.start for region in self.held.regions if self.magic(region)[:2] == b"MZ")
-
-    def loader(self, mapping: FileMapping, start: int) -> Loader:
-        """A region loader for the file's bytes from `start` on."""
-
-        def load() -> tuple[Buffer, int, int] | None:
-            place = self.place_at(mapping.start)
-            buffer = self.file_bytes(place[1]) if place else None
-            if buffer is None:
-                return None
-            return buffer, mapping.offset + start - mapping.start, mapping.end - start
-
-        return load
-
-    def copied_loader(self, start: int, end: int) -> Loader | None:
-        """A region loader for what is mapped from no file: a PE module's code, copied."""
-        entry = self.window_at(start)
-        if entry is None:
-            return None
-        from unspool.targets.pe_regions import code_loader
-
-        return code_loader(entry, start, end, self.pe)
 
     def unlisted_regions(self, memory: Memory) -> list[Region]:
         """Mappings of files that the core has no segment for, as regions.
@@ -283,6 +260,7 @@ class CoreModules(MappedModules):
             )  # fmt: skip
             if self._add_unmapped(wanted, bias, None, headers):
                 self.mapped[-1].module.name = os.path.basename(path) or f"image at 0x{base:x}"
+
 
 def _flags(elf: Elf, address: int) -> int:
     """Flags of the segment that a file address is in, by pages."""

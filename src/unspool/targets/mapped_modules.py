@@ -7,7 +7,7 @@ from bisect import bisect_right
 from unspool.formats import notes
 from unspool.formats.elf import PT_LOAD, Elf
 from unspool.image import Image
-from unspool.memory import Memory
+from unspool.memory import Memory, Region
 from unspool.model import Finding, Module
 from unspool.targets.modules import MappedModule, headers_at, vdso_module
 
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from unspool.cursor import Buffer
     from unspool.formats.notes import FileMapping
     from unspool.formats.pe import Pe
+    from unspool.memory import Loader
     from unspool.pe_image import PeImage
+    from unspool.targets.loader_lists import LoaderLists
     from unspool.targets.module_files import ModuleFiles, Refusal
     from unspool.targets.pe_files import PeFiles
     from unspool.targets.pe_modules import MappedPe
@@ -89,11 +91,22 @@ class MappedModules:
         """
         if not groups and not any(each.module.name == _NTDLL for each in self.mapped):
             return
-        from unspool.targets import pe_modules
         from unspool.targets.loader_lists import read_lists
+
+        self.take_pe(groups, process, read_lists(process, specials, word), word, is_code)
+
+    def take_pe(
+        self,
+        groups: Sequence[Sequence[FileMapping]],
+        process: Memory,
+        lists: LoaderLists,
+        word: int,
+        is_code: Callable[[int], bool | None],
+    ) -> None:
+        """Finds PE modules by what the loader is known to have loaded. See `find_pe`."""
+        from unspool.targets import pe_modules
         from unspool.targets.pe_files import prefix_of
 
-        lists = read_lists(process, specials, word)
         # Wine's loader knows better than a name and a protection.
         mapped, self.mapped = self.mapped, []
         groups = list(groups)
@@ -183,7 +196,7 @@ class MappedModules:
             self.memory, entry.module.base, headers, pe,
             find_stack_win=lambda: self.files.stack_win(entry.module, headers),
         )  # fmt: skip
-        entry.module.debug_id = debug_id(image)
+        entry.module.debug_id = debug_id(image) or entry.module.debug_id
         return image
 
     def elf(self, entry: MappedModule) -> Elf | None:
@@ -218,6 +231,47 @@ class MappedModules:
             else:
                 self._refuse(module, found)
         return self._opened_pe[module.base]
+
+    def rest(self, held: Region, start: int, end: int) -> list[Region]:
+        """The part `[start, end)` of the mapping of `held`: bytes of mapped files, or none."""
+        regions = []
+        while start < end:
+            place = self.place_at(start)
+            mapping = place[0] if place else None
+            stop = min(end, mapping.end) if mapping else end
+            regions.append(
+                Region(
+                    start,
+                    stop,
+                    self.loader(mapping, start) if mapping else self.copied_loader(start, stop),
+                    writable=held.writable,
+                    executable=held.executable,
+                    mapping=held.mapping,
+                )
+            )
+            start = stop
+        return regions
+
+    def loader(self, mapping: FileMapping, start: int) -> Loader:
+        """A region loader for the file's bytes from `start` on."""
+
+        def load() -> tuple[Buffer, int, int] | None:
+            place = self.place_at(mapping.start)
+            buffer = self.file_bytes(place[1]) if place else None
+            if buffer is None:
+                return None
+            return buffer, mapping.offset + start - mapping.start, mapping.end - start
+
+        return load
+
+    def copied_loader(self, start: int, end: int) -> Loader | None:
+        """A region loader for what is mapped from no file: a PE module's code, copied."""
+        entry = self.window_at(start)
+        if entry is None:
+            return None
+        from unspool.targets.pe_regions import code_loader
+
+        return code_loader(entry, start, end, self.pe)
 
     def file_bytes(self, entry: Mapped) -> Buffer | None:
         """The bytes of a module's verified file."""
