@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from unspool.model import Thread
     from unspool.targets.source import Source
+    from unspool.write.minidump import Written
 
 
 # A report of that many frames takes as much.
@@ -33,18 +34,25 @@ def open(
     executable: str | None = None,
     symbols: Sequence[str] = (),
     sysroot: str | None = None,
+    procfs: str | None = None,
+    floating_point: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> Target:
     """Opens a core or a report (a path, or "-" for standard input), or a process (its id).
 
     What the source is, is told by its content. `executable` is the crashed program where it
     is not where the core says; `symbols` are directories or files with programs, libraries
-    and debug files; `sysroot` is a copy of the target's file system. `progress` is called
-    with a number of bytes from time to time while a compressed core is read.
+    and debug files; `sysroot` is a copy of the target's file system. `procfs` is a directory
+    with files of /proc/PID that were kept of a core's process, and `floating_point` has a running
+    process's vector registers kept as well: both are for `dump`. `progress` is called with a
+    number of bytes from time to time while a compressed core is read.
 
     Raises `InputError` if the source cannot be read, with a hint what to try.
     """
-    options = Options(executable=executable, symbols=symbols, sysroot=sysroot, progress=progress)
+    options = Options(
+        executable=executable, symbols=symbols, sysroot=sysroot, procfs=procfs,
+        floating_point=floating_point, progress=progress,
+    )  # fmt: skip
     if isinstance(source, int):
         from unspool.targets.live import open_live
 
@@ -145,6 +153,41 @@ def unwind(
         # Decoding one instruction costs the import of a decoder: it goes with the lines.
         target.crash.access = access_of(target.crash, target.threads, target.space)
     return symbolicate(report, target.elf, target.options, pe_of=target.pe, lines=lines)
+
+
+def dump(
+    target: Target,
+    path: str,
+    *,
+    stack_bytes: int = 0,
+    sanitize: bool = False,
+    environ: bool = False,
+) -> tuple[Report, Written]:
+    """Writes a minidump with every stack of every thread; gives the walked stacks and its facts.
+
+    The file appears whole or not at all. `stack_bytes` bounds what is saved of each stack, 0 does
+    not. `sanitize` blanks every word of data that is no pointer into a module or a stack, and
+    leaves out vector registers, arguments and environment; `environ` keeps the latter two.
+
+    Raises `InputError` if the file cannot be written, or if the target is a report, which holds
+    no memory.
+    """
+    from unspool.targets.report import ReportTarget
+
+    if isinstance(target, ReportTarget):
+        raise InputError(
+            f"{target.info.path or 'the target'}: a report, which holds no memory",
+            "make the minidump of the core itself",
+        )
+    from unspool.write.minidump import write_minidump
+
+    reads = target.record_reads()
+    report = unwind(target, symbols=False)
+    written = write_minidump(
+        target, report.stacks, reads, path,
+        stack_bytes=stack_bytes, sanitize=sanitize, environ=environ,
+    )  # fmt: skip
+    return report, written
 
 
 def select_threads(target: Target, wanted: str | int) -> list[Thread]:

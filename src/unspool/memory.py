@@ -12,7 +12,7 @@ from bisect import bisect_right
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from unspool.cursor import Buffer
 
@@ -168,6 +168,19 @@ class Memory:
             address += part
             size -= part
         return b"".join(parts)
+
+    def pieces(self, low: int, high: int) -> Iterator[tuple[int, Region, Buffer]]:
+        """What there is of `[low, high)`, piece by piece: address, region and bytes, not copied."""
+        at = max(bisect_right(self._starts, low) - 1, 0)
+        for region in self.regions[at:]:
+            if region.start >= high:
+                return
+            window = region.window() if region.end > low else None
+            if window is not None:
+                start, end = max(low, window.low), min(high, window.high)
+                if start < end:
+                    view = memoryview(window.buffer)
+                    yield start, region, view[start - window.base : end - window.base]
 
     def read_uint(self, address: int, size: int) -> int:
         """A little-endian unsigned integer of `size` bytes. Raises `Fault`."""

@@ -35,7 +35,25 @@ def _stack() -> Module:
     return stack
 
 
+def _dump() -> Module:
+    from unspool.cli import dump
+
+    return dump
+
+
+def _core2md() -> Module:
+    from unspool.cli import core2md
+
+    return core2md
+
+
 COMMANDS = {
     "stack": Command("TARGET", "every thread's call stack; `unspool TARGET` is the same", _stack),
+    "dump": Command(
+        "TARGET -o OUT.dmp", "a minidump that holds every stack of every thread", _dump
+    ),
+    "core2md": Command(
+        "CORE PROCFS OUT.dmp", "the same, with the arguments of Breakpad's core2md", _core2md
+    ),
 }
 DEFAULT = "stack"

@@ -30,6 +30,16 @@ EXAMPLES = {
         ("unspool core --format json > report.json", "for programs"),
         ("unspool core --explain", "how each frame was found"),
     ),
+    "dump": (
+        ("unspool dump core.1234 -o crash.dmp", "everything that stacks need"),
+        ("unspool dump 1234 -o hang.dmp", "of a process that runs"),
+        ("unspool dump core.zst -o a.dmp --sanitize", "no strings, keys or numbers"),
+        ("unspool dump core -o a.dmp --stack-bytes 65536", "at most 64 kB of each stack"),
+        ("unspool crash.dmp", "reads it again; so do LLDB and WinDbg"),
+    ),
+    "core2md": (
+        ("unspool core2md core /proc/1234 crash.dmp", "of a process whose /proc still exists"),
+    ),
 }
 
 EXIT_CODES = (

@@ -6,7 +6,7 @@ import os
 from time import perf_counter
 
 from unspool.cli.options import Option, parse
-from unspool.errors import UsageError
+from unspool.cli.target import TARGET_OPTIONS, open_target, source_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,25 +16,7 @@ if TYPE_CHECKING:
 
 OPTIONS = (
     Option("--format", "what to print", value="FORMAT", choices=("text", "json"), default="text"),
-    Option(
-        "--executable",
-        "the program that crashed, under Wine its EXE, if it is not where the target says or "
-        "cannot be told by an id",
-        value="FILE",
-    ),
-    Option(
-        "--symbols",
-        "a file, or a directory with files, to take programs, libraries and their debug "
-        "information from, by id or name, or a Microsoft symbol store; may be repeated",
-        value="PATH",
-        many=True,
-    ),
-    Option(
-        "--sysroot",
-        "a copy of the file system that the process ran on, to find its files under; of a "
-        "container that still runs, /proc/PID/root",
-        value="DIR",
-    ),
+    *TARGET_OPTIONS,
     Option(
         "--thread",
         "only this thread: a number is a thread id or, if there is none such, an index; #3 is "
@@ -86,30 +68,11 @@ def run(argv: list[str]) -> int:
 
         output.write_lines(map(output.style().fit, command_help("stack")))
         return 0
-    source = _source(arguments.operands)
+    source = source_of(arguments.operands, _COMMAND)
     report, facts = _unwind(source, arguments)
     facts.seconds = perf_counter() - begun
     _show(report, facts, arguments)
     return 0 if report.complete else 1
-
-
-def _source(operands: list[str]) -> str | int:
-    """The TARGET: a number is a process id, unless there is a file of that name."""
-    from unspool.cli.commands import COMMANDS
-
-    if not operands:
-        hint = "a file of the name stack is given as ./stack" if os.path.lexists("stack") else (
-            "give a core, or see unspool --help"
-        )  # fmt: skip
-        raise UsageError("no TARGET", hint)
-    if len(operands) > 1:
-        if operands[0] in COMMANDS:
-            raise UsageError(f"{operands[0]}: the command comes first", "options come after it")
-        raise UsageError("more than one TARGET", f"one at a time; see {_COMMAND} --help")
-    text = operands[0]
-    if text.isascii() and text.isdecimal() and len(text) <= 10 and not os.path.lexists(text):
-        return int(text)
-    return text
 
 
 def _unwind(source: str | int, arguments: Arguments) -> tuple[Report, Facts]:
@@ -118,13 +81,10 @@ def _unwind(source: str | int, arguments: Arguments) -> tuple[Report, Facts]:
     from unspool.render.text import Facts
     from unspool.targets.report import ReportTarget
 
-    with Progress(not arguments.flag("--quiet")) as progress, api.open(
-        source,
-        executable=arguments.text("--executable"),
-        symbols=arguments.texts("--symbols"),
-        sysroot=arguments.text("--sysroot"),
-        progress=progress,
-    ) as target:  # fmt: skip
+    with (
+        Progress(not arguments.flag("--quiet")) as progress,
+        open_target(source, arguments, progress) as target,
+    ):
         report = api.unwind(
             target,
             threads=arguments.text("--thread") or "all",

@@ -1,0 +1,97 @@
+"""`unspool dump TARGET -o OUT.dmp`: a minidump that holds every stack of every thread."""
+
+from __future__ import annotations
+
+from unspool.cli.options import Option, parse
+from unspool.cli.target import TARGET_OPTIONS, open_target, source_of
+from unspool.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from unspool.cli.options import Arguments
+    from unspool.model import Report
+    from unspool.write.minidump import Written
+
+OPTIONS = (
+    Option("--output", "the minidump to write, - for standard output", short="-o", value="OUT"),
+    *TARGET_OPTIONS,
+    Option(
+        "--procfs",
+        "a directory with files as in /proc/PID, kept when the process crashed: what a core does "
+        "not say is taken from there (maps, status, cmdline, environ, cpuinfo)",
+        value="DIR",
+    ),
+    Option(
+        "--stack-bytes",
+        "save at most so many bytes of each stack, from its stack pointer on; 0 is all that is "
+        "used",
+        value="N",
+        number=True,
+        default="0",
+    ),
+    Option(
+        "--sanitize",
+        "blank every word of data that is no pointer into a module or a stack, and leave out "
+        "vector registers: stacks can still be walked, but hold no strings, keys or numbers",
+    ),
+    Option("--environ", "keep arguments and environment variables, which can hold secrets"),
+    Option("--quiet", "say nothing of what was written, and show no progress", short="-q"),
+    Option("--help", "show this and exit", short="-h"),
+)
+
+_COMMAND = "unspool dump"
+
+
+def run(argv: list[str]) -> int:
+    """Exit code 0 if every stack was whole, 1 if a part of any is missing."""
+    arguments = parse(argv, OPTIONS, _COMMAND)
+    if arguments.flag("--help"):
+        from unspool.cli import output
+        from unspool.cli.help import command_help
+
+        output.write_lines(map(output.style().fit, command_help("dump")))
+        return 0
+    source = source_of(arguments.operands, _COMMAND)
+    path = arguments.text("--output")
+    if path is None:
+        raise UsageError("no output file", "name it with -o, as in -o crash.dmp")
+    if arguments.flag("--sanitize") and arguments.flag("--environ"):
+        raise UsageError("--sanitize and --environ exclude each other", f"see {_COMMAND} --help")
+    return write(source, arguments, path)
+
+
+def write(source: str | int, arguments: Arguments, path: str) -> int:
+    """Writes the minidump and says what it holds; gives the exit code."""
+    from unspool import api
+    from unspool.cli.progress import Progress
+
+    quiet = arguments.flag("--quiet")
+    with (
+        Progress(not quiet) as progress,
+        open_target(source, arguments, progress, floating_point=True) as target,
+    ):
+        report, written = api.dump(
+            target,
+            "/dev/stdout" if path == "-" else path,
+            stack_bytes=arguments.number("--stack-bytes", 0),
+            sanitize=arguments.flag("--sanitize"),
+            environ=arguments.flag("--environ"),
+        )
+    if not quiet:
+        _tell(report, written, path)
+    return 0 if report.complete else 1
+
+
+def _tell(report: Report, written: Written, path: str) -> None:
+    """Says what was written, on standard error if that went to standard output."""
+    import sys
+
+    from unspool.cli import output
+    from unspool.render.dump_words import lines
+
+    style = output.style()
+    shown = [style.fit(line) for line in lines(report, written, path)]
+    if path == "-":
+        print("\n".join(shown), file=sys.stderr)
+    else:
+        output.write_lines(shown)

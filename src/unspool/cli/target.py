@@ -1,0 +1,78 @@
+"""What all commands with a TARGET share: its options, and how it is opened."""
+
+from __future__ import annotations
+
+import os
+
+from unspool.cli.options import Option
+from unspool.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from unspool.cli.options import Arguments
+    from unspool.targets.base import Target
+
+TARGET_OPTIONS = (
+    Option(
+        "--executable",
+        "the program that crashed, under Wine its EXE, if it is not where the target says or "
+        "cannot be told by an id",
+        value="FILE",
+    ),
+    Option(
+        "--symbols",
+        "a file, or a directory with files, to take programs, libraries and their debug "
+        "information from, by id or name, or a Microsoft symbol store; may be repeated",
+        value="PATH",
+        many=True,
+    ),
+    Option(
+        "--sysroot",
+        "a copy of the file system that the process ran on, to find its files under; of a "
+        "container that still runs, /proc/PID/root",
+        value="DIR",
+    ),
+)
+
+
+def source_of(operands: Sequence[str], command: str) -> str | int:
+    """The TARGET: a number is a process id, unless there is a file of that name."""
+    from unspool.cli.commands import COMMANDS
+
+    if not operands:
+        name = command.rpartition(" ")[2]
+        hint = f"a file of the name {name} is given as ./{name}" if os.path.lexists(name) else (
+            "give a core, or see unspool --help"
+        )  # fmt: skip
+        raise UsageError("no TARGET", hint)
+    if len(operands) > 1:
+        if operands[0] in COMMANDS:
+            raise UsageError(f"{operands[0]}: the command comes first", "options come after it")
+        raise UsageError("more than one TARGET", f"one at a time; see {command} --help")
+    text = operands[0]
+    if text.isascii() and text.isdecimal() and len(text) <= 10 and not os.path.lexists(text):
+        return int(text)
+    return text
+
+
+def open_target(
+    source: str | int,
+    arguments: Arguments,
+    progress: Callable[[int], None] | None,
+    *,
+    floating_point: bool = False,
+) -> Target:
+    """The TARGET, with the files that the options name. See `Options`."""
+    from unspool import api
+
+    return api.open(
+        source,
+        executable=arguments.text("--executable"),
+        symbols=arguments.texts("--symbols"),
+        sysroot=arguments.text("--sysroot"),
+        procfs=arguments.text("--procfs"),
+        floating_point=floating_point,
+        progress=progress,
+    )

@@ -1,0 +1,178 @@
+"""Writes a target as a minidump: memory is chosen and laid out, then the streams that name it.
+
+The file holds first what is big, the memory, and then what describes it: a stream can only name
+what has a place. Layouts are Microsoft's (minidumpapiset.h) and, for Linux, Breakpad's
+(google_breakpad/common/minidump_format.h).
+"""
+
+from __future__ import annotations
+
+import time as clock
+from bisect import bisect_right
+from importlib import import_module
+
+from unspool.formats.minidump import streams as types
+from unspool.record import Record
+from unspool.write.draft import Block, Draft
+from unspool.write.output import Output
+from unspool.write.save import save
+from unspool.write.selection import select
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from unspool.memory import Memory
+    from unspool.model import Stack
+    from unspool.targets.base import Target
+    from unspool.write.ranges import Range
+    from unspool.write.sanitize import Sanitizer
+    from unspool.write.selection import Selection
+
+# The stream's type and the module that writes it, in the order of the directory. Readers that
+# stop at the first thing they do not know find the system's kind and the threads first.
+_STREAMS = (
+    (types.SYSTEM_INFO, "system_info"),
+    (types.THREAD_LIST, "thread_list"),
+    (types.MODULE_LIST, "module_list"),
+    (types.MEMORY_LIST, "memory_list"),
+    (types.EXCEPTION, "exception"),
+    (types.THREAD_NAMES, "thread_names"),
+    (types.MEMORY_INFO_LIST, "memory_info"),
+    (types.MISC_INFO, "misc_info"),
+    (types.LINUX_CPU_INFO, "cpu_info"),
+    (types.LINUX_PROC_STATUS, "proc_status"),
+    (types.LINUX_LSB_RELEASE, "lsb_release"),
+    (types.LINUX_CMD_LINE, "cmd_line"),
+    (types.LINUX_ENVIRON, "environ"),
+    (types.LINUX_AUXV, "auxv"),
+    (types.LINUX_MAPS, "maps"),
+    (types.LINUX_DSO_DEBUG, "dso_debug"),
+    (types.COMMENT_A, "comment"),
+)
+
+
+class Written(Record):
+    """What a minidump holds: its size in bytes, how many threads, stacks (segments), ranges of
+    memory and their bytes, modules, and the streams' types."""
+
+    __slots__ = ("memory", "modules", "ranges", "segments", "size", "streams", "threads")
+
+    def __init__(
+        self,
+        *,
+        size: int,
+        threads: int,
+        segments: int,
+        ranges: int,
+        memory: int,
+        modules: int,
+        streams: list[int],
+    ) -> None:
+        self.size = size
+        self.threads = threads
+        self.segments = segments
+        self.ranges = ranges
+        self.memory = memory
+        self.modules = modules
+        self.streams = streams
+
+
+def write_minidump(
+    target: Target,
+    stacks: Sequence[Stack],
+    reads: Sequence[Range],
+    path: str,
+    *,
+    stack_bytes: int = 0,
+    sanitize: bool = False,
+    environ: bool = False,
+    time: int | None = None,
+) -> Written:
+    """Writes a target's minidump to a file, whole or not at all.
+
+    `stacks` are those of all threads, and `reads` what walking them has read. `stack_bytes` is
+    the most that is saved of each stack, 0 for no limit. `sanitize` blanks all words that are no
+    pointers into modules or stacks; `environ` keeps arguments and environment. `time` is the
+    header's, in seconds since 1970. Raises `InputError` if the file cannot be written.
+    """
+    chosen = select(target, stacks, reads, most=stack_bytes, strings=environ and not sanitize)
+    sanitizer = _sanitizer(target, chosen, reads) if sanitize else None
+    output = Output(len(_STREAMS))
+    draft = Draft(
+        target,
+        {stack.index: stack for stack in stacks},
+        target.facts(),
+        keep_word=sanitizer.keeps if sanitizer else None,
+        with_environ=environ and not sanitize,
+        time=int(clock.time()) if time is None else time,
+    )
+    draft.blocks = _append(target.space.memory, chosen.ranges(), output, sanitizer)
+    draft.stack_blocks = _own_blocks(draft.blocks, chosen.own)
+    bodies: list[tuple[int, bytes]] = []
+    for kind, name in _STREAMS:
+        write: Callable[[Draft, Output], bytes | None]
+        write = import_module(f"unspool.write.streams.{name}").write
+        body = write(draft, output)
+        if body is not None:
+            bodies.append((kind, body))
+    size = save(path, output.finish(bodies, draft.time))
+    return Written(
+        size=size,
+        threads=len(target.threads),
+        segments=sum(len(stack.segments) for stack in stacks),
+        ranges=len(draft.blocks),
+        memory=sum(block.size for block in draft.blocks),
+        modules=len(target.modules),
+        streams=[kind for kind, _ in bodies],
+    )
+
+
+def _append(
+    memory: Memory, ranges: Sequence[Range], output: Output, sanitizer: Sanitizer | None
+) -> list[Block]:
+    """Puts memory into the output: what there is of the ranges, in blocks without gaps."""
+    blocks: list[Block] = []
+    for low, high in ranges:
+        for start, region, piece in memory.pieces(low, high):
+            # What nobody can write holds nothing of the process's own.
+            if sanitizer is not None and region.writable:
+                piece = sanitizer.clean(start, bytes(piece))
+            last = blocks[-1] if blocks else None
+            if last is not None and last.start + last.size == start:
+                # One block of two regions: its bytes must follow each other in the file.
+                output.add(piece, 1)
+                last.size += len(piece)
+            else:
+                blocks.append(Block(start, len(piece), output.add(piece, 16)))
+    return blocks
+
+
+def _own_blocks(blocks: Sequence[Block], own: dict[int, Range]) -> dict[int, Block]:
+    """The parts of blocks that are threads' own stacks, by the threads' indexes."""
+    starts = [block.start for block in blocks]
+    found = {}
+    for index, (low, high) in own.items():
+        at = max(bisect_right(starts, low) - 1, 0)
+        while at < len(blocks) and blocks[at].start + blocks[at].size <= low:
+            at += 1
+        if at < len(blocks) and blocks[at].start < high:
+            block = blocks[at]
+            start = max(low, block.start)
+            end = min(high, block.start + block.size)
+            found[index] = Block(start, end - start, block.rva + start - block.start)
+    return found
+
+
+def _sanitizer(target: Target, chosen: Selection, reads: Sequence[Range]) -> Sanitizer:
+    from unspool.write import known_words
+    from unspool.write.sanitize import Sanitizer
+
+    word = target.arch.pointer_size
+    known = [(module.base, module.end) for module in target.modules]
+    facts = list(known_words.of_signal_frames(reads, word))
+    wine = target.wine
+    if wine is not None:
+        known += known_words.structures(wine)
+        facts += known_words.of_wine(wine, reads)
+    return Sanitizer([*known, *chosen.stacks], word, facts)

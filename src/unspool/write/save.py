@@ -1,0 +1,114 @@
+"""Writes a file so that nobody ever sees half of it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from unspool.errors import InputError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from unspool.cursor import Buffer
+
+# What a process had in its memory is its user's business, as a core is.
+_MODE = 0o600
+_PIECE = 1 << 20
+
+
+def save(path: str, chunks: Iterable[Buffer]) -> int:
+    """Writes the chunks to a file, which appears whole or not at all, and gives its size.
+
+    The file has no name while it is written, so that not even SIGKILL leaves any of it; where
+    the file system cannot do that, it has another name, which is removed on errors. What is no
+    regular file, a pipe for example, is written to as it is. Raises `InputError`.
+    """
+    try:
+        if _is_special(path):
+            with open(path, "wb", buffering=0) as file:
+                return _write(file.fileno(), chunks)
+        return _save_whole(path, chunks)
+    except OSError as error:
+        hint = None
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            hint = "make room or write elsewhere; nothing was left behind"
+        raise InputError(f"{path} cannot be written: {error.strerror}", hint) from None
+
+
+def _is_special(path: str) -> bool:
+    try:
+        return not stat.S_ISREG(os.stat(path).st_mode)
+    except FileNotFoundError:
+        return False
+
+
+def _save_whole(path: str, chunks: Iterable[Buffer]) -> int:
+    # A link is followed: it is its target that shall be replaced.
+    path = os.path.realpath(path)
+    folder = os.path.dirname(path)
+    try:
+        fd = os.open(folder, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, _MODE)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
+            raise
+        return _save_named(path, chunks)
+    try:
+        size = _write(fd, chunks)
+        _give_name(fd, path)
+    finally:
+        os.close(fd)
+    return size
+
+
+def _give_name(fd: int, path: str) -> None:
+    """Links a file without a name to a path, in place of whatever is there."""
+    opened = f"/proc/self/fd/{fd}"
+    try:
+        os.link(opened, path, follow_symlinks=True)
+    except FileExistsError:
+        other = f"{path}.{os.getpid()}.tmp"
+        os.link(opened, other, follow_symlinks=True)
+        try:
+            os.replace(other, path)
+        except OSError:
+            os.unlink(other)
+            raise
+
+
+def _save_named(path: str, chunks: Iterable[Buffer]) -> int:
+    other = f"{path}.{os.getpid()}.tmp"
+    fd = os.open(other, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE)
+    try:
+        try:
+            size = _write(fd, chunks)
+        finally:
+            os.close(fd)
+        os.replace(other, path)
+    except BaseException:
+        os.unlink(other)
+        raise
+    return size
+
+
+def _write(fd: int, chunks: Iterable[Buffer]) -> int:
+    """Writes all chunks; small ones together, since each call costs some microseconds."""
+    size = 0
+    pending: list[Buffer] = []
+    waiting = 0
+    for chunk in chunks:
+        pending.append(chunk)
+        waiting += len(chunk)
+        if waiting >= _PIECE:
+            size += _write_all(fd, b"".join(pending))
+            pending, waiting = [], 0
+    return size + _write_all(fd, b"".join(pending))
+
+
+def _write_all(fd: int, data: bytes) -> int:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+    return len(data)

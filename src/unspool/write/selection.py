@@ -1,0 +1,214 @@
+"""Which memory a minidump needs: every stack of every thread, and what a walk reads beside.
+
+The walk itself says what it read (`Target.record_reads`): tables of Wine, code bytes, contexts.
+To that come the stacks, as far as they are used, and what other debuggers want to see.
+"""
+
+from __future__ import annotations
+
+from unspool.model import StopReason
+from unspool.write.ranges import joined, without
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from unspool.image import Image
+    from unspool.model import Module, Stack
+    from unspool.pe_image import PeImage
+    from unspool.targets.base import Target
+    from unspool.write.ranges import Range
+
+# Bytes below the stack pointer that the x86-64 ABI lets code use without moving it.
+_RED_ZONE = 128
+# Behind the last frame of a stack that is whole: its own arguments and spilled registers.
+_MARGIN = 512
+# Behind the last frame that was found of one that is not: as much as Breakpad saves of any.
+# With better symbols elsewhere the walk goes on there.
+_UNFINISHED = 32 << 10
+# Code around each pc; around that of the crash as much as Breakpad saves.
+_CODE, _CRASH_CODE = 32, 128
+# One read of more than this is a search, for Wine's version in ntdll.so for example.
+_LARGEST_READ = 64 << 10
+# Where stacks are to be bounded: of more than this, a search in one of them.
+_SMALL_READ = 256
+# Unwind tables of a module whose file is not at hand, and of all of them.
+_LARGEST_TABLE, _ALL_TABLES = 4 << 20, 16 << 20
+# KUSER_SHARED_DATA, and behind it the pointer to Wine's dispatcher (wine/layouts.py).
+_SHARED_DATA = (0x7FFE0000, 0x7FFE2000)
+_AT_PLATFORM, _AT_RANDOM, _AT_EXECFN = 15, 25, 31
+
+
+class Selection:
+    """`own` is for each thread the range of the stack that its stack pointer is in; `stacks` are
+    the ranges of all stacks, `others` all else."""
+
+    __slots__ = ("others", "own", "stacks")
+
+    def __init__(self, own: dict[int, Range], stacks: list[Range], others: list[Range]) -> None:
+        self.own = own
+        self.stacks = stacks
+        self.others = others
+
+    def ranges(self) -> list[Range]:
+        """Everything, in order and without overlaps."""
+        return joined([*self.stacks, *self.others])
+
+
+def select(
+    target: Target,
+    stacks: Sequence[Stack],
+    reads: Sequence[Range],
+    *,
+    most: int = 0,
+    strings: bool = False,
+) -> Selection:
+    """Chooses memory. `reads` are (address, size); `most` bounds each stack, in bytes, 0 does not.
+
+    Without `strings` the arguments and the environment of the process are left out, which lie
+    on the main thread's stack above all frames.
+    """
+    own: dict[int, Range] = {}
+    used: list[Range] = []
+    for stack in stacks:
+        ranges = list(_stack_ranges(target, stack, most))
+        if ranges:
+            own[stack.index] = ranges[0]
+        used += ranges
+    largest = _SMALL_READ if most else _LARGEST_READ
+    others = [(at, at + size) for at, size in reads if 0 < size <= largest]
+    others += _code(target, stacks)
+    others += _of_modules(target, stacks)
+    others += _of_wine(target)
+    hidden = None if strings else _strings(target)
+    own = {index: without([each], hidden)[0] for index, each in own.items()}
+    return Selection(own, joined(without(used, hidden)), joined(without(others, hidden)))
+
+
+def _stack_ranges(target: Target, stack: Stack, most: int) -> Iterator[Range]:
+    """What is used of each of a thread's stacks, in the order of its segments."""
+    by_segment: dict[int, list[int]] = {}
+    for frame in stack.frames:
+        if frame.sp is not None:
+            by_segment.setdefault(frame.segment, []).append(frame.sp)
+    last = len(stack.segments) - 1
+    is_whole = stack.stop.reason == StopReason.ROOT
+    for number, sps in sorted(by_segment.items()):
+        segment = stack.segments[number]
+        if segment.low is None or segment.high is None:
+            continue
+        margin = _MARGIN if number != last or is_whole else _UNFINISHED
+        low, high = min(sps), max(sps)
+        # A stack that overflowed begins below what is mapped.
+        start = max(low - _RED_ZONE, min(segment.low, low))
+        end = min(high + margin, max(segment.high, high))
+        yield start, min(end, low + most) if most else end
+
+
+def _code(target: Target, stacks: Sequence[Stack]) -> list[Range]:
+    """Code bytes around each frame's pc: to disassemble, and to see calls before them."""
+    pcs = {frame.pc for stack in stacks for frame in stack.frames}
+    found = [(max(pc - _CODE, 0), pc + _CODE) for pc in pcs]
+    for stack in stacks:
+        if stack.crashed and stack.frames:
+            pc = stack.frames[0].pc
+            found.append((max(pc - _CRASH_CODE, 0), pc + _CRASH_CODE))
+    return _inside(found, target)
+
+
+def _inside(ranges: Sequence[Range], target: Target) -> list[Range]:
+    """The parts that are in the same mapping as the middle: data may lie next to code."""
+    found = []
+    for low, high in ranges:
+        region = target.space.memory.region((low + high) // 2)
+        if region is not None and region.executable:
+            start, end = region.mapping
+            found.append((max(low, start), min(high, end)))
+    return found
+
+
+def _of_modules(target: Target, stacks: Sequence[Stack]) -> Iterator[Range]:
+    """The vdso, and unwind tables of modules in the stacks that have no file here.
+
+    What is only in this memory would otherwise be lost to whoever reads the dump.
+    """
+    space = target.space
+    room = _ALL_TABLES
+    seen: dict[int, Module] = {}
+    for stack in stacks:
+        for frame in stack.frames:
+            module = space.module_at(frame.lookup_pc)
+            if module is not None:
+                seen[module.index] = module
+    for module in space.modules:
+        if module.kind == "vdso":
+            yield module.base, module.end
+        elif module.index in seen:
+            image = space.image(module)
+            if image is None or image.file is not None:
+                continue
+            for low, high in _tables(image, module):
+                size = high - low
+                if size <= _LARGEST_TABLE and size <= room:
+                    room -= size
+                    yield low, high
+
+
+def _tables(image: Image | PeImage, module: Module) -> Iterator[Range]:
+    """Headers and unwind tables as they lie in memory."""
+    from unspool.formats.elf import PT_GNU_EH_FRAME
+    from unspool.image import Image
+
+    if isinstance(image, Image):
+        yield module.base, module.base + 0x1000
+        _, frames = image.eh_frame()
+        for header in image.elf.program_headers() if image.elf else ():
+            if header.type == PT_GNU_EH_FRAME:
+                yield image.bias + header.vaddr, image.bias + header.vaddr + header.memsz
+        if frames is not None:
+            start = image.bias + frames.address
+            yield start, start + frames.end - frames.start
+        return
+    from unspool.formats.pe import EXCEPTION
+
+    headers = image.headers
+    yield image.base, image.base + headers.size_of_headers
+    directory = headers.directory(EXCEPTION)
+    section = headers.section(".eh_frame")
+    if directory is not None:
+        yield image.base + directory[0], image.base + sum(directory)
+    if section is not None:
+        yield image.base + section.rva, image.base + section.rva + section.virtual_size
+
+
+def _of_wine(target: Target) -> Iterator[Range]:
+    """What Windows keeps of threads, and Wine's frames of their system calls."""
+    wine = target.wine
+    if wine is None:
+        return
+    yield _SHARED_DATA
+    for thread in wine.threads.values():
+        for teb in (thread.teb, thread.teb32):
+            if teb is not None:
+                yield teb.address, teb.address + teb.layout.size
+                yield teb.peb, teb.peb + 0x1000
+        for frame in thread.frames:
+            yield frame.address, frame.address + frame.layout.size
+
+
+def _strings(target: Target) -> Range | None:
+    """Where the kernel has put arguments, environment and random bytes: a stack's very end.
+
+    They follow the auxiliary vector, which points at some of them (execve, `create_elf_tables`
+    of fs/binfmt_elf.c).
+    """
+    auxv: Mapping[int, int] = target.mapped_modules.auxv if target.mapped_modules else {}
+    known = [auxv[each] for each in (_AT_PLATFORM, _AT_RANDOM, _AT_EXECFN) if auxv.get(each)]
+    if not known:
+        return None
+    region = target.space.memory.region(known[0])
+    if region is None or not region.writable:
+        return None
+    low, high = region.mapping
+    inside = [each for each in known if low <= each < high]
+    return min(inside, default=high), high
