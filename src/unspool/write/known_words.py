@@ -36,7 +36,6 @@ def structures(wine: WineProcess) -> Iterator[Range]:
 def of_wine(wine: WineProcess, reads: Sequence[Range]) -> Iterator[Range]:
     """Ids and distances in TEBs, what marks contexts, and Windows exceptions."""
     from unspool.wine import layouts
-    from unspool.wine.exceptions import EXCEPTION_RECORD
 
     for thread in wine.threads.values():
         yield from _of_teb(thread.teb)
@@ -49,7 +48,7 @@ def of_wine(wine: WineProcess, reads: Sequence[Range]) -> Iterator[Range]:
             if size == layout.size:
                 yield address + layout.flags, address + layout.flags + 4
                 yield address + layout.cs, address + layout.cs + 2
-        for word, (_, _, parameters_at) in EXCEPTION_RECORD.items():
+        for word, (_, _, parameters_at) in layouts.EXCEPTION_RECORD.items():
             if size == parameters_at + 2 * word:
                 yield address, address + size
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 # What a process had in its memory is its user's business, as a core is.
 _MODE = 0o600
 _PIECE = 1 << 20
+_OPENED = "/proc/self/fd"
 
 
 def save(path: str, chunks: Iterable[Buffer]) -> int:
@@ -32,7 +33,7 @@ def save(path: str, chunks: Iterable[Buffer]) -> int:
                 return _write(file.fileno(), chunks)
         return _save_whole(path, chunks)
     except OSError as error:
-        hint = None
+        hint = ""
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             hint = "make room or write elsewhere; nothing was left behind"
         raise InputError(f"{path} cannot be written: {error.strerror}", hint) from None
@@ -49,6 +50,8 @@ def _save_whole(path: str, chunks: Iterable[Buffer]) -> int:
     # A link is followed: it is its target that shall be replaced.
     path = os.path.realpath(path)
     folder = os.path.dirname(path)
+    if not os.path.isdir(_OPENED):
+        return _save_named(path, chunks)
     try:
         fd = os.open(folder, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, _MODE)
     except OSError as error:
@@ -64,13 +67,18 @@ def _save_whole(path: str, chunks: Iterable[Buffer]) -> int:
 
 
 def _give_name(fd: int, path: str) -> None:
-    """Links a file without a name to a path, in place of whatever is there."""
-    opened = f"/proc/self/fd/{fd}"
+    """Links a file without a name to a path, in place of whatever is there.
+
+    Python calls linkat(2) with AT_SYMLINK_FOLLOW, which open(2) says to use here, only if it is
+    given a directory; else it calls link(2), which would link the link in /proc itself. The
+    directory means nothing to an absolute path.
+    """
+    opened = f"{_OPENED}/{fd}"
     try:
-        os.link(opened, path, follow_symlinks=True)
+        os.link(opened, path, src_dir_fd=fd)
     except FileExistsError:
         other = f"{path}.{os.getpid()}.tmp"
-        os.link(opened, other, follow_symlinks=True)
+        os.link(opened, other, src_dir_fd=fd)
         try:
             os.replace(other, path)
         except OSError:
@@ -99,6 +107,10 @@ def _write(fd: int, chunks: Iterable[Buffer]) -> int:
     pending: list[Buffer] = []
     waiting = 0
     for chunk in chunks:
+        if len(chunk) >= _PIECE:
+            size += _write_all(fd, b"".join(pending)) + _write_all(fd, chunk)
+            pending, waiting = [], 0
+            continue
         pending.append(chunk)
         waiting += len(chunk)
         if waiting >= _PIECE:
@@ -107,7 +119,7 @@ def _write(fd: int, chunks: Iterable[Buffer]) -> int:
     return size + _write_all(fd, b"".join(pending))
 
 
-def _write_all(fd: int, data: bytes) -> int:
+def _write_all(fd: int, data: Buffer) -> int:
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]

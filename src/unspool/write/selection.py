@@ -7,6 +7,7 @@ To that come the stacks, as far as they are used, and what other debuggers want 
 from __future__ import annotations
 
 from unspool.model import StopReason
+from unspool.wine import layouts
 from unspool.write.ranges import joined, without
 
 TYPE_CHECKING = False
@@ -34,25 +35,45 @@ _LARGEST_READ = 64 << 10
 _SMALL_READ = 256
 # Unwind tables of a module whose file is not at hand, and of all of them.
 _LARGEST_TABLE, _ALL_TABLES = 4 << 20, 16 << 20
+# Where a TEB may be is read whole, and most of it is none: TEBs are chosen as such.
+_LOOKS_FOR_TEBS = (layouts.TEB64.size, layouts.TEB32.size)
 # KUSER_SHARED_DATA, and behind it the pointer to Wine's dispatcher (wine/layouts.py).
 _SHARED_DATA = (0x7FFE0000, 0x7FFE2000)
+# See `Selection.ranges`. Of ten thousand threads each has a stack: then there is no way.
+_MOST_RANGES, _GAPS = 4096, (16, 64, 256, 1024, 4096)
 _AT_PLATFORM, _AT_RANDOM, _AT_EXECFN = 15, 25, 31
 
 
 class Selection:
     """`own` is for each thread the range of the stack that its stack pointer is in; `stacks` are
-    the ranges of all stacks, `others` all else."""
+    the ranges of all stacks, `others` all else. Nothing of `hidden` may be in the dump."""
 
-    __slots__ = ("others", "own", "stacks")
+    __slots__ = ("hidden", "others", "own", "stacks")
 
-    def __init__(self, own: dict[int, Range], stacks: list[Range], others: list[Range]) -> None:
+    def __init__(
+        self,
+        own: dict[int, Range],
+        stacks: list[Range],
+        others: list[Range],
+        hidden: Range | None = None,
+    ) -> None:
         self.own = own
         self.stacks = stacks
         self.others = others
+        self.hidden = hidden
 
     def ranges(self) -> list[Range]:
-        """Everything, in order and without overlaps."""
-        return joined([*self.stacks, *self.others])
+        """Everything, in order and without overlaps.
+
+        Breakpad refuses a list of more than 4,096 ranges: where there are more, those are joined
+        that lie close, with what is between them.
+        """
+        everything = [*self.stacks, *self.others]
+        for close in _GAPS:
+            found = joined(everything, close)
+            if len(found) <= _MOST_RANGES:
+                break
+        return without(found, self.hidden)
 
 
 def select(
@@ -76,13 +97,21 @@ def select(
             own[stack.index] = ranges[0]
         used += ranges
     largest = _SMALL_READ if most else _LARGEST_READ
-    others = [(at, at + size) for at, size in reads if 0 < size <= largest]
+    looks = _LOOKS_FOR_TEBS if target.wine is not None else ()
+    others = [
+        (at, at + size) for at, size in reads if 0 < size <= largest and size not in looks
+    ]
     others += _code(target, stacks)
     others += _of_modules(target, stacks)
     others += _of_wine(target)
     hidden = None if strings else _strings(target)
-    own = {index: without([each], hidden)[0] for index, each in own.items()}
-    return Selection(own, joined(without(used, hidden)), joined(without(others, hidden)))
+    for index, each in list(own.items()):
+        left = without([each], hidden)
+        if left:
+            own[index] = left[0]
+        else:
+            del own[index]
+    return Selection(own, joined(used), joined(others), hidden)
 
 
 def _stack_ranges(target: Target, stack: Stack, most: int) -> Iterator[Range]:
