@@ -58,7 +58,7 @@ class Block:
         self.rva = 0
 
 
-class _File:
+class File:
     """The file in the making."""
 
     def __init__(self, start: int) -> None:
@@ -71,7 +71,7 @@ class _File:
         return rva
 
 
-Body = Callable[[_File], bytes]
+Body = Callable[[File], bytes]
 
 
 class Minidump:
@@ -100,10 +100,10 @@ class Minidump:
         self.extra_entries: list[tuple[int, int, int]] = []  # type, size, RVA
         self.places: dict[int, tuple[int, int]] = {}  # type -> RVA, size; once built
         self.blocks: list[Block] = []
-        self._streams: list[tuple[int, Body]] = []
-        self._threads: list[Callable[[_File], dict[str, int | bytes]]] = []
+        self.streams: list[tuple[int, Body]] = []  # type, and what makes its bytes
+        self.threads: list[Callable[[File], dict[str, int | bytes]]] = []
         self._names: list[tuple[int, bytes, Lies]] = []
-        self._modules: list[Callable[[_File], bytes]] = []
+        self._modules: list[Callable[[File], bytes]] = []
         self._unloaded: list[tuple[dict[str, int], bytes]] = []
         self._regions: list[dict[str, int]] = []
         if system is not None:
@@ -121,11 +121,11 @@ class Minidump:
             **lies,
         }
 
-        def body(file: _File) -> bytes:
+        def body(file: File) -> bytes:
             rva = file.add(r.string(csd))
             return r.SYSTEM.pack(**{"CSDVersionRva": rva, **fields})
 
-        self._streams.append((r.SYSTEM_INFO, body))
+        self.streams.append((r.SYSTEM_INFO, body))
 
     def misc(
         self, pid: int = 0, created: int = 0, *, size: int = 24, more: bytes = b"", **lies: int
@@ -158,7 +158,7 @@ class Minidump:
         if context is None and registers is not None:
             context = r.context(self.arch, registers)
 
-        def record(file: _File) -> dict[str, int | bytes]:
+        def record(file: File) -> dict[str, int | bytes]:
             fields: dict[str, int | bytes] = {"ThreadId": tid, "PriorityClass": 32}
             if stack is not None:
                 fields |= {
@@ -170,7 +170,7 @@ class Minidump:
                 fields |= {"Context_DataSize": len(context), "Context_Rva": file.add(context, 16)}
             return fields | lies
 
-        self._threads.append(record)
+        self.threads.append(record)
         if name is not None:
             self.thread_name(tid, r.string(name))
 
@@ -192,7 +192,7 @@ class Minidump:
         if context is None and registers is not None:
             context = r.context(self.arch, registers)
 
-        def body(file: _File) -> bytes:
+        def body(file: File) -> bytes:
             fields: dict[str, int | bytes] = {
                 "ThreadId": tid,
                 "ExceptionCode": code,
@@ -204,7 +204,7 @@ class Minidump:
                 fields |= {"Context_DataSize": len(context), "Context_Rva": file.add(context, 16)}
             return r.EXCEPTION_STREAM.pack(**{**fields, **lies})
 
-        self._streams.append((r.EXCEPTION, body))
+        self.streams.append((r.EXCEPTION, body))
 
     # --- modules ----------------------------------------------------------------------
 
@@ -221,7 +221,7 @@ class Minidump:
         """A module; `name` in bytes is a whole MINIDUMP_STRING."""
         text = r.string(name) if isinstance(name, str) else name
 
-        def record(file: _File) -> bytes:
+        def record(file: File) -> bytes:
             fields: dict[str, int | bytes] = {
                 "BaseOfImage": base,
                 "SizeOfImage": size,
@@ -258,7 +258,11 @@ class Minidump:
 
     def stream(self, kind: int, data: bytes) -> None:
         """Any stream: the Linux texts, and unknown ones. A second one of a type is a duplicate."""
-        self._streams.append((kind, lambda _file: data))
+        self.streams.append((kind, lambda _file: data))
+
+    def drop(self, kind: int) -> None:
+        """Takes streams of that type out again; lists of records are dropped with their records."""
+        self.streams = [stream for stream in self.streams if stream[0] != kind]
 
     def breakpad_info(self, requesting_tid: int, dump_tid: int = 0) -> None:
         fields = {"Validity": 3, "DumpThreadId": dump_tid, "RequestingThreadId": requesting_tid}
@@ -278,7 +282,7 @@ class Minidump:
         """
         head, link = (r.DSO_DEBUG64, r.LINK_MAP64) if bits == 64 else (r.DSO_DEBUG32, r.LINK_MAP32)
 
-        def body(file: _File) -> bytes:
+        def body(file: File) -> bytes:
             names = [file.add(r.string(name)) for _, name, _ in links]
             table = b"".join(
                 link.pack(Addr=addr, Name=rva, Ld=ld)
@@ -287,12 +291,12 @@ class Minidump:
             fields = {"Version": 1, "Map": file.add(table, 8), "DsoCount": len(links), **lies}
             return head.pack(**fields) + dynamic
 
-        self._streams.append((r.LINUX_DSO_DEBUG, body))
+        self.streams.append((r.LINUX_DSO_DEBUG, body))
 
     def handles(self, handles: Sequence[tuple[int, str, str]]) -> None:
         """MINIDUMP_HANDLE_DATA_STREAM of (handle, type's name, object's name)."""
 
-        def body(file: _File) -> bytes:
+        def body(file: File) -> bytes:
             records = [
                 r.HANDLE.pack(
                     Handle=handle,
@@ -303,7 +307,7 @@ class Minidump:
             ]
             return self._sized_list(r.HANDLE_DATA, 16, "IIII", records, r.HANDLE.size)
 
-        self._streams.append((r.HANDLE_DATA, body))
+        self.streams.append((r.HANDLE_DATA, body))
 
     def crashpad(
         self,
@@ -318,7 +322,7 @@ class Minidump:
         Its `size` was 52 before `reserved` and `address_mask` came, in 2022.
         """
 
-        def dictionary(file: _File, items: Mapping[str, str]) -> tuple[int, int]:
+        def dictionary(file: File, items: Mapping[str, str]) -> tuple[int, int]:
             pairs = [
                 (file.add(r.utf8_string(key)), file.add(r.utf8_string(value)))
                 for key, value in items.items()
@@ -326,7 +330,7 @@ class Minidump:
             data = struct.pack("<I", len(pairs)) + b"".join(struct.pack("<II", *p) for p in pairs)
             return len(data), file.add(data)
 
-        def body(file: _File) -> bytes:
+        def body(file: File) -> bytes:
             length, rva = dictionary(file, annotations)
             links = b""
             for index, items in modules.items():
@@ -344,7 +348,7 @@ class Minidump:
             }  # fmt: skip
             return r.CRASHPAD.pack(**fields)[:size]
 
-        self._streams.append((r.CRASHPAD_INFO, body))
+        self.streams.append((r.CRASHPAD_INFO, body))
 
     # --- the file ---------------------------------------------------------------------
 
@@ -364,8 +368,8 @@ class Minidump:
     def _before_memory(self, memory_rva: int) -> bytes:
         streams = self._all_streams(memory_rva)
         count = len(streams) + len(self.extra_entries)
-        file = _File(r.HEADER.size + r.DIRECTORY.size * count)
-        directory = b""
+        file = File(r.HEADER.size + r.DIRECTORY.size * count)
+        directory = bytearray()
         for kind, body in streams:
             data = body(file)
             rva = file.add(data)
@@ -384,12 +388,12 @@ class Minidump:
         return bytes(file.data)
 
     def _all_streams(self, memory_rva: int) -> list[tuple[int, Body]]:
-        streams = list(self._streams)
-        if self._threads:
+        streams = list(self.streams)
+        if self.threads:
             kind = r.THREAD_EX_LIST if self.thread_ex else r.THREAD_LIST
             layout = r.THREAD_EX if self.thread_ex else r.THREAD
             streams.append((kind, lambda file: self._list(
-                kind, [layout.pack(**thread(file)) for thread in self._threads])))  # fmt: skip
+                kind, [layout.pack(**thread(file)) for thread in self.threads])))  # fmt: skip
         if self._names:
             streams.append((r.THREAD_NAMES, self._thread_names))
         if self._modules:
@@ -425,14 +429,14 @@ class Minidump:
         numbers += [0] * (len(code) - 3)
         return struct.pack("<" + code, *numbers) + bytes(lie.padding) + b"".join(records)
 
-    def _thread_names(self, file: _File) -> bytes:
+    def _thread_names(self, file: File) -> bytes:
         records = [
             r.THREAD_NAME.pack(**{"ThreadId": tid, "RvaOfThreadName": file.add(text), **lies})
             for tid, text, lies in self._names
         ]
         return self._list(r.THREAD_NAMES, records)
 
-    def _unloaded_modules(self, file: _File) -> bytes:
+    def _unloaded_modules(self, file: File) -> bytes:
         records = [
             r.UNLOADED_MODULE.pack(**{"ModuleNameRva": file.add(name), **fields})
             for fields, name in self._unloaded
@@ -440,7 +444,7 @@ class Minidump:
         kind = r.UNLOADED_MODULE_LIST
         return self._sized_list(kind, 12, "III", records, r.UNLOADED_MODULE.size)
 
-    def _memory_list(self, _file: _File) -> bytes:
+    def _memory_list(self, _file: File) -> bytes:
         records = []
         for block in self.blocks:
             fields = {
