@@ -12,6 +12,7 @@ RA_SIGN_STATE = 34
 
 # struct user_pt_regs: x0-x30, sp, pc, pstate.
 _PR_REG = (*range(31), SP, PC, None)
+_SPECIAL = ((33, "pstate"),)
 
 # The stack pointer of a handler's caller points at struct rt_sigframe: siginfo 0 (128
 # bytes), ucontext 128: uc_flags 0, uc_link 8, uc_stack 16, uc_sigmask 40 (padded to 128
@@ -37,7 +38,7 @@ AARCH64 = Arch(
     # NT_ARM_PAC_MASK note says which bits exactly.
     code_address_mask=(1 << 48) - 1,
     stack_alignment=16,
-    prstatus=PrStatus(392, 32, 112, _PR_REG),
+    prstatus=PrStatus(392, 32, 112, _PR_REG, _SPECIAL),
     prpsinfo=PrPsInfo(136, 24, 40, 56),
     signal_frames=(
         # mov x8, #139; svc #0: the vdso's trampoline. The vdso has CFI for it, but that

@@ -20,7 +20,9 @@ _PR_REG = (
     None,  # ss
 )  # fmt: skip
 
-_SPECIAL = ((9, "fs"), (10, "gs"), (13, "cs"))
+_SPECIAL = (
+    (7, "ds"), (8, "es"), (9, "fs"), (10, "gs"), (13, "cs"), (14, "eflags"), (16, "ss"),
+)  # fmt: skip
 
 # struct sigcontext_32 (linux/arch/x86/include/uapi/asm/sigcontext.h).
 _SIGCONTEXT = (

@@ -20,7 +20,10 @@ _PR_REG = (
     None, None, None, None, None, None, None,  # ss, fs_base, gs_base, ds, es, fs, gs
 )  # fmt: skip
 
-_SPECIAL = ((17, "cs"), (21, "fs_base"), (22, "gs_base"))
+_SPECIAL = (
+    (17, "cs"), (18, "eflags"), (20, "ss"), (21, "fs_base"), (22, "gs_base"), (23, "ds"),
+    (24, "es"), (25, "fs"), (26, "gs"),
+)  # fmt: skip
 
 # When the handler returns, the stack pointer is past `pretcode` of struct rt_sigframe and
 # points at its ucontext: uc_flags 0, uc_link 8, uc_stack 16, sigcontext 40

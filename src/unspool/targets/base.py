@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from unspool.model import Crash, Finding, Module, TargetInfo, Thread
     from unspool.pe_image import PeImage
     from unspool.space import AddressSpace
+    from unspool.targets.facts import Facts
     from unspool.targets.mapped_modules import MappedModules
     from unspool.wine.process import WineProcess
 
@@ -27,9 +28,13 @@ class Options:
     executables, libraries and debug files, indexed once for all who look there; `sysroot` is
     a directory that holds the target's file system. `progress` is called with the number of
     bytes done, from time to time.
+
+    `procfs` is a directory with files as in /proc/PID, kept of the process of a core: what its
+    notes do not say is taken from there. `floating_point` makes a live target keep the
+    threads' floating point registers, see `Target.floating_point`.
     """
 
-    __slots__ = ("executable", "progress", "symbols", "sysroot")
+    __slots__ = ("executable", "floating_point", "procfs", "progress", "symbols", "sysroot")
 
     def __init__(
         self,
@@ -38,7 +43,11 @@ class Options:
         symbols: Sequence[str] = (),
         sysroot: str | None = None,
         progress: Callable[[int], None] | None = None,
+        procfs: str | None = None,
+        floating_point: bool = False,
     ) -> None:
+        self.procfs = procfs
+        self.floating_point = floating_point
         self.executable = executable
         self.symbols = SymbolPaths(symbols)
         self.sysroot = sysroot
@@ -82,11 +91,11 @@ class Target:
             if any(module.name in ("ntdll.so", "ntdll.dll") for module in self.modules):
                 from unspool.wine.process import recognise
 
-                self._wine = recognise(self.space, self.threads, self._symbol)
+                self._wine = recognise(self.space, self.threads, self.symbol)
                 self.info.wine = self._wine.describe() if self._wine else None
         return self._wine
 
-    def _symbol(self, module: Module, name: str) -> int | None:
+    def symbol(self, module: Module, name: str) -> int | None:
         """The address of a symbol of an ELF module, by its symbol tables."""
         from unspool.symbols.elf_symbols import ElfSymbols
 
@@ -107,6 +116,20 @@ class Target:
         if self.mapped_modules is not None:
             self.mapped_modules.memory = memory
         return memory.reads
+
+    def floating_point(self, thread: Thread) -> bytes | None:
+        """A thread's floating point and vector registers, None if they are not known.
+
+        On x86 and x86-64 the 512 bytes that FXSAVE writes, on aarch64 the 528 of the kernel's
+        `struct user_fpsimd_state`.
+        """
+        return None
+
+    def facts(self) -> Facts:
+        """What is known of the process beside its memory and threads."""
+        from unspool.targets.facts import Facts
+
+        return Facts()
 
     def close(self) -> None:
         """Releases files and memory. The target's data cannot be read any more."""

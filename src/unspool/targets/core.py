@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from unspool.arch.base import Arch
     from unspool.cursor import Buffer
     from unspool.formats.elf import ProgramHeader
+    from unspool.targets.core_registers import FloatingPoint
+    from unspool.targets.facts import Facts
     from unspool.targets.source import Source
 
 _MAX_THREADS = 1_000_000
@@ -76,11 +78,16 @@ class CoreTarget(Target):
         self.source = source
         self.options = options
         self.findings = []
+        self._floating_point: FloatingPoint | None = None
         elf = _core_elf(source)
         arch = architectures.by_machine(elf.machine, elf.elf_class)
         assert arch is not None
         loads = [header for header in elf.program_headers() if header.type == PT_LOAD]
         self.notes = CoreNotes(elf, arch)
+        if options.procfs is not None:
+            from unspool.targets.core_facts import complete_notes
+
+            complete_notes(self.notes, arch, options.procfs)
         if self.notes.code_mask is not None:
             arch = arch.with_code_mask(self.notes.code_mask)
         self.arch = arch
@@ -118,6 +125,18 @@ class CoreTarget(Target):
             executable=path or (info[1] if info else None),
             command_line=info[2].split(" ") if info and info[2] else None,
         )
+
+    def floating_point(self, thread: Thread) -> bytes | None:
+        from unspool.targets.core_registers import FloatingPoint
+
+        if self._floating_point is None:
+            self._floating_point = FloatingPoint(_core_elf(self.source), self.arch)
+        return self._floating_point.image(thread.index)
+
+    def facts(self) -> Facts:
+        from unspool.targets.core_facts import core_facts
+
+        return core_facts(self)
 
     def _note_losses(self, elf: Elf, loads: list[ProgramHeader]) -> None:
         """Says what a truncated core has lost."""

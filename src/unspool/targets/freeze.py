@@ -22,6 +22,7 @@ import threading
 import time
 
 from unspool.targets.copier import StackCopier
+from unspool.targets.process_memory import memory_ended
 from unspool.targets.ptrace import Calls
 from unspool.targets.stacks import Copied, Held, Planner
 
@@ -66,7 +67,8 @@ class Snapshot:
 
     `refused` maps threads that could not be seized to errnos; `unstopped` those that did not
     stop in time to their states; `exited` are those that ended meanwhile. `late` is set if
-    there may be more threads than were seen. `held` is for how many seconds threads were
+    there may be more threads than were seen. `floating` are the floating point registers of
+    threads by their ids, if `calls` has room for these. `held` is for how many seconds threads were
     stopped, up to the moment in which letting them go began.
     """
 
@@ -76,6 +78,7 @@ class Snapshot:
         self.refused: dict[int, int] = {}
         self.unstopped: dict[int, str] = {}
         self.exited: list[int] = []
+        self.floating: dict[int, bytes] = {}
         self.late = False
         self.held = 0.0
 
@@ -168,6 +171,8 @@ class _Work:
         self.seized: list[int] = []
         self.slots: dict[int, int] = {}
         self.used_slots = 0
+        # Threads whose floating point registers were taken as well.
+        self.floating: list[int] = []
         self.copier = StackCopier(process, calls, planner, memory)
 
     def run(self) -> None:
@@ -234,6 +239,9 @@ class _Work:
         held = self.held_threads()
         self.check_program(held)
         self.snapshot.stacks = self.copier.copy_stacks(held)
+        if self.calls.floating:
+            read = self.calls.read_floating
+            self.floating = [tid for tid, slot in self.slots.items() if read(tid, slot)]
         self.snapshot.held = time.perf_counter() - started
 
     def stop_all(self) -> None:
@@ -365,18 +373,11 @@ class _Work:
             slot = self.slots.get(tid)
             taken = None if slot is None else words[slot * size : slot * size + size].tolist()
             self.snapshot.threads.append((tid, taken))
+        size = self.calls.layout.floating
+        for tid in self.floating:
+            start = self.slots[tid] * size
+            self.snapshot.floating[tid] = bytes(self.calls.floating[start : start + size])
         return self.snapshot
-
-
-def memory_ended(memory: int) -> bool:
-    """Whether a descriptor of a process's memory belongs to a program that is no more.
-
-    Reads are at an end then; of memory that there is, reading what is not mapped fails.
-    """
-    try:
-        return not os.pread(memory, 1, 0)
-    except OSError:
-        return False
 
 
 def _take_precedence(calls: Calls) -> None:

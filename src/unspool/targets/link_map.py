@@ -13,6 +13,8 @@ from unspool.memory import Fault
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from unspool.memory import Memory
 
 DT_NULL, DT_DEBUG = 0, 21
@@ -33,6 +35,31 @@ class LinkMapEntry:
         self.dynamic = dynamic
 
 
+class Linker:
+    """`r_debug`: its version, the function that the linker calls after a change, its base.
+
+    `dynamic` is the address of the program's dynamic section and `section` its bytes.
+    """
+
+    __slots__ = ("base", "breakpoint", "dynamic", "entries", "section", "version")
+
+    def __init__(
+        self,
+        version: int,
+        breakpoint: int,
+        base: int,
+        dynamic: int,
+        section: bytes,
+        entries: Sequence[LinkMapEntry],
+    ) -> None:
+        self.version = version
+        self.breakpoint = breakpoint
+        self.base = base
+        self.dynamic = dynamic
+        self.section = section
+        self.entries = entries
+
+
 def program_bias(memory: Memory, phdr: int, count: int, executable: Elf | None) -> int | None:
     """The program's bias from AT_PHDR: where its program headers are against where they say."""
     for header in _headers_in_memory(memory, phdr, count, executable):
@@ -51,16 +78,41 @@ def read_link_map(
     memory: Memory, phdr: int, count: int, word: int, executable: Elf | None
 ) -> list[LinkMapEntry]:
     """The chain as far as it can be read; empty for static programs and broken cores."""
+    address = r_debug_address(memory, phdr, count, word, executable)
+    try:
+        return _chain(memory, address, word)
+    except (Fault, error):
+        return []
+
+
+def r_debug_address(
+    memory: Memory, phdr: int, count: int, word: int, executable: Elf | None
+) -> int:
+    """Where `r_debug` is, as DT_DEBUG of the program says; 0 if it does not."""
     bias = program_bias(memory, phdr, count, executable)
     if bias is None:
-        return []
+        return 0
     for kind, vaddr in _headers_in_memory(memory, phdr, count, executable):
         if kind == PT_DYNAMIC:
-            try:
-                return _chain(memory, _r_debug(memory, bias + vaddr, word), word)
-            except (Fault, error):
-                return []
-    return []
+            return _r_debug(memory, bias + vaddr, word)
+    return 0
+
+
+def read_linker(memory: Memory, address: int, word: int) -> Linker | None:
+    """The structure at an address, and the chain that it heads; None if it cannot be read."""
+    layout = Struct("<i4xQQi4xQ" if word == 8 else "<iIIiI")
+    try:
+        version, _, breakpoint, _, base = layout.unpack(memory.read(address, layout.size))
+        entries = _chain(memory, address, word)
+    except Fault:
+        return None
+    # It is zero until the linker has started, and 1 or (glibc since 2.35, dlmopen) 2.
+    if not entries or not 0 < version < 100:
+        return None
+    dynamic = entries[0].dynamic
+    return Linker(
+        version, breakpoint, base, dynamic, _dynamic_section(memory, dynamic, word), entries
+    )
 
 
 def _headers_in_memory(
@@ -93,14 +145,23 @@ def _parse_headers(data: bytes, count: int) -> list[tuple[int, int]]:
 
 
 def _r_debug(memory: Memory, dynamic: int, word: int) -> int:
-    data = memory.read_available(dynamic, _MAX_DYNAMIC * word)
+    data = _dynamic_section(memory, dynamic, word)
     pair = Struct("<QQ" if word == 8 else "<II")
-    for tag, value in pair.iter_unpack(data[: len(data) - len(data) % pair.size]):
+    for tag, value in pair.iter_unpack(data):
         if tag == DT_DEBUG:
             return int(value)
-        if tag == DT_NULL:
-            break
     return 0
+
+
+def _dynamic_section(memory: Memory, address: int, word: int) -> bytes:
+    """The entries up to the one that says that it is the last, with it."""
+    data = memory.read_available(address, _MAX_DYNAMIC * word)
+    pair = Struct("<QQ" if word == 8 else "<II")
+    data = data[: len(data) - len(data) % pair.size]
+    for index, (tag, _) in enumerate(pair.iter_unpack(data)):
+        if tag == DT_NULL:
+            return data[: (index + 1) * pair.size]
+    return data
 
 
 def _chain(memory: Memory, r_debug: int, word: int) -> list[LinkMapEntry]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import time
 
+from unspool.arch.x86_64 import X86_64
 from unspool.errors import InputError
 from unspool.formats.notes import parse_auxv
 from unspool.memory import Memory, Region
@@ -18,9 +19,9 @@ from unspool.model import Finding, TargetInfo, Thread
 from unspool.space import AddressSpace
 from unspool.targets.access import architecture, no_access, open_memory, open_process, tracer_of
 from unspool.targets.base import Options, Target
-from unspool.targets.freeze import Changed, Snapshot, memory_ended, take_snapshot
+from unspool.targets.freeze import Changed, Snapshot, take_snapshot
 from unspool.targets.live_modules import LiveModules, read_headers
-from unspool.targets.process_memory import ProcessMemory
+from unspool.targets.process_memory import ProcessMemory, memory_ended
 from unspool.targets.procfs import Maps, Process, parse_maps
 from unspool.targets.ptrace import Calls
 from unspool.targets.stacks import Copied, Planner, without
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from unspool.arch.base import Arch
     from unspool.cursor import Buffer
     from unspool.memory import Loader
+    from unspool.targets.facts import Facts
     from unspool.targets.procfs import Mapping
 
 _ATTEMPTS, _ATTEMPTS_TO_OPEN = 8, 3
@@ -104,11 +106,14 @@ class LiveTarget(Target):
         auxv = parse_auxv(arch, process.read("auxv") or b"")
         heads = read_headers(maps, self._memory)
         self.info = self._info()
-        calls = Calls(capacity=2 * len(process.tasks()) + 256)
+        capacity = 2 * len(process.tasks()) + 256
+        calls = Calls(capacity, floating_point=self.options.floating_point)
         planner = make_planner(process.pid, maps, arch)
         snapshot = take_snapshot(process, calls, planner, self._memory)
         self.held = snapshot.held
+        self._floating = snapshot.floating
         after = self._read_maps()
+        self.maps_text = after if not memory_ended(self._memory) else before
         if (after != before or planner.maps is not maps) and not memory_ended(self._memory):
             maps = both(planner.maps, parse_maps(after))
             heads = read_headers(maps, self._memory)
@@ -255,6 +260,15 @@ class LiveTarget(Target):
             return None
         return data, 0, len(data)
 
+    def floating_point(self, thread: Thread) -> bytes | None:
+        """Only with `Options.floating_point`: the process waits while they are taken."""
+        return self._floating.get(thread.tid)
+
+    def facts(self) -> Facts:
+        from unspool.targets.live_facts import live_facts
+
+        return live_facts(self, ProcessMemory(self._memory))
+
     def close(self) -> None:
         self.process.close()
         if self._memory >= 0:
@@ -290,14 +304,13 @@ def to_registers(arch: Arch, words: Sequence[int]) -> list[int | None]:
 
 # Words of `struct user_regs_struct` of a 64-bit host; of an i386 thread as well, whose fs and
 # gs hold selectors: its bases are those of the segments.
-_SPECIAL_WORDS = ((17, "cs"), (21, "fs_base"), (22, "gs_base"))
+_SPECIAL_WORDS = X86_64.prstatus.special
 
 
 def to_special(arch: Arch, words: Sequence[int]) -> dict[str, int]:
     """The registers by name that are none of the unwinder's, from the host's words."""
-    if arch.link is not None:
-        return {}
-    return {name: words[index] for index, name in _SPECIAL_WORDS if index < len(words)}
+    special = _SPECIAL_WORDS if arch.link is None else arch.prstatus.special
+    return {name: words[index] for index, name in special if index < len(words)}
 
 
 def both(maps: Maps, later: Maps) -> Maps:

@@ -29,3 +29,14 @@ class ProcessMemory(Memory):
         if len(data) < size:
             raise Fault(address + len(data), size - len(data))
         return data
+
+
+def memory_ended(memory: int) -> bool:
+    """Whether a descriptor of a process's memory belongs to a program that is no more.
+
+    Reads are at an end then; of memory that there is, reading what is not mapped fails.
+    """
+    try:
+        return not os.pread(memory, 1, 0)
+    except OSError:
+        return False

@@ -169,6 +169,11 @@ class Process:
         text = self.read("comm" if tid is None else f"task/{tid}/comm")
         return text.rstrip(b"\n").decode("utf-8", "replace") if text else None
 
+    def names(self) -> dict[int, str]:
+        """Its threads' names, by their ids."""
+        names = ((tid, self.name(tid)) for tid in self.tasks())
+        return {tid: name for tid, name in names if name}
+
     def state(self, tid: int) -> str | None:
         """A thread's state as one letter (proc_pid_stat(5)); None if it is gone."""
         text = self.read(f"task/{tid}/stat")

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 # linux/ptrace.h, asm/ptrace-abi.h, elf.h, linux/prctl.h
-_GETREGS, _GETREGSET, _SEIZE, _INTERRUPT = 12, 0x4204, 0x4206, 0x4207
-_NT_PRSTATUS, _NT_ARM_TLS = 1, 0x401
+_GETREGS, _GETFPREGS, _GETREGSET, _SEIZE, _INTERRUPT = 12, 14, 0x4204, 0x4206, 0x4207
+_NT_PRSTATUS, _NT_PRFPREG, _NT_ARM_TLS = 1, 2, 0x401
 _PR_SET_TIMERSLACK = 29
 
 # More would be EINVAL (UIO_MAXIOV).
@@ -28,11 +28,17 @@ _MAX_VECTORS = 1024
 
 
 class Layout:
-    """How a host's kernel gives a thread's registers: words, and which of them is what."""
+    """How a host's kernel gives a thread's registers: words, and which of them is what.
 
-    __slots__ = ("pc", "sp", "tls", "tls_32", "words")
+    `floating` is how many bytes its floating point and vector registers take.
+    """
 
-    def __init__(self, words: int, pc: int, sp: int, tls: int, tls_32: int) -> None:
+    __slots__ = ("floating", "pc", "sp", "tls", "tls_32", "words")
+
+    def __init__(
+        self, words: int, pc: int, sp: int, tls: int, tls_32: int, floating: int
+    ) -> None:
+        self.floating = floating
         self.words = words
         self.pc = pc
         self.sp = sp
@@ -48,15 +54,20 @@ class Layout:
 # of 32-bit threads too, and with it the bases of fs and gs, which point to the thread's
 # control block in 64- and 32-bit programs. (PTRACE_GETREGSET gives what suits the code the
 # thread happens to be in: 17 words of a 64-bit process that runs 32-bit code, as Wine does.)
-_X86_64 = Layout(27, 16, 19, 21, 22)
+# Likewise PTRACE_GETFPREGS gives what FXSAVE writes.
+_X86_64 = Layout(27, 16, 19, 21, 22, 512)
 # struct user_pt_regs, and one word more for TPIDR_EL0, which is a register set of its own.
-_AARCH64 = Layout(35, 32, 31, 34, 34)
+# Its floating point registers are struct user_fpsimd_state.
+_AARCH64 = Layout(35, 32, 31, 34, 34, 528)
 
 
 class Calls:
-    """The bound functions, and memory for the registers of up to `capacity` threads."""
+    """The bound functions, and memory for the registers of up to `capacity` threads.
 
-    def __init__(self, capacity: int) -> None:
+    With `floating_point` there is room for these registers as well.
+    """
+
+    def __init__(self, capacity: int, *, floating_point: bool = False) -> None:
         """Raises `InputError` on a host that is neither x86-64 nor aarch64."""
         host = uname().machine if calcsize("P") == 8 else "32-bit"
         if host not in ("x86_64", "aarch64"):
@@ -88,6 +99,10 @@ class Calls:
             )
             self._vectors_buffer = bytearray(self._vectors)
             self._vectors_address = _address_of(self._vectors_buffer)
+        self.floating = bytearray(b"\xff") * (capacity * layout.floating * floating_point)
+        self._floating_address = _address_of(self.floating) if floating_point else 0
+        self._floating_vector = bytearray(16)
+        self._floating_vector_address = _address_of(self._floating_vector)
 
     def seize(self, tid: int) -> int:
         """Becomes the thread's tracer without stopping it; 0, or an errno.
@@ -116,6 +131,16 @@ class Calls:
             return False
         self._ptrace(_GETREGSET, tid, _NT_ARM_TLS, vector + 16)
         return True
+
+    def read_floating(self, tid: int, slot: int) -> bool:
+        """Floating point registers of a stopped thread into its slot of `floating`."""
+        size = self.layout.floating
+        address = self._floating_address + slot * size
+        if self.layout is _X86_64:
+            return bool(self._ptrace(_GETFPREGS, tid, None, address) == 0)
+        self._floating_vector[:] = Struct("2Q").pack(address, size)
+        vector = self._floating_vector_address
+        return bool(self._ptrace(_GETREGSET, tid, _NT_PRFPREG, vector) == 0)
 
     def read_memory(
         self, tid: int, ranges: Sequence[tuple[int, int]], buffer: bytearray

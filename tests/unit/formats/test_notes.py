@@ -148,15 +148,19 @@ def test_any_bytes_are_parsed_without_an_exception(name: str, raw: bytes) -> Non
         assert mapping.start < mapping.end
 
 
-def test_prstatus_keeps_what_wine_needs() -> None:
-    for name, wanted in (("x86_64", ("cs", "fs_base", "gs_base")), ("i386", ("cs", "fs", "gs"))):
-        values = {register: 0x1000 + i for i, register in enumerate(REGISTERS[name])}
-        found = notes.parse_prstatus(arch_of(name), prstatus(name, 1, values))
-        assert found is not None
-        assert found.special == {register: values[register] for register in wanted}
-    found = notes.parse_prstatus(arch_of("aarch64"), prstatus("aarch64", 1, {}))
+SPECIAL = {
+    "x86_64": ("cs", "eflags", "ss", "fs_base", "gs_base", "ds", "es", "fs", "gs"),
+    "i386": ("ds", "es", "fs", "gs", "cs", "eflags", "ss"),
+    "aarch64": ("pstate",),
+}
+
+
+@pytest.mark.parametrize("name", SPECIAL)
+def test_prstatus_keeps_segments_and_flags(name: str) -> None:
+    values = {register: 0x1000 + i for i, register in enumerate(REGISTERS[name])}
+    found = notes.parse_prstatus(arch_of(name), prstatus(name, 1, values))
     assert found is not None
-    assert found.special == {}
+    assert found.special == {register: values[register] for register in SPECIAL[name]}
 
 
 def test_segment_bases_of_i386_threads() -> None:
