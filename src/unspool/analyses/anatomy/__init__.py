@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unspool.analyses.anatomy.dissect import dissect
 from unspool.analyses.anatomy.node import Anatomy, Node, Problem, StreamEntry
+from unspool.analyses.anatomy.select import reach, select
 
-__all__ = ["Anatomy", "Node", "Problem", "StreamEntry"]
+__all__ = ["Anatomy", "Node", "Problem", "StreamEntry", "dissect", "reach", "select"]

@@ -83,6 +83,14 @@ class Node(Record):
     def has_children(self) -> bool:
         return self._make is not None or bool(self._children)
 
+    def fill(self, children: Sequence[Node]) -> None:
+        """Gives the node its children, for one that has to be known before they are."""
+        self._children = children
+
+    def become(self, other: Node) -> None:
+        """Takes the type and the children of another node of the same bytes."""
+        self.type, self._children, self._make = other.type, other._children, other._make
+
     def __repr__(self) -> str:
         place = f"0x{self.offset:x}+0x{self.size:x}"
         return f"Node({self.name!r}, {self.type!r}, {place}, {self.value!r})"
@@ -93,10 +101,10 @@ class StreamEntry(Record):
 
     `name` is the stream type's, `number` the type, `meaning` what such a stream is for; `holds`
     is a short account of what this one holds. `node` is the node of its body; None if the entry
-    is unused, or if the body lies outside of the file.
+    is unused, or if the body lies outside of the file. `field` is where the entry has the RVA.
     """
 
-    __slots__ = ("holds", "index", "meaning", "name", "node", "number", "offset", "size")
+    __slots__ = ("field", "holds", "index", "meaning", "name", "node", "number", "offset", "size")
 
     def __init__(
         self, index: int, number: int, name: str, offset: int, size: int, *, meaning: str = ""
@@ -107,6 +115,7 @@ class StreamEntry(Record):
         self.offset = offset
         self.size = size
         self.meaning = meaning
+        self.field = 0
         self.holds = ""
         self.node: Node | None = None
 

@@ -1,0 +1,129 @@
+"""Rows of fields and of bytes, for the text on what a minidump is made of."""
+
+from __future__ import annotations
+
+from unspool.render import words
+from unspool.render.escape import printable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from unspool.analyses.anatomy import Anatomy, Node
+    from unspool.cursor import Buffer
+    from unspool.render.style import Style
+
+# Bytes of a field in the annotated view: as many as leave room for its name in 80 columns.
+BESIDE = 8
+_ROW = 16
+# How much of a long run of bytes or lines is shown if not all is asked for.
+_FIRST_ROWS = 4
+_FIRST_LINES = 12
+
+_NAME_WIDTH = 32
+_VALUE_WIDTH = 26
+
+
+class Rows:
+    """Makes lines of nodes. `whole` shows all bytes and lines of those that are long."""
+
+    def __init__(self, anatomy: Anatomy, buffer: Buffer, style: Style, *, whole: bool) -> None:
+        self.anatomy = anatomy
+        self.buffer = buffer
+        self.whole = whole
+        self.paint = style.paint
+        self.digits = max(4, len(f"{anatomy.size:x}"))
+        self._said: set[tuple[str, str]] = set()
+
+    # --- fields in columns --------------------------------------------------------------
+
+    def fields(self, nodes: Sequence[Node], parent: str, indent: str) -> Iterator[str]:
+        """Fields as rows of offset, size, type, name, value and meaning.
+
+        The meaning is said at the first structure of each kind: with a thousand threads, once.
+        """
+        types = max(len(node.type) for node in nodes)
+        names = min(max(len(node.name) for node in nodes), _NAME_WIDTH)
+        values = [self.value(node) for node in nodes]
+        width = min(max(map(len, values)), _VALUE_WIDTH)
+        for node, value in zip(nodes, values, strict=True):
+            place = f"{self.offset(node.offset)}  {node.size:>4}  {node.type:{types}}"
+            name = self.paint("name", f"{printable(node.name):{names}}")
+            line = f"{indent}{self.paint('dim', place)}  {name}  {value}"
+            meaning = self._meaning(node, parent)
+            if meaning:
+                line += " " * (width - len(value)) + "  " + self.paint("dim", meaning)
+            yield line.rstrip() + self.problem(node)
+
+    def value(self, node: Node) -> str:
+        """A field's value for people, and where it leads."""
+        value = printable(node.value)
+        if node.target is None:
+            return value
+        there = self.anatomy.at(node.target)
+        if there is None:
+            return value
+        what = f"“{printable(there.value)}”" if there.type == "MINIDUMP_STRING" else there.name
+        return f"{value} → {what}"
+
+    def problem(self, node: Node) -> str:
+        if node.problem is None:
+            return ""
+        return self.paint("warning", f"  ← {printable(node.problem)}")
+
+    def offset(self, offset: int) -> str:
+        return f"0x{offset:0{self.digits}x}"
+
+    def _meaning(self, node: Node, parent: str) -> str:
+        key = (parent, node.name)
+        if not node.meaning or key in self._said:
+            return ""
+        self._said.add(key)
+        return printable(node.meaning)
+
+    # --- lines of text --------------------------------------------------------------------
+
+    def text(self, lines: Sequence[Node], indent: str) -> Iterator[str]:
+        most = len(lines) if self.whole else _FIRST_LINES
+        for line in lines[:most]:
+            place = self.paint("dim", self.offset(line.offset))
+            yield f"{indent}{place}  {printable(line.value)}".rstrip() + self.problem(line)
+        if len(lines) > most:
+            more = words.count(len(lines) - most, "more line")
+            yield indent + self.paint("dim", f"… {more}; --all shows them")
+
+    # --- bytes ----------------------------------------------------------------------------
+
+    def dump(self, node: Node, indent: str) -> Iterator[str]:
+        """Bytes without fields, sixteen a row, with their addresses in the process if known."""
+        rows = -(-node.size // _ROW)
+        most = rows if self.whole else min(rows, _FIRST_ROWS)
+        for start in range(node.offset, node.offset + most * _ROW, _ROW):
+            data = bytes(self.buffer[start : min(start + _ROW, node.end)])
+            place = self.offset(start)
+            if node.address is not None:
+                place += f"  {node.address + start - node.offset:016x}"
+            yield f"{indent}{self.paint('dim', place)}  {data.hex(' '):47}  {_characters(data)}"
+        yield from self._rest(node.size - most * _ROW, indent)
+
+    def beside(self, node: Node, indent: str) -> Iterator[str]:
+        """A field's bytes, eight a row, with its name and value beside the first row."""
+        label = f"{self.paint('name', printable(node.name))}  {self.value(node)}".rstrip()
+        label += self.problem(node)
+        rows = -(-node.size // BESIDE)
+        most = rows if self.whole else min(rows, _FIRST_ROWS)
+        for start in range(node.offset, node.offset + most * BESIDE, BESIDE):
+            data = bytes(self.buffer[start : min(start + BESIDE, node.end)])
+            place = self.paint("dim", self.offset(start))
+            yield f"{place}  {data.hex(' '):23}  {indent}{label}".rstrip()
+            label = ""
+        yield from self._rest(node.size - most * BESIDE, " " * (self.digits + 4))
+
+    def _rest(self, size: int, indent: str) -> Iterator[str]:
+        if size > 0:
+            more = words.count(size, "more byte")
+            yield indent + self.paint("dim", f"… {more}; --all shows them")
+
+
+def _characters(data: bytes) -> str:
+    return "".join(chr(byte) if 0x20 <= byte < 0x7F else "." for byte in data)
