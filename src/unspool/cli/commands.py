@@ -47,6 +47,12 @@ def _core2md() -> Module:
     return core2md
 
 
+def _inspect() -> Module:
+    from unspool.cli import inspect
+
+    return inspect
+
+
 COMMANDS = {
     "stack": Command("TARGET", "every thread's call stack; `unspool TARGET` is the same", _stack),
     "dump": Command(
@@ -55,5 +61,6 @@ COMMANDS = {
     "core2md": Command(
         "CORE PROCFS OUT.dmp", "the same, with the arguments of Breakpad's core2md", _core2md
     ),
+    "inspect": Command("DUMP", "what a minidump is made of, field by field", _inspect),
 }
 DEFAULT = "stack"

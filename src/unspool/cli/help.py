@@ -20,6 +20,16 @@ TARGET = (
     "content. A number is a process id unless there is a file of that name."
 )
 
+# What a command works on, where it is no TARGET.
+OPERANDS = {
+    "inspect": (
+        "A DUMP is a minidump of any system and processor, plain or compressed as .zst, .lz4, "
+        ".xz or .gz, or - for standard input. The text begins with a table of the dump's streams "
+        "and what is wrong with it; then come the streams, each with its structures and what "
+        "they point to. `gap` is what nothing in the dump points to."
+    ),
+}
+
 EXAMPLES = {
     "stack": (
         ("unspool core.1234", "every thread, the crashed one first"),
@@ -39,6 +49,14 @@ EXAMPLES = {
     ),
     "core2md": (
         ("unspool core2md core /proc/1234 crash.dmp", "of a process whose /proc still exists"),
+    ),
+    "inspect": (
+        ("unspool inspect a.dmp | less", "everything, field by field"),
+        ("unspool inspect a.dmp --summary", "which streams it has, what is wrong"),
+        ("unspool inspect a.dmp --stream Exception", "one stream, and its registers"),
+        ("unspool inspect a.dmp --hex | less", "every byte, with its field beside it"),
+        ("unspool inspect a.dmp --format html > a.html", "a page to click through"),
+        ("unspool inspect a.dmp --format json", "for programs"),
     ),
 }
 
@@ -89,7 +107,7 @@ def command_help(name: str) -> Iterator[str]:
     summary = command.summary
     yield from wrapped(f"{summary[0].upper()}{summary[1:]}.", "")
     yield ""
-    yield from wrapped(TARGET, "")
+    yield from wrapped(OPERANDS.get(name, TARGET), "")
     yield ""
     yield "options:"
     yield from table([(synopsis(option), describe(option)) for option in options(name)])

@@ -20,6 +20,11 @@ _ROW = 16
 _FIRST_ROWS = 4
 _FIRST_LINES = 12
 
+# So many fields or structures in a row that are all zero share a line.
+_RUN = 3
+
+_NO_DIGITS = {ord(digit): None for digit in "0123456789"}
+
 _NAME_WIDTH = 32
 _VALUE_WIDTH = 26
 
@@ -44,16 +49,45 @@ class Rows:
         """
         types = max(len(node.type) for node in nodes)
         names = min(max(len(node.name) for node in nodes), _NAME_WIDTH)
-        values = [self.value(node) for node in nodes]
+        runs = list(self._runs(nodes))
+        values = ["all zero" if len(run) > 1 else self.value(run[0]) for run in runs]
         width = min(max(map(len, values)), _VALUE_WIDTH)
-        for node, value in zip(nodes, values, strict=True):
-            place = f"{self.offset(node.offset)}  {node.size:>4}  {node.type:{types}}"
-            name = self.paint("name", f"{printable(node.name):{names}}")
+        for run, value in zip(runs, values, strict=True):
+            node, last = run[0], run[-1]
+            size = last.end - node.offset
+            place = f"{self.offset(node.offset)}  {size:>4}  {node.type:{types}}"
+            name = printable(node.name) + (f" … {printable(last.name)}" if last is not node else "")
+            name = self.paint("name", f"{name:{names}}")
             line = f"{indent}{self.paint('dim', place)}  {name}  {value}"
             meaning = self._meaning(node, parent)
             if meaning:
                 line += " " * (width - len(value)) + "  " + self.paint("dim", meaning)
             yield line.rstrip() + self.problem(node)
+
+    def _runs(self, nodes: Sequence[Node]) -> Iterator[Sequence[Node]]:
+        """Fields one by one, but for numbered ones that hold nothing, as Dr0 to Dr7: one row."""
+        at = 0
+        while at < len(nodes):
+            end = at
+            if not self.whole:
+                while end < len(nodes) and self._is_empty(nodes[end], nodes[at]):
+                    end += 1
+            if end - at < _RUN:
+                end = at + 1
+            yield nodes[at:end]
+            at = end
+
+    def _is_empty(self, node: Node, first: Node) -> bool:
+        return (
+            node.type == first.type
+            and node.problem is None
+            and node.name.translate(_NO_DIGITS) == first.name.translate(_NO_DIGITS)
+            and not self.has_content(node)
+        )
+
+    def has_content(self, node: Node) -> bool:
+        """Whether there is anything but zeros."""
+        return any(bytes(self.buffer[node.offset : node.end]))
 
     def value(self, node: Node) -> str:
         """A field's value for people, and where it leads."""
@@ -75,11 +109,16 @@ class Rows:
         return f"0x{offset:0{self.digits}x}"
 
     def _meaning(self, node: Node, parent: str) -> str:
-        key = (parent, node.name)
-        if not node.meaning or key in self._said:
+        if node.has_children:
             return ""
-        self._said.add(key)
-        return printable(node.meaning)
+        return self.once(parent, node.name, node.meaning)
+
+    def once(self, type: str, name: str, meaning: str) -> str:
+        """A meaning when it is first to be said of a type or of its field, else nothing."""
+        if not meaning or (type, name) in self._said:
+            return ""
+        self._said.add((type, name))
+        return printable(meaning)
 
     # --- lines of text --------------------------------------------------------------------
 
@@ -87,7 +126,8 @@ class Rows:
         most = len(lines) if self.whole else _FIRST_LINES
         for line in lines[:most]:
             place = self.paint("dim", self.offset(line.offset))
-            yield f"{indent}{place}  {printable(line.value)}".rstrip() + self.problem(line)
+            text = printable(line.value.expandtabs())
+            yield f"{indent}{place}  {text}".rstrip() + self.problem(line)
         if len(lines) > most:
             more = words.count(len(lines) - most, "more line")
             yield indent + self.paint("dim", f"… {more}; --all shows them")
@@ -118,6 +158,16 @@ class Rows:
             yield f"{place}  {data.hex(' '):23}  {indent}{label}".rstrip()
             label = ""
         yield from self._rest(node.size - most * BESIDE, " " * (self.digits + 4))
+
+    def zeros(self, start: int, end: int) -> Iterator[str]:
+        """Many bytes that are zero."""
+        place = self.paint("dim", self.offset(start))
+        yield f"{place}  00 … ({words.count(end - start, 'byte')})"
+
+    @property
+    def margin(self) -> str:
+        """Room for an offset and the bytes beside a name."""
+        return " " * (self.digits + 2 + 2 + 3 * BESIDE + 1)
 
     def _rest(self, size: int, indent: str) -> Iterator[str]:
         if size > 0:

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from unspool.cursor import Buffer
 
 # Shown by the field that points to it; on its own only where bytes are.
-_INLINE = ("MINIDUMP_STRING",)
+_INLINE = ("MINIDUMP_STRING", "MinidumpUTF8String", "MinidumpByteArray")
+# Structures that are one thing to people: a line of name and value.
+_COMPACT = ("Elf32_auxv_t", "Elf64_auxv_t")
 _UNEXPLAINED = ("gap", "omitted")
 
 
@@ -63,6 +65,8 @@ class _Text:
         self.paint = style.paint
         self.rows = Rows(anatomy, buffer, style, whole=whole)
         self._shown: set[int] = set()
+        # They have sections of their own.
+        self._bodies = {id(entry.node) for entry in anatomy.streams}
 
     def everything(self, name: str, hexadecimal: bool, summary: bool) -> Iterator[str]:
         yield from self.overview(name)
@@ -95,7 +99,7 @@ class _Text:
     def streams(self) -> Iterator[str]:
         entries = self.anatomy.streams
         width = max((len(printable(entry.name)) for entry in entries), default=0)
-        places = max(self.rows.digits + 2, 6)
+        places = max((len(self.rows.offset(entry.offset)) for entry in entries), default=0)
         head = f"{'#':>3}  {'stream':{width}}  {'type':>10}  {'offset':>{places}}  {'size':>9}"
         yield self.paint("dim", f"{head}  holds")
         for entry in entries:
@@ -153,8 +157,11 @@ class _Text:
         line += self.paint("dim", f"{node.type}, {place}{size}")
         if node.value:
             line += f": {printable(node.value)}"
-        if top and node.meaning:
-            line += self.paint("dim", f"  ({printable(node.meaning)})")
+        # What memory is shared with differs from range to range.
+        word = node.name if node.type == "memory" else ""
+        meaning = self.rows.once(node.type, word, node.meaning) if top else ""
+        if meaning:
+            line += self.paint("dim", f"  ({meaning})")
         return line + self.rows.problem(node)
 
     def body(self, node: Node, indent: str, waiting: list[Node]) -> Iterator[str]:
@@ -173,10 +180,37 @@ class _Text:
             if end > at:
                 yield from self.rows.fields(children[at:end], node.type, indent)
                 self.wait_for(children[at:end], waiting)
-            if end < len(children):
-                yield from self.structure(children[end], indent, waiting)
-                end += 1
+            elif children[at].type in _COMPACT:
+                end = self.end_of(children, at)
+                yield from self.rows.fields(children[at:end], node.type, indent)
+            else:
+                end = self.end_of(children, at)
+                yield from self.structures(children[at:end], indent, waiting)
             at = end
+
+    def end_of(self, nodes: Sequence[Node], start: int) -> int:
+        """The end of a run that is shown alike: of compact nodes, or of those without content."""
+        end = start + 1
+        first = nodes[start]
+        compact = first.type in _COMPACT
+        if compact or (not self.rows.whole and not self.rows.has_content(first)):
+            while end < len(nodes) and nodes[end].type == first.type:
+                if not compact and self.rows.has_content(nodes[end]):
+                    break
+                end += 1
+        return end
+
+    def structures(
+        self, nodes: Sequence[Node], indent: str, waiting: list[Node]
+    ) -> Iterator[str]:
+        first = nodes[0]
+        if len(nodes) == 1 and (self.rows.whole or self.rows.has_content(first)):
+            yield from self.structure(first, indent, waiting)
+            return
+        name = printable(first.name) + (f" … {printable(nodes[-1].name)}" if nodes[1:] else "")
+        size = words.count(nodes[-1].end - first.offset, "byte")
+        place = self.paint("dim", f"{first.type}, {size}")
+        yield f"{indent}{self.paint('title', name)}  {place}: all zero"
 
     def structure(self, node: Node, indent: str, waiting: list[Node]) -> Iterator[str]:
         yield self.title(node, indent)
@@ -187,8 +221,17 @@ class _Text:
     def wait_for(self, fields: Sequence[Node], waiting: list[Node]) -> None:
         for field in fields:
             node = self.anatomy.at(field.target)
-            if node is not None and node.type not in _INLINE and id(node) not in self._shown:
+            if node is not None and self.is_below(node):
                 waiting.append(node)
+
+    def is_below(self, node: Node) -> bool:
+        """Whether a node is shown below a field that leads to it."""
+        return (
+            node.type not in _INLINE
+            and node.name != "directory"
+            and id(node) not in self._bodies
+            and id(node) not in self._shown
+        )
 
     # --- by offset --------------------------------------------------------------------
 
@@ -204,12 +247,22 @@ class _Text:
                 yield from self.rows.dump(node, "")
 
     def annotated(self, node: Node, indent: str) -> Iterator[str]:
-        for child in node.children:
+        children = node.children
+        at = 0
+        while at < len(children):
+            child = children[at]
             if not child.has_children:
                 yield from self.rows.beside(child, indent)
+                at += 1
                 continue
-            margin = " " * (self.rows.digits + 2 + 27)
-            name = self.paint("title", printable(child.name))
+            end = at + 1 if self.rows.whole else self.end_of(children, at)
             value = f"  {printable(child.value)}" if child.value else ""
-            yield f"{margin}{indent}{name}{value}{self.rows.problem(child)}"
-            yield from self.annotated(child, indent + "  ")
+            if end - at > 1:
+                value = f" … {printable(children[end - 1].name)}  all zero"
+            name = self.paint("title", printable(child.name))
+            yield f"{self.rows.margin}{indent}{name}{value}{self.rows.problem(child)}"
+            if end - at > 1:
+                yield from self.rows.zeros(child.offset, children[end - 1].end)
+            else:
+                yield from self.annotated(child, indent + "  ")
+            at = end

@@ -16,6 +16,7 @@ from unspool.formats.minidump.layout import wide_text
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from unspool.analyses.anatomy.survey import Survey
     from unspool.formats.minidump.layout import Layout
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 # No line of text that people read is longer.
 _LONGEST = 4096
+# STATUS_ACCESS_VIOLATION and STATUS_IN_PAGE_ERROR.
+_ACCESS_CODES = (0xC0000005, 0xC0000006)
+_ACCESSES = {0: "read of", 1: "write to", 8: "execution of"}
 # They never had less; others grew from version to version.
 _FIXED = (st.EXCEPTION_STREAM, st.SYSTEM_INFO)
 
@@ -60,8 +64,21 @@ def _exception(survey: Survey, node: Node, layout: Layout) -> str:
     values = layout.unpack(survey.buffer, node.offset, node.end)
     record = values["ExceptionRecord"]
     code = record["ExceptionCode"]
-    name = names.exception_name(code, survey.system) or f"0x{code:x}"
-    return f"{name} at 0x{record['ExceptionAddress']:x} in thread {values['ThreadId']}"
+    words = names.exception_name(code, survey.system) or f"0x{code:x}"
+    if survey.system in ("linux", "android"):
+        detail = names.signal_code_name(code, record["ExceptionFlags"])
+    else:
+        detail = _access(code, record)
+    words += f" ({detail})" if detail else ""
+    return f"{words} at 0x{record['ExceptionAddress']:x} in thread {values['ThreadId']}"
+
+
+def _access(code: int, record: dict[str, Any]) -> str | None:
+    """What an access violation of Windows was: its first two parameters say it."""
+    if code not in _ACCESS_CODES or record["NumberParameters"] < 2:
+        return None
+    kind, address = record["ExceptionInformation"][:2]
+    return f"{_ACCESSES.get(kind, 'access to')} 0x{address:x}"
 
 
 def _system(survey: Survey, node: Node, layout: Layout) -> str:
@@ -73,9 +90,14 @@ def _system(survey: Survey, node: Node, layout: Layout) -> str:
     parts = [
         names.SYSTEMS.get(values["PlatformId"], f"platform 0x{values['PlatformId']:x}"),
         f"{version}.{values['BuildNumber']}" if values["MajorVersion"] else "",
-        names.ENUMS["PROCESSOR_ARCHITECTURE"].get(processor, f"processor 0x{processor:x}"),
+        _processor(processor),
     ]
     return ", ".join(filter(None, (" ".join(filter(None, parts[:2])), parts[2])))
+
+
+def _processor(number: int) -> str:
+    known = names.ARCHITECTURES.get(number) or names.ENUMS["PROCESSOR_ARCHITECTURE"].get(number)
+    return known or f"processor 0x{number:x}"
 
 
 def _misc(survey: Survey, node: Node, layout: Layout) -> str:

@@ -86,13 +86,20 @@ def _prepare(survey: Survey) -> None:
             values = st.SYSTEM_INFO.unpack_known(survey.buffer, entry.offset, end)
             survey.architecture = values.get("ProcessorArchitecture")
             survey.system = names.SYSTEMS.get(values.get("PlatformId", -1))
-            survey.cpu = _cpu(survey.architecture)
+            survey.cpu = _cpu(survey.architecture, values.get("Cpu", b""))
         elif entry.number == streams.THREAD_NAMES and not survey.thread_names:
             _thread_names(survey, entry.offset, end)
 
 
-def _cpu(architecture: int | None) -> Layout:
-    if architecture == names.X86:
+def _cpu(architecture: int | None, data: bytes) -> Layout:
+    """The form of CPU_INFORMATION.
+
+    Breakpad writes x86's on Linux for x86-64 as well, where Windows has bits of features: the
+    vendor is told by its letters ("GenuineIntel").
+    """
+    vendor = data[:12]
+    is_vendor = vendor.isascii() and vendor.decode("ascii", "replace").isprintable()
+    if architecture == names.X86 or (architecture == names.AMD64 and vendor and is_vendor):
         return st.CPU_X86
     if architecture in (names.ARM, names.ARM64_OLD):
         return st.CPU_ARM

@@ -94,7 +94,8 @@ def _field(survey: Survey, field: Field, start: int, prefix: str, purpose: str) 
         each = start + index * layout.size
         own = f"{name}[{index}]" if field.count > 1 else name
         if layout in FLAT:
-            yield from fields(survey, layout, each, each + layout.size, f"{own}.", meaning)
+            inner = purpose or field.meaning
+            yield from fields(survey, layout, each, each + layout.size, f"{own}.", inner)
         else:
             yield structure(survey, own, layout, each, layout.size, meaning=meaning)
 

@@ -65,7 +65,11 @@ def list_body(survey: Survey, node: Node, kind: StreamType, where: str) -> str:
         children.append(Node("padding", PADDING, start, head.at - start))
     children += _entries(survey, entry, head, array, noun)
     node.fill(children)
-    return counted(head.count, noun)
+    words = counted(head.count, noun)
+    if entry is st.MEMORY_DESCRIPTOR:
+        starts = range(head.at, head.at + head.count * head.stride, head.stride)
+        words += f", {counted(sum(survey.u32(at + 8) for at in starts), 'byte')}"
+    return words
 
 
 def _head(survey: Survey, node: Node, kind: StreamType, where: str) -> Head:

@@ -17,16 +17,18 @@ _UNUSED = (GAP, PADDING, OMITTED)
 def select(anatomy: Anatomy, wanted: str) -> list[Node] | None:
     """The nodes that a word means; None if there is nothing of that name.
 
-    It is a stream's name (`ThreadListStream`, `threadlist`), its type (`3`, `0x47670009`), its
-    place in the directory (`#0`), `header`, `directory` or `gaps`. A stream that the dump lists
-    and does not hold has no node.
+    It is a stream's name or how that begins (`ThreadListStream`, `misc`), its type (`3`,
+    `0x47670009`), its place in the directory (`#0`), `header`, `directory` or `gaps`. A stream
+    that the dump lists and does not hold has no node.
     """
     word = wanted.strip().lower()
     if word in _SINGLE:
         return [node for node in anatomy.nodes if node.name == word]
     if word in ("gap", "gaps"):
         return [node for node in anatomy.nodes if node.type in _UNUSED]
-    found = [entry for entry in anatomy.streams if _is_meant(entry, word)]
+    found = [entry for entry in anatomy.streams if _is_meant(entry, word)] or [
+        entry for entry in anatomy.streams if entry.name.lower().startswith(word or "?")
+    ]
     if not found:
         return None
     return [entry.node for entry in found if entry.node is not None]
