@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from unspool.cursor import Buffer
 
+    # DWARF number or name, start and end, bits that count, bits of ContextFlags that vouch for it
+    Place = tuple[int | str, int, int, int, int]
+
 # Bits of ContextFlags. FLOATING_POINT and what follows lie elsewhere on ARM.
 CONTROL, INTEGER, SEGMENTS = 1, 2, 4
 X86_FLOATING_POINT, X86_DEBUG_REGISTERS, X86_EXTENDED_REGISTERS, XSTATE = 8, 0x10, 0x20, 0x40
@@ -32,7 +35,9 @@ class ContextTable:
     and the bit that vouches for it.
     """
 
-    __slots__ = ("cpu", "flags_table", "floating", "layout", "parts", "registers", "special")
+    __slots__ = (
+        "_places", "cpu", "flags_table", "floating", "layout", "parts", "registers", "special",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -52,14 +57,28 @@ class ContextTable:
         self.parts = parts
         self.special = special or {}
         self.floating = floating
+        self._places: list[Place] | None = None
 
     @property
     def register_count(self) -> int:
         return max(self.registers) + 1
 
-    def valid(self, field: str, flags: int) -> bool:
-        """Whether ContextFlags of `flags` vouch for a field."""
-        return any(flags & bit and field in fields for bit, fields in self.parts)
+    def mask(self, field: str) -> int:
+        """The bits of a register of `special` that count: 16 of selectors, 32 of flags."""
+        return 0xFFFF if field.startswith("Seg") else 0xFFFFFFFF
+
+    def places(self) -> list[Place]:
+        """Where `registers` and `special` are in the bytes of a context."""
+        if self._places is None:
+            self._places = [self._place(number, name) for number, name in self.registers.items()]
+            self._places += [self._place(key, name) for key, name in self.special.items()]
+        return self._places
+
+    def _place(self, key: int | str, name: str) -> Place:
+        field = self.layout.field(name)
+        bits = sum(bit for bit, fields in self.parts if name in fields)
+        mask = self.mask(name) if isinstance(key, str) else (1 << 64) - 1
+        return key, field.offset, field.offset + field.size, mask, bits
 
     def fields_of(
         self, registers: list[int | None], special: dict[str, int] | None = None
@@ -75,7 +94,7 @@ class ContextTable:
         }
         for name, field in self.special.items():
             if special and name in special:
-                values[field] = special[name] & 0xFFFF
+                values[field] = special[name] & self.mask(field)
         bits = sum(bit for bit, fields in self.parts if not fields.isdisjoint(values))
         return {"ContextFlags": self.cpu | bits, **values}
 
@@ -251,6 +270,34 @@ ARM = Layout(
     ),
 )
 
+# What follows the context with XSTATE: where it and the extended state lie, from CONTEXT_EX on.
+CONTEXT_CHUNK = Layout(
+    "CONTEXT_CHUNK",
+    "a part of a context",
+    (
+        ("Offset", "i32", "dec", "where it starts, from the CONTEXT_EX on"),
+        ("Length", "u32", "size", "bytes that there is room for"),
+    ),
+)
+CONTEXT_EX = Layout(
+    "CONTEXT_EX",
+    "the parts of a context with extended state",
+    (
+        ("All", CONTEXT_CHUNK, "", "the whole"),
+        ("Legacy", CONTEXT_CHUNK, "", "the CONTEXT before this"),
+        ("XState", CONTEXT_CHUNK, "", "the extended state behind this"),
+    ),
+)
+XSAVE_AREA_HEADER = Layout(
+    "XSAVE_AREA_HEADER",
+    "which extended states follow",
+    (
+        ("Mask", "u64", "flags:XSTATE", "what is not in its initial state"),
+        ("CompactionMask", "u64", "hex", "what there is room for; bit 63: without gaps"),
+        ("Reserved2", "u64[6]", "reserved", "unused"),
+    ),
+)
+
 # System V ABI, Intel386 supplement, table 2.14.
 _X86_NUMBERS = dict(enumerate(("Eax", "Ecx", "Edx", "Ebx", "Esp", "Ebp", "Esi", "Edi", "Eip")))
 X86_TABLE = ContextTable(
@@ -263,7 +310,7 @@ X86_TABLE = ContextTable(
         (INTEGER, frozenset(("Edi", "Esi", "Ebx", "Edx", "Ecx", "Eax"))),
         (SEGMENTS, frozenset(("SegGs", "SegFs", "SegEs", "SegDs"))),
     ),
-    special={"cs": "SegCs", "fs": "SegFs", "gs": "SegGs"},
+    special={**{f"{n}s": f"Seg{n.upper()}s" for n in "cdefgs"}, "eflags": "EFlags"},
     floating=(X86_EXTENDED_REGISTERS, "ExtendedRegisters"),
 )
 
@@ -291,7 +338,7 @@ AMD64_TABLE = ContextTable(
         (INTEGER, frozenset(_AMD64_NUMBERS) - _AMD64_CONTROL),
         (SEGMENTS, frozenset(("SegDs", "SegEs", "SegFs", "SegGs"))),
     ),
-    special={"cs": "SegCs"},
+    special={**{f"{n}s": f"Seg{n.upper()}s" for n in "cdefgs"}, "eflags": "EFlags"},
     floating=(X86_FLOATING_POINT, "FltSave"),
 )
 
@@ -304,13 +351,15 @@ ARM64_TABLE = ContextTable(
     "CONTEXT_ARM64",
     dict(enumerate(_ARM64_NAMES)),
     ((CONTROL, _ARM64_CONTROL), (INTEGER, frozenset(_ARM64_NAMES) - _ARM64_CONTROL)),
+    special={"pstate": "Cpsr"},
 )
 ARM64_OLD_TABLE = ContextTable(
     ARM64_OLD,
     0x80000000,
     "CONTEXT_ARM64_OLD",
     dict(enumerate(_ARM64_NAMES)),
-    ((INTEGER, frozenset(_ARM64_NAMES)),),
+    ((INTEGER, frozenset((*_ARM64_NAMES, "Cpsr"))),),
+    special={"pstate": "Cpsr"},
 )
 
 # AADWARF32: r0 to r15.
@@ -381,17 +430,16 @@ def parse_context(data: Buffer, processor_architecture: int | None) -> Context:
     `FormatError` if the bytes are too few or of another processor.
     """
     table = find_table(data, processor_architecture)
-    values = table.layout.unpack_known(data, 0, len(data))
-    flags = values["ContextFlags"]
+    flags, size = _flags(table, data), len(data)
     registers: list[int | None] = [None] * table.register_count
-    for number, field in table.registers.items():
-        if table.valid(field, flags):
-            registers[number] = values.get(field)
-    special = {
-        name: values[field] & 0xFFFF
-        for name, field in table.special.items()
-        if table.valid(field, flags)
-    }
+    special: dict[str, int] = {}
+    for key, start, end, mask, bits in table.places():
+        if flags & bits and end <= size:
+            value = int.from_bytes(data[start:end], "little") & mask
+            if isinstance(key, str):
+                special[key] = value
+            else:
+                registers[key] = value
     return Context(table, flags, registers, special, _floating(table, flags, data))
 
 

@@ -17,13 +17,17 @@ _SPARE = 1 << 20
 
 
 class DumpBytes:
-    """A minidump's bytes; what is read beyond its end is cut and noted in `problems`."""
+    """A minidump's bytes; what is read beyond its end is cut and noted in `problems`.
 
-    __slots__ = ("_budget", "_seen", "_strings", "buffer", "problems", "size")
+    `is_cut` says that something would have been there.
+    """
+
+    __slots__ = ("_budget", "_seen", "_strings", "buffer", "is_cut", "problems", "size")
 
     def __init__(self, buffer: Buffer) -> None:
         self.buffer = buffer
         self.size = len(buffer)
+        self.is_cut = False
         self.problems: list[Problem] = []
         self._seen: set[tuple[str, str]] = set()
         self._strings: dict[tuple[int, bool], str] = {}
@@ -42,6 +46,7 @@ class DumpBytes:
         """How many of `size` bytes at `rva` the file has."""
         if rva + size <= self.size:
             return size
+        self.is_cut = True
         self.note(where, f"{size} bytes at 0x{rva:x} go beyond the file's end")
         return max(0, self.size - rva)
 
@@ -77,6 +82,7 @@ class DumpBytes:
 
     def _string_bytes(self, rva: int, where: str) -> bytes:
         if rva + 4 > self.size:
+            self.is_cut = True
             self.note(where, f"its string at 0x{rva:x} lies beyond the file's end")
             return b""
         length = int.from_bytes(self.buffer[rva : rva + 4], "little")

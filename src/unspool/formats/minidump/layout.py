@@ -6,7 +6,7 @@ type for the first two, and a meaning and a way to be shown for people.
 
 from __future__ import annotations
 
-from struct import Struct
+from struct import Struct, error
 
 from unspool.errors import FormatError
 
@@ -31,6 +31,7 @@ CODES = {
     "u64": ("Q", 8),
     "i64": ("q", 8),
 }
+_INTEGERS = {code: Struct("<" + letter) for code, (letter, _) in CODES.items()}
 # Types of a fixed number of bytes that are one value: bytes per unit of their length.
 _RUNS = {"bytes": 1, "wide": 2, "guid": 16}
 
@@ -77,13 +78,14 @@ class Layout:
     they are first asked for, since a walk needs a few of some fifty structures.
     """
 
-    __slots__ = ("_fields", "_rows", "_struct", "meaning", "name")
+    __slots__ = ("_by_name", "_fields", "_rows", "_struct", "meaning", "name")
 
     def __init__(self, name: str, meaning: str, rows: tuple[Row, ...]) -> None:
         self.name = name
         self.meaning = meaning
         self._rows = rows
         self._fields: tuple[Field, ...] | None = None
+        self._by_name: dict[str, Field] | None = None
         self._struct: Struct | None = None
 
     @property
@@ -108,10 +110,9 @@ class Layout:
 
     def field(self, name: str) -> Field:
         """The field of that name. Raises `KeyError`."""
-        for field in self.fields:
-            if field.name == name:
-                return field
-        raise KeyError(name)
+        if self._by_name is None:
+            self._by_name = {field.name: field for field in self.fields}
+        return self._by_name[name]
 
     def unpack(self, buffer: Buffer, offset: int = 0, end: int | None = None) -> dict[str, Any]:
         """The values by name: a structure in it is a dict, an array a list, "wide" a string.
@@ -157,15 +158,26 @@ class Layout:
     def pack(self, **values: Any) -> bytes:
         """The structure's bytes. What is not named is 0.
 
-        A structure in it is given as a dict or as its bytes, an array as a sequence (filled up
-        with zeros), "wide" as a string (cut to what fits with a NUL), "bytes" and "guid" as bytes
-        (filled up with zeros). Raises `TypeError` for a name that it does not have, `ValueError`
-        for a value that does not fit.
+        A structure in it is given as a dict or as its bytes, an array as a list or tuple (what
+        it lacks is 0), "wide" as a string (cut to what fits with a NUL), "bytes" and "guid" as
+        bytes (filled up with zeros). Raises `TypeError` for a name that it does not have,
+        `ValueError` for a value that does not fit.
         """
-        parts = [_packed(field, values.pop(field.name, None)) for field in self.fields]
-        if values:
-            raise TypeError(f"{self.name} has no field {', '.join(sorted(values))}")
-        return b"".join(parts)
+        data = bytearray(self.size)
+        for name, value in values.items():
+            try:
+                field = self.field(name)
+            except KeyError:
+                raise TypeError(f"{self.name} has no field {name}") from None
+            try:
+                if field.count == 1 and field.code in _INTEGERS:
+                    _INTEGERS[field.code].pack_into(data, field.offset, value)
+                else:
+                    packed = _packed(field, value)
+                    data[field.offset : field.offset + len(packed)] = packed
+            except error as reason:
+                raise ValueError(f"{name} of {self.name}: {reason}") from None
+        return bytes(data)
 
 
 def _fields(rows: tuple[Row, ...]) -> Iterator[Field]:
@@ -215,29 +227,22 @@ def wide_text(data: bytes) -> str:
 
 
 def _packed(field: Field, value: Any) -> bytes:
-    if value is None:
-        return bytes(field.size)
+    """The bytes of anything but a single integer: as many as `field.size`, or fewer."""
     if isinstance(value, (bytes, bytearray, memoryview)):
-        data = bytes(value)
-        whole = field.code not in _RUNS
-        if len(data) > field.size or (whole and len(data) != field.size):
-            raise ValueError(f"{field.name} has {field.size} bytes, not {len(data)}")
-        return data.ljust(field.size, b"\0")
+        if len(value) > field.size or (field.layout is not None and len(value) != field.size):
+            raise ValueError(f"{field.name} has {field.size} bytes, not {len(value)}")
+        return bytes(value)
     if field.code == "wide":
-        return str(value).encode("utf-16-le")[: field.size - 2].ljust(field.size, b"\0")
-    items = list(value) if field.count > 1 else [value]
+        # With room for a NUL, and no half of a character that takes two units.
+        cut = str(value).encode("utf-16-le", "replace")[: field.size - 2]
+        return cut.decode("utf-16-le", "ignore").encode("utf-16-le")
+    if field.code in _RUNS:
+        raise ValueError(f"{field.name} has {field.size} bytes, not {value!r}")
+    items = value if isinstance(value, (list, tuple)) else [value]
     if len(items) > field.count:
         raise ValueError(f"{field.name} has {field.count} values, not {len(items)}")
-    if field.layout is not None:
-        parts = [item if isinstance(item, bytes) else field.layout.pack(**item) for item in items]
-        return b"".join(parts).ljust(field.size, b"\0")
-    return _integers(field, items).ljust(field.size, b"\0")
-
-
-def _integers(field: Field, items: list[int]) -> bytes:
-    size = field.size // field.count
-    signed = field.code[0] == "i"
-    try:
-        return b"".join(item.to_bytes(size, "little", signed=signed) for item in items)
-    except OverflowError as error:
-        raise ValueError(f"{field.name}: {error}") from None
+    if field.layout is None:
+        return b"".join(_INTEGERS[field.code].pack(item) for item in items)
+    return b"".join(
+        item if isinstance(item, bytes) else field.layout.pack(**item) for item in items
+    )

@@ -42,6 +42,7 @@ def held_range(file: DumpBytes, start: int, size: int, rva: int, where: str) -> 
         size = _TOP - start
     if rva + size > file.size:
         what = f"the bytes of address 0x{start:x} go beyond the file's end"
+        file.is_cut = True
         file.note(where, what)
         size = file.size - rva
     if size > 0:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from unspool.errors import FormatError
 from unspool.formats.minidump import lists, memory_ranges, modules, streams
 from unspool.formats.minidump.dump_bytes import DumpBytes
+from unspool.formats.minidump.process_structures import MISC_INFO
 from unspool.formats.minidump.records import (
     BreakpadInfo,
     CrashpadInfo,
@@ -141,8 +142,10 @@ class Minidump:
     def values(self, type: int) -> dict[str, Any] | None:
         """What a stream that is a structure holds, as far as it goes; None without the stream."""
         stream = self.stream(type)
-        header = streams.stream_type(type).header
-        if stream is None or header is None:
+        if stream is None:
+            return None
+        header = streams.structure_of(type, self.file.buffer, stream.rva)
+        if header is None:
             return None
         return header.unpack_known(self.file.buffer, stream.rva, stream.rva + stream.size)
 
@@ -199,8 +202,12 @@ class Minidump:
         values = self.values(streams.MISC_INFO)
         if stream is None or values is None or "Flags1" not in values:
             return None
-        if values["SizeOfInfo"] > stream.size:
-            self.file.note("MiscInfoStream", f"claims {values['SizeOfInfo']} bytes")
+        size = values["SizeOfInfo"]
+        if size > stream.size:
+            self.file.note("MiscInfoStream", f"claims {size} bytes")
+        elif 8 <= size < stream.size:
+            end = stream.rva + size
+            values = MISC_INFO.unpack_known(self.file.buffer, stream.rva, end)
         return MiscInfo(values)
 
     def breakpad(self) -> BreakpadInfo | None:

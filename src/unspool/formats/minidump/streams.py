@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from unspool.formats.minidump import extensions as ext
+from unspool.formats.minidump import names
 from unspool.formats.minidump import process_structures as ps
 from unspool.formats.minidump import structures as st
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from unspool.cursor import Buffer
     from unspool.formats.minidump.layout import Layout
 
 UNUSED = 0
@@ -200,3 +202,23 @@ def stream_type(number: int) -> StreamType:
     """The kind of stream of that number; one that nobody knows is bytes without a name."""
     known = STREAMS.get(number)
     return known or StreamType(number, f"0x{number:x}", "of an unknown type", "bytes")
+
+
+def structure_of(number: int, buffer: Buffer, rva: int) -> Layout | None:
+    """The header of the stream at `rva`, by its version where versions differ."""
+    if number == PROCESS_VM_COUNTERS and bytes(buffer[rva : rva + 2]) == b"\1\0":
+        return ps.VM_COUNTERS_1
+    return stream_type(number).header
+
+
+def cpu_layout(processor_architecture: int, cpu: bytes) -> Layout:
+    """Which form of CPU_INFORMATION the bytes have.
+
+    Windows writes the one of x86 for 32-bit systems alone, Breakpad and Crashpad sometimes for
+    x86-64, too: then the vendor's name is there.
+    """
+    if processor_architecture in (names.ARM, names.ARM64, names.ARM64_OLD):
+        return st.CPU_ARM
+    vendor = cpu[:12]
+    named = vendor.isascii() and vendor.isalpha()
+    return st.CPU_X86 if processor_architecture == names.X86 or named else st.CPU_OTHER
