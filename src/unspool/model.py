@@ -89,7 +89,8 @@ class Thread(Record):
 
     `registers` are indexed by DWARF number, None where unknown; the whole list is None
     if the target holds no context for the thread. `special` are registers that no unwinding
-    needs, by name: "fs_base", "gs_base", "cs". `windows_tid` is its id in Windows, under Wine.
+    needs, by name: segments, their bases, flags ("cs", "fs_base", "eflags", "pstate").
+    `windows_tid` is its id in Windows, under Wine.
     """
 
     __slots__ = ("crashed", "index", "name", "registers", "special", "tid", "windows_tid")

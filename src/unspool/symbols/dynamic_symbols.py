@@ -14,10 +14,11 @@ from unspool.formats.elf import PT_LOAD, Elf, ProgramHeader
 from unspool.symbols.symbol_table import SymbolTable
 
 PT_DYNAMIC = 2
-DT_NULL, DT_HASH, DT_STRTAB, DT_SYMTAB, DT_STRSZ = 0, 4, 5, 6, 10
+DT_NULL, DT_HASH, DT_STRTAB, DT_SYMTAB, DT_STRSZ, DT_SONAME = 0, 4, 5, 6, 10, 14
 DT_GNU_HASH = 0x6FFFFEF5
 
 _MAX_ENTRIES = 4096
+_MAX_NAME = 4096
 _MAX_SYMBOLS = 10_000_000
 _U32 = Struct("<I")
 
@@ -45,6 +46,18 @@ def dynamic_table(elf: Elf, bias: int = 0) -> SymbolTable | None:
     names_end = min(names + entries.get(DT_STRSZ, elf.size), elf.size)
     end = min(table + count * entry, elf.size)
     return SymbolTable(elf.buffer, table, end, (elf.buffer, names, names_end), elf.elf_class)
+
+
+def soname(elf: Elf) -> str | None:
+    """The name that a library's linker gave it; None if it has none, or it is not in a file."""
+    image = _Image(elf, 0)
+    entries = image.dynamic_entries()
+    names = image.offset(entries.get(DT_STRTAB, -1))
+    if names is None or DT_SONAME not in entries:
+        return None
+    start = names + entries[DT_SONAME]
+    raw = bytes(elf.buffer[start : start + _MAX_NAME]).partition(b"\0")[0]
+    return raw.decode("utf-8", "surrogateescape") or None
 
 
 class _Image:

@@ -31,10 +31,13 @@ class Draft:
     another; `stack_blocks` are, by thread index, the parts of them that MINIDUMP_THREAD names
     as the thread's stack: the one that its stack pointer is in. `keep_word` tells whether the
     value of a register may leave the machine, None if all may. `time` is in seconds since 1970.
+    `contexts` are location descriptors of threads' registers by thread index, which the list of
+    threads puts there for the exception.
     """
 
     __slots__ = (
-        "blocks", "facts", "keep_word", "stack_blocks", "stacks", "target", "time", "with_environ",
+        "blocks", "contexts", "facts", "keep_word", "stack_blocks", "stacks", "target", "time",
+        "with_environ",
     )  # fmt: skip
 
     def __init__(
@@ -57,3 +60,4 @@ class Draft:
         self.keep_word = keep_word
         self.with_environ = with_environ
         self.time = time
+        self.contexts: dict[int, bytes] = {}
