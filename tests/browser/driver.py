@@ -14,6 +14,7 @@ import signal
 import subprocess
 import urllib.error
 import urllib.request
+from base64 import b64decode
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -58,7 +59,7 @@ def programs() -> tuple[str, str]:
 class Browser:
     """One window. Everything that it starts ends with it."""
 
-    def __init__(self, folder: Path, *, dark: bool = False, size: str = "1440,900") -> None:
+    def __init__(self, folder: Path) -> None:
         browser, driver = programs()
         self._log = (folder / "chromedriver.log").open("w+")
         self._process = subprocess.Popen(
@@ -71,7 +72,7 @@ class Browser:
         try:
             self._session = ""
             self._address = f"http://127.0.0.1:{self._port(folder)}"
-            self._session = self._start(browser, folder, dark, size)
+            self._session = self._start(browser, folder)
         except BaseException:
             self.close()
             raise
@@ -108,13 +109,8 @@ class Browser:
                 continue
             raise Unavailable(f"chromedriver does not start: {log.read_text()[-300:]}")
 
-    def _start(self, browser: str, folder: Path, dark: bool, size: str) -> str:
-        arguments = [
-            *_ARGUMENTS,
-            f"--user-data-dir={folder / 'profile'}",
-            f"--window-size={size}",
-            f"--blink-settings=preferredColorScheme={0 if dark else 1}",
-        ]
+    def _start(self, browser: str, folder: Path) -> str:
+        arguments = [*_ARGUMENTS, f"--user-data-dir={folder / 'profile'}"]
         options = {"binary": browser, "args": arguments}
         wanted = {
             "capabilities": {
@@ -187,6 +183,24 @@ class Browser:
         self._ask("POST", "/actions", {"actions": [keyboard]})
         self.frame()
 
+    def wheel(self, element: Any, y: int) -> None:
+        """Turns the wheel over an element."""
+        turn = {"type": "scroll", "origin": element, "x": 0, "y": 0, "deltaX": 0, "deltaY": y}
+        wheel = {"type": "wheel", "id": "wheel", "actions": [{**turn, "duration": 0}]}
+        self._ask("POST", "/actions", {"actions": [wheel]})
+        self.frame()
+
+    def look(self, width: int, height: int, scheme: str = "light") -> None:
+        """The size of the page's window and what the person prefers: "light" or "dark"."""
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self._command("Emulation.setDeviceMetricsOverride", **size)
+        preferred = {"name": "prefers-color-scheme", "value": scheme}
+        self._command("Emulation.setEmulatedMedia", features=[preferred])
+        self.frame()
+
+    def _command(self, name: str, **parameters: object) -> None:
+        self._ask("POST", "/goog/cdp/execute", {"cmd": name, "params": parameters})
+
     def back(self) -> None:
         self._ask("POST", "/back", {})
         self.frame()
@@ -196,11 +210,7 @@ class Browser:
         return [entry["message"] for entry in self._ask("POST", "/se/log", {"type": "browser"})]
 
     def screenshot(self) -> bytes:
-        from base64 import b64decode
-
         return b64decode(self._ask("GET", "/screenshot"))
 
     def pdf(self) -> bytes:
-        from base64 import b64decode
-
         return b64decode(self._ask("POST", "/print", {"background": True}))

@@ -95,7 +95,7 @@ class HexView {
     // A whole screen of full colour would shout.
     if (holds(nodes, selected, offset))
       style += nodes.size[selected] <= MOST_BRIGHT ? " selected" : " within";
-    else if (holds(nodes, hot, offset)) style += " hot";
+    if (hot !== selected && holds(nodes, hot, offset)) style += " hot";
     if (offset === cursor) style += " cursor";
     return style;
   }

@@ -161,12 +161,12 @@ class Search {
   }
 
   #key(event) {
+    if (this.#waiting !== 0 && ["Enter", "ArrowDown", "ArrowUp"].includes(event.key)) this.run();
     const last = this.#results.length - 1;
     if (event.key === "Escape") {
       this.#show(false);
       this.#input.blur();
     } else if (event.key === "Enter") {
-      if (this.#waiting !== 0) this.run();
       if (this.#results.length > 0) this.#choose(Math.max(0, this.#at));
     } else if (event.key === "ArrowDown") this.#mark(Math.min(last, this.#at + 1));
     else if (event.key === "ArrowUp") this.#mark(Math.max(0, this.#at - 1));
