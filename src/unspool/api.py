@@ -38,7 +38,7 @@ def open(
     floating_point: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> Target:
-    """Opens a core or a report (a path, or "-" for standard input), or a process (its id).
+    """Opens a core, a minidump or a report (a path, "-" is standard input), or a process (its id).
 
     What the source is, is told by its content. `executable` is the crashed program where it
     is not where the core says; `symbols` are directories or files with programs, libraries
@@ -61,11 +61,9 @@ def open(
 
     opened = open_source(source, progress)
     kind = opened.kind
-    if kind == "elf":
-        from unspool.targets.core import CoreTarget
-
+    if kind in ("elf", "minidump"):
         try:
-            return CoreTarget(opened, options)
+            return _open_dump(opened, kind, options)
         except BaseException:
             opened.close()
             raise
@@ -75,6 +73,16 @@ def open(
     opened.close()
     what = _KINDS.get(kind, "neither a core nor anything else known")
     raise InputError(f"{opened.name}: {what}", _TRY)
+
+
+def _open_dump(source: Source, kind: str, options: Options) -> Target:
+    if kind == "minidump":
+        from unspool.targets.minidump import MinidumpTarget
+
+        return MinidumpTarget(source, options)
+    from unspool.targets.core import CoreTarget
+
+    return CoreTarget(source, options)
 
 
 def _open_report(source: Source) -> Target:
@@ -93,11 +101,8 @@ def _open_report(source: Source) -> Target:
     return ReportTarget(report)
 
 
-_TRY = "give an ELF core, plain or compressed, a report, or the id of a process"
-_KINDS = {
-    "minidump": "a minidump, which this version does not read",
-    "text": "a text file, not a core",
-}
+_TRY = "give an ELF core or a minidump, plain or compressed, a report, or the id of a process"
+_KINDS = {"text": "a text file, not a core"}
 
 
 def unwind(
@@ -147,7 +152,7 @@ def unwind(
         known = [each for strategy in stepper.early for each in strategy.named_code()]
         report.locations.update(name_ranges(report, known))
         report.findings += windows_exceptions(report)
-    if lines and target.crash is not None:
+    if lines and target.crash is not None and target.crash.access is None:
         from unspool.targets.fault import access_of
 
         # Decoding one instruction costs the import of a decoder: it goes with the lines.

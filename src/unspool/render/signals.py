@@ -1,4 +1,4 @@
-"""What ended a process, in words: tables of signals' codes, and where an address lies.
+"""What ended a process, in words: signals and their codes, exceptions, where an address lies.
 
 The codes are those of Linux' include/uapi/asm-generic/siginfo.h.
 """
@@ -101,14 +101,32 @@ def crash_words(report: Report) -> str:
         titles = [each.title for each in report.findings if each.kind == "windows_exception"]
         more = f" and {len(titles) - 1} more" if len(titles) > 1 else ""
         return printable(titles[0]) + more if titles else ""
+    if report.target.os != "linux":
+        return _exception_words(report, crash)
     signal = printable(crash.signal) or f"signal {crash.number}"
     words = _fault_words(report, crash) or _sender_words(report, crash)
     return f"{signal}, {words}" if words else signal
 
 
+def _exception_words(report: Report, crash: Crash) -> str:
+    """A Windows exception: "access violation, write to 0x8, inside the null page (0xc0000005)"."""
+    from unspool.wine.exceptions import NAMES
+
+    name = NAMES.get(crash.number, "exception") if report.target.os == "windows" else ""
+    where = ""
+    if crash.access is not None and crash.address is not None:
+        lies = place(report, crash.address, crashed_stack(report))
+        where = f", {_ACCESS_WORDS.get(crash.access, 'access to')} 0x{crash.address:x}"
+        where += f", {lies}" if lies else ""
+    return f"{name or printable(crash.signal)}{where} (0x{crash.number & 0xFFFFFFFF:x})"
+
+
 def _fault_words(report: Report, crash: Crash) -> str:
     code, address = crash.code, crash.address
     if code is None:
+        # Old Breakpad keeps the address alone.
+        if crash.number in (SIGSEGV, SIGBUS) and address is not None:
+            return _access_words(report, crash, address, "")
         return ""
     if crash.number == SIGSEGV and code == SI_KERNEL:
         # x86 tells nothing of a general protection fault: address 0 means nothing here.
@@ -131,12 +149,10 @@ def _access_words(report: Report, crash: Crash, address: int, cause: str) -> str
     what = _ACCESS_WORDS.get(access or "", "invalid access at")
     where = place(report, address, stack)
     # The null page and the like explain the fault well enough.
-    if where and not (crash.number == SIGSEGV and crash.code == SEGV_ACCERR):
-        if crash.number == SIGSEGV and crash.code == SEGV_MAPERR:
-            return f"{what} 0x{address:x}, {where}"
-    elif not where:
-        return f"{what} 0x{address:x}: {cause}"
-    return f"{what} 0x{address:x}, {where}: {cause}"
+    if where and crash.number == SIGSEGV and crash.code == SEGV_MAPERR:
+        cause = ""
+    where = f", {where}" if where else ""
+    return f"{what} 0x{address:x}{where}" + (f": {cause}" if cause else "")
 
 
 def place(report: Report, address: int, crashed: Stack | None = None) -> str:

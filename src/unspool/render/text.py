@@ -102,7 +102,9 @@ class _Text:
         }
         self.notes[Trust.SIGNAL] = style.paint("dim", f"  ({words.TRUST_WORDS[Trust.SIGNAL]})")
         kinds = (segment.kind for stack in report.stacks for segment in stack.segments)
-        self.is_wine = report.target.wine is not None or "windows" in kinds
+        is_windows = report.target.os == "windows"
+        self.own_kind = "windows" if is_windows else "unix"
+        self.is_wine = report.target.wine is not None or ("windows" in kinds and not is_windows)
 
     def everything(self) -> Iterator[str]:
         yield from self.header()
@@ -120,7 +122,8 @@ class _Text:
         wine = " ".join(("Wine", *_version(target.wine))) + ", " if target.wine else ""
         crash = crash_words(self.report)
         paint = self.style.paint
-        name = paint("title", program) + f", {wine}{printable(target.arch)}"
+        system = "" if target.os == "linux" else f"{_system_name(target.os)}, "
+        name = paint("title", program) + f", {wine}{system}{printable(target.arch)}"
         yield f"{name}: {paint('bad', crash)}" if crash else name
         yield ", ".join(self.facts_words())
         if self.verbose and target.command_line:
@@ -139,8 +142,9 @@ class _Text:
         what += ", report" + size if facts.is_report else size
         time = f" read in {words.seconds(facts.seconds)}" if facts.seconds is not None else ""
         yield what + cut + time
-        if self.report.crash is None and target.kind == "core":
-            yield "no signal: taken from a running process"
+        if self.report.crash is None and target.kind in ("core", "minidump"):
+            what = "signal" if target.os == "linux" else "exception"
+            yield f"no {what}: taken from a running process"
 
     # --- stacks -----------------------------------------------------------------------
 
@@ -239,7 +243,7 @@ class _Text:
 
     def segment_line(self, stack: Stack, number: int, alone: bool) -> Iterator[str]:
         segment = stack.segments[number]
-        if len(stack.segments) == 1 and segment.kind == "unix" and not self.verbose:
+        if len(stack.segments) == 1 and segment.kind == self.own_kind and not self.verbose:
             return
         text = self.segment_words(segment) + _bounds(segment, alone)
         if segment.switch:
@@ -249,8 +253,10 @@ class _Text:
         yield self.style.paint("dim", f"  ── {text}")
 
     def segment_words(self, segment: Segment) -> str:
+        if segment.kind == self.own_kind and not self.is_wine:
+            return "the thread's own stack"
         if segment.kind == "unix":
-            return "Unix stack" if self.is_wine else "the thread's own stack"
+            return "Unix stack"
         return _SEGMENT_WORDS.get(segment.kind) or printable(segment.kind)
 
     def stop_line(self, stack: Stack) -> str:
@@ -275,6 +281,8 @@ class _Text:
                 return f"give {its} file with --symbols or --sysroot"
         if reason == StopReason.FAULT and self.report.target.kind == "live":
             return ""
+        if reason == StopReason.FAULT and self.report.target.kind == "minidump":
+            return "the minidump does not hold it"
         return "" if self.explain and "--explain" in words.STOP_HINTS.get(reason, "") else (
             words.STOP_HINTS.get(reason, "")
         )  # fmt: skip
@@ -331,6 +339,11 @@ def _without_address(switch: str) -> str:
     """ "signal frame at 0x10" without " at 0x10"; all that is no place is kept."""
     words = switch.rpartition(" at 0x")[0] or switch
     return words.removesuffix(", frame").removesuffix(", context")
+
+
+def _system_name(system: str) -> str:
+    names = {"windows": "Windows", "macos": "macOS", "ios": "iOS"}
+    return names.get(system) or printable(system)
 
 
 def _version(wine: dict[str, object]) -> Iterator[str]:

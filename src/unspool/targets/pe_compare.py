@@ -15,7 +15,7 @@ from unspool.symbols.pe_files import holds_code
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from unspool.formats.pe import Pe, Section
     from unspool.memory import Memory
@@ -149,11 +149,19 @@ def _pages_of_code(pe: Pe) -> Iterator[tuple[int, int]]:
 
 def relocated_bytes(pe: Pe, pages: set[int]) -> set[int]:
     """RVAs of bytes in these pages that change when the image is not at its preferred base."""
+    found: set[int] = set()
+    # What lies at a page's end reaches into the next one.
+    for rva, kind in relocations(pe, lambda page: page in pages or page + _PAGE in pages):
+        found.update(range(rva, rva + _RELOCATED.get(kind, 0)))
+    return found
+
+
+def relocations(pe: Pe, wanted: Callable[[int], bool]) -> Iterator[tuple[int, int]]:
+    """(RVA, type) of base relocations in the pages whose RVAs are wanted."""
     directory = pe.directory(_RELOCATIONS)
     located = pe.located(directory[0]) if directory else None
-    found: set[int] = set()
     if directory is None or located is None:
-        return found
+        return
     buffer, at, end = located
     end = min(end, at + directory[1])
     for _ in range(_MAX_BLOCKS):
@@ -162,15 +170,12 @@ def relocated_bytes(pe: Pe, pages: set[int]) -> set[int]:
         page, size = _BLOCK.unpack_from(buffer, at)
         if size < _BLOCK.size:
             break
-        # What lies at a page's end reaches into the next one.
-        if page in pages or page + _PAGE in pages:
+        if wanted(page):
             stop = min(at + size, at + _MAX_BLOCK, end)
             entries = bytes(buffer[at + _BLOCK.size : stop - (stop - at) % 2])
             for (entry,) in _ENTRY.iter_unpack(entries):
-                rva = page + (entry & 0xFFF)
-                found.update(range(rva, rva + _RELOCATED.get(entry >> 12, 0)))
+                yield page + (entry & 0xFFF), entry >> 12
         at += size
-    return found
 
 
 def _pages(size: int) -> int:

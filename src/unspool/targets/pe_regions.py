@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 
     FindFile = Callable[[MappedPe], Pe | None]
 
+_PAGE = 0x1000
+_MOST_COPIED = 64 << 20
+# The directory of base relocations; their type for a 32-bit address (PE Format).
+_RELOCATIONS, _HIGHLOW = 5, 3
+
 
 class UnlistedRegion(Region):
     """A mapping of a PE file that the core does not list, with the protection of its section.
@@ -60,8 +65,8 @@ def is_code_of(entry: MappedPe, find_file: FindFile) -> Callable[[int], bool]:
 def code_loader(entry: MappedPe, start: int, end: int, find_file: FindFile) -> Loader:
     """A region loader for code that was copied into memory and is not in the core.
 
-    Only code: constants are where the loader writes addresses of imported functions. Nor is
-    32-bit code the file's if it is not at its preferred address.
+    Only code: constants are where the loader writes addresses of imported functions. 32-bit code
+    that is not at its preferred address has been relocated, and is so here.
     """
 
     def load() -> tuple[Buffer, int, int] | None:
@@ -70,12 +75,32 @@ def code_loader(entry: MappedPe, start: int, end: int, find_file: FindFile) -> L
         section = pe.section_at(start - base) if pe is not None else None
         if pe is None or section is None or not section.executable or section.writable:
             return None
-        if base != pe.image_base and not pe.is_64:
-            return None
         located = pe.located(start - base)
         if located is None:
             return None
         buffer, at, stop = located
-        return buffer, at, min(stop - at, end - start)
+        size = min(stop - at, end - start)
+        if base != pe.image_base and not pe.is_64:
+            return relocated(pe, start - base, buffer[at : at + size], base - pe.image_base)
+        return buffer, at, size
 
     return load
+
+
+def relocated(pe: Pe, rva: int, code: Buffer, delta: int) -> tuple[Buffer, int, int] | None:
+    """The bytes at an RVA as the loader leaves them, `delta` from where they were to be.
+
+    None if there is too much of them, or no list of what to change.
+    """
+    from unspool.targets.pe_compare import relocations
+
+    if len(code) > _MOST_COPIED or pe.directory(_RELOCATIONS) is None:
+        return None
+    copy = bytearray(code)
+    low, high = rva & -_PAGE, rva + len(copy)
+    for place, kind in relocations(pe, lambda page: low <= page < high):
+        at = place - rva
+        if kind == _HIGHLOW and 0 <= at <= len(copy) - 4:
+            value = int.from_bytes(copy[at : at + 4], "little") + delta
+            copy[at : at + 4] = (value & 0xFFFFFFFF).to_bytes(4, "little")
+    return copy, 0, len(copy)

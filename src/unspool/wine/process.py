@@ -174,6 +174,8 @@ class WineProcess:
 
     def _belongs(self, thread: Thread, teb: Teb) -> bool:
         """Whether a thread that has a TEB's address in its register is the TEB's own."""
+        if thread.special.get("teb") == teb.address:
+            return True  # a minidump says whose it is
         pointer = thread.special.get("fs_base")
         for slot in self.teb_layout.pthread:
             try:
