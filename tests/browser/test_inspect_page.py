@@ -187,8 +187,11 @@ def test_clicking_a_field_goes_to_its_bytes(page: Page) -> None:
     offset = page.data.index("/usr/bin/victim".encode("utf-16-le")) - 4
     page.click("name of module 0")
     assert page.cursor == offset
-    assert page.offsets("selected")[:2] == [offset, offset + 1]
+    assert page.offsets("within")[:2] == [offset, offset + 1]
     assert hex(offset) in page.text("#details")
+    page.unfold("name of module 0")
+    page.click("Length")
+    assert page.offsets("selected") == list(range(offset, offset + 4))
 
 
 def test_clicking_a_byte_selects_its_field(page: Page) -> None:

@@ -57,7 +57,7 @@ class Details {
     const size = nodes.size[node];
     this.#row("in the file", `${hex(start)} to ${hex(start + size)}, ${counted(size, "byte")}`);
     const address = nodes.addressOf(start);
-    if (address === null) return;
+    if (address === null || nodes.value(node).startsWith(hex(address))) return;
     this.#row("in the process", `${hex(address)} to ${hex(address + BigInt(size))}`);
   }
 
@@ -98,11 +98,14 @@ class Details {
     this.#row("pointer to", link);
   }
 
-  /* The memory that the aligned word around an offset, of 8 or of 4 bytes, is an address in. */
+  /* The memory that a field is an address in, or the aligned word around an offset. */
   #pointedTo(offset, address) {
-    const { bytes, nodes } = this.#page;
+    const { bytes, nodes, selected } = this.#page;
+    const field = !nodes.hasChildren(selected);
     for (const size of [8, 4]) {
-      const value = bytes.integer(offset - Number((address ?? BigInt(offset)) % BigInt(size)), size);
+      const into = Number((address ?? BigInt(offset)) % BigInt(size));
+      const start = field && nodes.size[selected] === size ? nodes.offset[selected] : offset - into;
+      const value = bytes.integer(start, size);
       const memory = value === null || value < 0x1000n ? null : nodes.memoryAt(value);
       if (memory !== null) return { ...memory, address: value };
     }

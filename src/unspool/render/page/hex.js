@@ -1,13 +1,14 @@
 /* The bytes as hex digits and characters, coloured by what they belong to. */
 
 const DIGITS = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
-const MOST_BRIGHT = 512; // bytes
+const MOST_BRIGHT = 64; // bytes
 const hex = (number) => `0x${number.toString(16)}`;
 
 class HexView {
   #page;
   #list;
   #columns = 16;
+  #bright = false;
 
   constructor(page, element) {
     this.#page = page;
@@ -29,7 +30,14 @@ class HexView {
   get endOffset() { return Math.min((this.#list.last + 1) * this.#columns, this.#page.bytes.size); }
 
   reveal(offset) { this.#list.reveal(Math.floor(offset / this.#columns)); }
-  render() { this.#list.render(); }
+  render() {
+    const { nodes, selected } = this.#page;
+    // A field shines; of a structure its fields are still to be told, and of a whole screen of
+    // full colour nothing.
+    this.#bright =
+      selected !== NONE && !nodes.hasChildren(selected) && nodes.size[selected] <= MOST_BRIGHT;
+    this.#list.render();
+  }
 
   /* Eight bytes a row where sixteen have no room. */
   #fit(first = false) {
@@ -92,9 +100,7 @@ class HexView {
     if (run !== null && nodes.odd[run.node]) style += " odd";
     if (run !== null && nodes.problem(run.node)) style += " bad";
     if (byte <= 0) style += " zero";
-    // A whole screen of full colour would shout.
-    if (holds(nodes, selected, offset))
-      style += nodes.size[selected] <= MOST_BRIGHT ? " selected" : " within";
+    if (holds(nodes, selected, offset)) style += this.#bright ? " selected" : " within";
     if (hot !== selected && holds(nodes, hot, offset)) style += " hot";
     if (offset === cursor) style += " cursor";
     return style;

@@ -187,7 +187,7 @@ function numbersOf(query) {
 }
 
 function patternsOf(query) {
-  const quoted = /^"(.+)"$/.exec(query);
+  const quoted = /^"(.+?)"?$/.exec(query);
   const digits = query.replace(/\s+/g, "");
   if (quoted === null && /^([0-9a-f]{2}\s*){2,}$/i.test(query) && digits.length % 2 === 0)
     return [Uint8Array.from(digits.match(/../g), (pair) => parseInt(pair, 16))];

@@ -1,5 +1,7 @@
 /* The tree: a line for each group, stream, structure and field. */
 
+const MOST_OPENED = 40;
+
 class TreeView {
   #page;
   #list;
@@ -16,7 +18,7 @@ class TreeView {
       fill: (row, index) => this.#fillRow(row, index),
     });
     for (let node = 0; node < page.nodes.count; node = page.nodes.after[node])
-      this.#open[node] = page.nodes.children(node).length <= 40 ? 1 : 0;
+      this.#open[node] = page.nodes.children(node).length <= MOST_OPENED ? 1 : 0;
     this.#layOut();
     element.addEventListener("click", (event) => this.#clicked(event));
     element.addEventListener("pointermove", (event) => page.hover(rowUnder(event)?.node ?? NONE));
