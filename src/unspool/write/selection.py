@@ -203,11 +203,13 @@ def _tables(image: Image | PeImage, module: Module) -> Iterator[Range]:
     headers = image.headers
     yield image.base, image.base + headers.size_of_headers
     directory = headers.directory(EXCEPTION)
-    section = headers.section(".eh_frame")
+    # In memory it has no name, see pe_eh_frame.
+    _, frames = image.eh_frame()
     if directory is not None:
         yield image.base + directory[0], image.base + sum(directory)
-    if section is not None:
-        yield image.base + section.rva, image.base + section.rva + section.virtual_size
+    if frames is not None:
+        start = image.bias + frames.address
+        yield start, start + frames.end - frames.start
 
 
 def _of_wine(target: Target) -> Iterator[Range]:
