@@ -25,8 +25,11 @@ def of_signal_frames(reads: Sequence[Range], word: int) -> Iterator[Range]:
 
 
 def structures(wine: WineProcess) -> Iterator[Range]:
-    """Where pointers may lead that belong to Wine's own bookkeeping: TEBs and the PEB."""
+    """Where pointers may lead that belong to Wine's own bookkeeping: TEBs, the PEB, frames of
+    system calls on stacks that no walk came to."""
     for thread in wine.threads.values():
+        for frame in thread.frames:
+            yield frame.address, frame.address + frame.layout.size
         for teb in (thread.teb, thread.teb32):
             if teb is not None:
                 yield teb.address, teb.address + teb.layout.size

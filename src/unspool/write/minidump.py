@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from unspool.targets.base import Target
     from unspool.write.ranges import Range
     from unspool.write.sanitize import Sanitizer
-    from unspool.write.selection import Selection
 
 # The stream's type and the module that writes it, in the order of the directory. Readers that
 # stop at the first thing they do not know find the system's kind and the threads first.
@@ -97,7 +96,7 @@ def write_minidump(
     header's, in seconds since 1970. Raises `InputError` if the file cannot be written.
     """
     chosen = select(target, stacks, reads, most=stack_bytes, strings=environ and not sanitize)
-    sanitizer = _sanitizer(target, chosen, reads) if sanitize else None
+    sanitizer = _sanitizer(target, stacks, reads) if sanitize else None
     output = Output(len(_STREAMS))
     draft = Draft(
         target,
@@ -164,15 +163,19 @@ def _own_blocks(blocks: Sequence[Block], own: dict[int, Range]) -> dict[int, Blo
     return found
 
 
-def _sanitizer(target: Target, chosen: Selection, reads: Sequence[Range]) -> Sanitizer:
+def _sanitizer(target: Target, stacks: Sequence[Stack], reads: Sequence[Range]) -> Sanitizer:
     from unspool.write import known_words
     from unspool.write.sanitize import Sanitizer
 
     word = target.arch.pointer_size
     known = [(module.base, module.end) for module in target.modules]
+    for stack in stacks:
+        for segment in stack.segments:
+            if segment.low is not None and segment.high is not None:
+                known.append((segment.low, segment.high))
     facts = list(known_words.of_signal_frames(reads, word))
     wine = target.wine
     if wine is not None:
         known += known_words.structures(wine)
         facts += known_words.of_wine(wine, reads)
-    return Sanitizer([*known, *chosen.stacks], word, facts)
+    return Sanitizer(known, word, facts)
