@@ -27,10 +27,9 @@ def write(draft: Draft, output: Output) -> bytes:
     cpu = Processor(facts.cpu_info or b"")
     features = parse_auxv(arch, facts.auxv or b"").get(AT_HWCAP, 0) & 0xFFFFFFFF
     major, minor, build = facts.version or (0, 0, 0)
-    system = facts.system
-    if system is None:
-        version = ".".join(str(number) for number in facts.version or ())
-        system = " ".join(part for part in ("Linux", version, _machine(arch.name)) if part)
+    # A core does not tell the kernel's machine, which need not be the process's.
+    numbers = ".".join(str(number) for number in facts.version or ())
+    system = facts.system or f"Linux {numbers}".rstrip()
     if arch.link is None:
         # Windows has another form for x86-64; Breakpad writes and reads this one on Linux.
         special = CPU_X86.pack(VendorId=cpu.vendor, FeatureInformation=features)
@@ -51,11 +50,6 @@ def write(draft: Draft, output: Output) -> bytes:
         CSDVersionRva=output.string(system),
         Cpu=special,
     )
-
-
-def _machine(name: str) -> str:
-    """What uname says for an architecture."""
-    return {"x86-64": "x86_64", "i386": "i686"}.get(name, name)
 
 
 class Processor:
