@@ -17,36 +17,49 @@ if TYPE_CHECKING:
 _TOP = 1 << 64
 
 
-def ranges_of_list(file: DumpBytes, entries: Entries) -> Iterator[Range]:
+def ranges_of_list(file: DumpBytes, entries: Entries) -> list[Range]:
     """The ranges of a MemoryListStream, each cut to what the file has."""
-    where = streams.STREAMS[streams.MEMORY_LIST].name
-    for start, size, rva in entries.rows(file.buffer):
-        # Windows leaves descriptors of nothing: of threads that have ended, of a full dump.
-        if size and rva:
-            yield from held_range(file, start, size, rva, where)
+    # Windows leaves descriptors of nothing: of threads that have ended, of a full dump.
+    listed = (
+        Range(start, size, rva) for start, size, rva in entries.rows(file.buffer) if size and rva
+    )
+    return _held_ranges(file, listed, streams.STREAMS[streams.MEMORY_LIST].name)
 
 
-def ranges_of_list64(file: DumpBytes, entries: Entries) -> Iterator[Range]:
+def ranges_of_list64(file: DumpBytes, entries: Entries) -> list[Range]:
     """The ranges of a Memory64ListStream, whose bytes lie behind each other from BaseRva on."""
-    where = streams.STREAMS[streams.MEMORY64_LIST].name
-    rva = entries.header["BaseRva"]
-    for start, size in entries.rows(file.buffer):
-        yield from held_range(file, start, size, rva, where)
-        rva += size
+
+    def listed() -> Iterator[Range]:
+        rva = entries.header["BaseRva"]
+        for start, size in entries.rows(file.buffer):
+            yield Range(start, size, rva)
+            rva += size
+
+    return _held_ranges(file, listed(), streams.STREAMS[streams.MEMORY64_LIST].name)
 
 
-def held_range(file: DumpBytes, start: int, size: int, rva: int, where: str) -> Iterator[Range]:
-    """The range, cut to the file and to the address space; none if nothing of it is left."""
-    if start + size > _TOP:
-        file.note(where, f"0x{size:x} bytes at address 0x{start:x} go beyond the last address")
-        size = _TOP - start
-    if rva + size > file.size:
-        what = f"the bytes of address 0x{start:x} go beyond the file's end"
-        file.is_cut = True
+def _held_ranges(file: DumpBytes, listed: Iterable[Range], where: str) -> list[Range]:
+    """What the file holds of ranges. Of a file that was cut, all are told as one problem."""
+    found: list[Range] = []
+    cut = lost = 0
+    for each in listed:
+        part = held_range(file, each)
+        if part is not None:
+            found.append(part)
+        left = each.size - (part.size if part is not None else 0)
+        if left:
+            cut += 1
+            lost += left
+    if cut:
+        what = f"ranges that go beyond the end of the file or of memory: {cut}, of {lost} bytes"
         file.note(where, what)
-        size = file.size - rva
-    if size > 0:
-        yield Range(start, size, rva)
+    return found
+
+
+def held_range(file: DumpBytes, each: Range) -> Range | None:
+    """A range cut to the file and to the address space; None if nothing of it is left."""
+    size = min(each.size, _TOP - each.start, file.size - each.rva)
+    return Range(each.start, size, each.rva) if size > 0 else None
 
 
 def disjoint(file: DumpBytes, ranges: Iterable[Range]) -> list[Range]:
@@ -56,19 +69,24 @@ def disjoint(file: DumpBytes, ranges: Iterable[Range]) -> list[Range]:
     ranges that have the same bytes for an address are no problem; others are noted.
     """
     result: list[Range] = []
+    twice: list[int] = []
     end = 0
     for each in sorted(ranges, key=_order):
         if result and each.start < end:
             last = result[-1]
             if each.rva - each.start != last.rva - last.start:
-                what = f"addresses from 0x{each.start:x} are in two ranges"
-                file.note("memory", what)
+                twice.append(each.start)
             if each.end <= end:
                 continue
             skip = end - each.start
             each = Range(end, each.size - skip, each.rva + skip)
         result.append(each)
         end = each.end
+    if twice:
+        what = (
+            f"ranges with other bytes for the same addresses: {len(twice)}, from 0x{twice[0]:x} on"
+        )
+        file.note("memory", what)
     return result
 
 

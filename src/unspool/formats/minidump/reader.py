@@ -251,7 +251,10 @@ class Minidump:
         # records lead nowhere; some writers leave them out of ordinary dumps as well.
         if not rva:
             return memory_ranges.part_at(self._listed_disjoint(), start, size)
-        return next(memory_ranges.held_range(self.file, start, size, rva, where), None)
+        found = memory_ranges.held_range(self.file, Range(start, size, rva))
+        if found is None or found.size < size:
+            self.file.note(where, "its stack goes beyond the end of the file or of memory")
+        return found
 
     def thread_names(self) -> dict[int, str]:
         """Names by thread id; of two for one id the first, empty ones left out."""
