@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from unspool.formats.elf import SHT_NOBITS
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from unspool.cursor import Buffer
+    from unspool.formats.elf import Elf
 
 _CHUNK = 1 << 20
+_HASHED, _HASH = 4096, 16
 
 
 def debug_id(build_id: str) -> str:
@@ -19,6 +23,24 @@ def debug_id(build_id: str) -> str:
     raw = bytes.fromhex(build_id)[:16].ljust(16, b"\0")
     guid = raw[3::-1] + raw[5:3:-1] + raw[7:5:-1] + raw[8:]
     return guid.hex().upper() + "0"
+
+
+def code_hash(elf: Elf) -> bytes:
+    """What Breakpad takes for the id of a file without a build id: its first page of .text, 16
+    bytes at a time combined by exclusive or; empty if there is none.
+
+    It also takes what follows .text up to a multiple of 16 bytes (common/linux/file_id.cc), and
+    so does LLDB to compare.
+    """
+    section = elf.section(".text")
+    if section is None or section.type == SHT_NOBITS:
+        return b""
+    size = -(-min(section.size, _HASHED) // _HASH) * _HASH
+    code = bytes(elf.buffer[section.offset : section.offset + size]).ljust(size, b"\0")
+    value = 0
+    for at in range(0, size, _HASH):
+        value ^= int.from_bytes(code[at : at + _HASH], "little")
+    return value.to_bytes(_HASH, "little")
 
 
 def link_checksum(buffer: Buffer) -> int:

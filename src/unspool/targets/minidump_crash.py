@@ -50,11 +50,16 @@ def crash_in(record: ExceptionRecord, system: str, index: int | None) -> Crash |
 
 def _signal(record: ExceptionRecord, number: int) -> Crash | None:
     code = (record.flags & 0xFFFFFFFF ^ 1 << 31) - (1 << 31)
+    if code <= 0 and len(record.parameters) == 1:
+        return crash_of(number, code, record.parameters[0])  # as we write who sent it
+    if code < 0:
+        return crash_of(number, code, record.address or None)
     if code:
         return crash_of(number, code, record.address)
-    # Of the CPU's signals none has this code; old Breakpad wrote nothing here.
+    # No signal of the CPU's has this code: old Breakpad wrote nothing here.
     crash = crash_of(number, None, None)
-    if crash is not None and number in _FAULTS:
+    # Two parameters are our own writer's way to say that nothing more is known of the signal.
+    if crash is not None and number in _FAULTS and len(record.parameters) != 2:
         crash.address = record.address
     return crash
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 
-from unspool.errors import FormatError
 from unspool.symbols.files import open_elf, under_sysroot
+from unspool.symbols.ids import code_hash
 from unspool.targets.module_files import ModuleFiles
 
 TYPE_CHECKING = False
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 _DELETED = " (deleted)"
 _SHORT = 16
-_HASHED = 4096
 
 
 def elf_id(record: ModuleRecord) -> str | None:
@@ -69,24 +68,7 @@ class MinidumpFiles(ModuleFiles):
     def objection(self, wanted: Wanted, elf: Elf) -> str | None:
         if wanted.build_id and len(wanted.build_id) == 2 * _SHORT:
             theirs = elf.build_id()
-            known = theirs[: 2 * _SHORT] if theirs else code_hash(elf)
+            known = theirs[: 2 * _SHORT] if theirs else code_hash(elf).hex()
             if known == wanted.build_id and elf.machine == wanted.machine:
                 return None
         return super().objection(wanted, elf)
-
-
-def code_hash(elf: Elf) -> str | None:
-    """What Breakpad takes for the id of a file without one: 4 KB of its .text, 16 bytes at a time
-    combined by exclusive or."""
-    section = elf.section(".text")
-    if section is None:
-        return None
-    try:
-        buffer, start, end = elf.section_data(section)
-    except FormatError:
-        return None
-    data = bytes(buffer[start : min(end, start + _HASHED)])
-    result = 0
-    for at in range(0, len(data) - len(data) % _SHORT, _SHORT):
-        result ^= int.from_bytes(data[at : at + _SHORT], "little")
-    return result.to_bytes(_SHORT, "little").hex()

@@ -20,6 +20,7 @@ from unspool.formats.pe_version import fixed_file_info
 from unspool.memory import Fault
 from unspool.record import Record
 from unspool.symbols.dynamic_symbols import soname
+from unspool.symbols.ids import code_hash
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     from unspool.write.draft import Draft
 
 _DELETED = " (deleted)"
-# Breakpad's id of an image without a build id is made of so many bytes of its code.
-_HASHED, _HASH = 4096, 16
 
 
 class ModuleRecord(Record):
@@ -65,7 +64,7 @@ def elf_record(draft: Draft, module: Module) -> ModuleRecord:
     An image without a build id gets the id that Breakpad makes of its code.
     """
     elf = draft.target.elf(module)
-    code_id = bytes.fromhex(module.code_id or "") or (hash_of_code(elf) if elf else b"")
+    code_id = bytes.fromhex(module.code_id or "") or (code_hash(elf) if elf else b"")
     codeview = CV_INFO_ELF.pack(CvSignature=CV_ELF) + code_id if code_id else b""
     name = "linux-gate.so" if module.kind == "vdso" else _elf_name(module, elf)
     return ModuleRecord(name, module.end - module.base, codeview=codeview)
@@ -86,23 +85,6 @@ def _elf_name(module: Module, elf: Elf | None) -> str:
         return path
     folder, slash, _ = path.rpartition("/")
     return f"{folder}{slash}{name}"
-
-
-def hash_of_code(elf: Elf) -> bytes:
-    """Breakpad's id of an image without a build id: its first page of code, folded by xor.
-
-    Breakpad also takes what follows .text up to a multiple of 16 bytes (file_id.cc), and so
-    does LLDB to compare.
-    """
-    section = elf.section(".text")
-    if section is None:
-        return b""
-    size = -(-min(section.size, _HASHED) // _HASH) * _HASH
-    code = bytes(elf.buffer[section.offset : section.offset + size]).ljust(size, b"\0")
-    value = 0
-    for at in range(0, size, _HASH):
-        value ^= int.from_bytes(code[at : at + _HASH], "little")
-    return value.to_bytes(_HASH, "little")
 
 
 def pe_record(draft: Draft, module: Module) -> ModuleRecord:

@@ -15,7 +15,7 @@ from tests.build.pe import AMD64, CodeView, Section, image
 from tests.build.process import Process, Program
 from tests.build.windows_process import WindowsProcess
 from unspool.symbols.dynamic_symbols import soname
-from unspool.write.module_records import hash_of_code
+from unspool.symbols.ids import code_hash
 
 from .written import Written, draft_of, open_core
 
@@ -134,8 +134,8 @@ def test_an_image_without_a_build_id_has_a_hash_of_its_code(size: int) -> None:
     hashed = data[at : at + -(-min(size, 4096) // 16) * 16]
     blocks = [int.from_bytes(hashed[i : i + 16], "little") for i in range(0, len(hashed), 16)]
     expected = functools.reduce(operator.xor, blocks).to_bytes(16, "little")
-    assert hash_of_code(Read(data)) == expected
-    assert hash_of_code(Read(Elf(64, EM_X86_64).build())) == b""
+    assert code_hash(Read(data)) == expected
+    assert code_hash(Read(Elf(64, EM_X86_64).build())) == b""
 
 
 def test_the_vdso(tmp_path: Path) -> None:

@@ -18,7 +18,9 @@ def write(draft: Draft, output: Output) -> bytes | None:
 
     The code is the signal's number and the flags its `si_code`. Where nothing crashed, the
     stream says that somebody wanted a dump, and that of the first thread: readers take it for
-    the one to show. A process's id that sent the signal is the only parameter.
+    the one to show. A process's id that sent the signal is the only parameter;
+    two parameters, both zero, say that the core does not tell the fault's address (those of
+    qemu-user do not), which an address of 0 would.
     """
     threads, crash = draft.target.threads, draft.target.crash
     if not threads:
@@ -26,14 +28,16 @@ def write(draft: Draft, output: Output) -> bytes | None:
     thread = threads[_index(threads, crash)]
     record = {"ExceptionCode": DUMP_REQUESTED, "ExceptionAddress": _pc(draft, thread)}
     if crash is not None:
-        sender = [] if crash.sender_pid is None else [crash.sender_pid & 0xFFFFFFFF]
+        known = [] if crash.sender_pid is None else [crash.sender_pid & 0xFFFFFFFF]
+        if crash.code is None and crash.address is None:
+            known = [0, 0]
         record = {
             "ExceptionCode": crash.number & 0xFFFFFFFF,
             "ExceptionFlags": (crash.code or 0) & 0xFFFFFFFF,
             "ExceptionAddress": crash.address or 0,
         }
         return _stream(draft, output, thread, EXCEPTION.pack(
-            **record, NumberParameters=len(sender), ExceptionInformation=sender
+            **record, NumberParameters=len(known), ExceptionInformation=known
         ))  # fmt: skip
     return _stream(draft, output, thread, EXCEPTION.pack(**record))
 
