@@ -39,9 +39,13 @@ class FramePointer(DynamicStrategy):
         record = self.space.memory.read(fp, 2 * word)
         older = int.from_bytes(record[:word], "little")
         address = int.from_bytes(record[word:], "little") & arch.code_address_mask
-        if address == 0 and older == 0:
+        module = self.space.module_at(query.lookup_pc)
+        is_windows = module is not None and module.kind == "pe"
+        # 64-bit Windows code keeps anything in rbp.
+        proof = is_windows and arch.name == "x86-64"
+        if address == 0 and older == 0 and not proof:
             return Ended("the frame record is zero, as the ABI asks of the outermost one")
-        why = self._objection(address, older, fp + 2 * word)
+        why = self._objection(address, older, fp + 2 * word, is_windows, proof)
         if why:
             return Missed(why)
         # Registers that the function may have saved are not known to the caller's frame.
@@ -70,11 +74,15 @@ class FramePointer(DynamicStrategy):
                 return f"{module.name} need not keep a frame pointer"
         return None
 
-    def _objection(self, address: int, older: int, sp: int) -> str | None:
+    def _objection(
+        self, address: int, older: int, sp: int, is_windows: bool, proof: bool
+    ) -> str | None:
         """Why a frame record cannot be one; None if it can.
 
         Where the code before the return address is not at hand, the record must be part of
-        a chain: its saved frame pointer points further up the same stack, or is zero.
+        a chain: its saved frame pointer points further up the same stack, or is zero. On Windows
+        none is zero but that of the first function, which has no return address either. `proof`
+        says that a chain proves nothing.
         """
         memory = self.space.memory
         after_call = self.space.after_call(address)
@@ -82,6 +90,7 @@ class FramePointer(DynamicStrategy):
             return None if after_call else f"no call before 0x{address:x}, where the record leads"
         if not self.space.is_code(address - 1):
             return f"the record leads to 0x{address:x}, which is no code"
-        if older == 0 or (older >= sp and memory.region(older) is memory.region(sp)):
-            return None
+        is_last = older == 0 and not is_windows
+        if is_last or (older >= sp and memory.region(older) is memory.region(sp)):
+            return f"the code at 0x{address:x} is not at hand" if proof else None
         return f"the code at 0x{address:x} is not at hand, and the record is in no chain"

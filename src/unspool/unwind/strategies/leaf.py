@@ -38,9 +38,15 @@ class Leaf(DynamicStrategy):
         address = self._return_address(query)
         if address is None:
             return Missed("no return address at hand")
-        if not self.space.after_call(address):
-            return Missed(f"no call before 0x{address:x}")
         returns = arch.link is None and self._is_return(query.pc)
+        after_call = self.space.after_call(address)
+        # What the very next instruction takes for its return address needs no further proof:
+        # of threads that wait in the kernel a minidump has little more code than that. 32-bit
+        # code has frame pointers then, which tell more.
+        if after_call is None and returns and arch.pointer_size == 8:
+            after_call = self.space.is_code(address)
+        if not after_call:
+            return Missed(f"no call before 0x{address:x}")
         if not returns and self.space.is_code(query.pc) and not self._called_here(query, address):
             return Missed("the function may have moved the stack pointer")
         registers = list(query.registers)
@@ -54,8 +60,12 @@ class Leaf(DynamicStrategy):
         return Found(registers, Trust.LEAF)
 
     def _is_return(self, pc: int) -> bool:
-        """Whether a `ret` is next: system call stubs of Wine wait there for the Unix side."""
-        return self.space.memory.read_available(pc, 1) in _RETURNS
+        """Whether a `ret` is next: system call stubs of Wine wait there for the Unix side.
+
+        So it is in Windows' DbgBreakPoint, behind the instruction that raises the exception.
+        """
+        code = self.space.memory.read_available(pc, 2)
+        return code.removeprefix(_BREAKPOINT)[:1] in _RETURNS
 
     def _return_address(self, query: Query) -> int | None:
         arch = self.space.arch
@@ -84,6 +94,7 @@ class Leaf(DynamicStrategy):
         return not any(start in done for start in _STACK_USERS)
 
 
+_BREAKPOINT = b"\xcc"
 _RETURNS = (b"\xc3", b"\xc2")
 _STACK_USERS = (
     *(bytes([0x50 + register]) for register in range(8)),  # push

@@ -64,7 +64,7 @@ class Scan(DynamicStrategy):
             address = value & arch.code_address_mask
             if not self.space.is_code(address - 1):
                 continue
-            after_call = self.space.after_call(address)
+            after_call = None if self._is_glimpse(address) else self.space.after_call(address)
             if after_call is None:
                 unchecked[self._owner(address)] = None
             if not after_call or (analysis and not analysis.may_have_called(query, address)):
@@ -101,6 +101,15 @@ class Scan(DynamicStrategy):
 
             self._analysis = CodeAnalysis(self.space)
         return self._analysis
+
+    def _is_glimpse(self, address: int) -> bool:
+        """Whether a few bytes are all that is at hand of a Windows module.
+
+        Minidumps hold them where threads are: in the stubs of system calls. Of all the words of
+        a stack just those would be believed that older calls of such a stub have left.
+        """
+        module = self.space.module_at(address)
+        return module is not None and module.kind == "pe" and self.space.image(module) is None
 
     def _owner(self, address: int) -> str:
         module = self.space.module_at(address)

@@ -19,12 +19,18 @@ _MAX_SIZE = 40
 
 
 class X86Epilogue(DynamicStrategy):
-    """Carries out what is left of a function, and believes it if a call precedes its result."""
+    """Carries out what is left of a function, and believes it if a call precedes its result.
+
+    Not `proven`, it also believes what nothing speaks against, of code that was executing.
+    """
 
     name = "epilogue"
 
-    def __init__(self, space: AddressSpace) -> None:
+    def __init__(self, space: AddressSpace, *, proven: bool = True) -> None:
         self.space = space
+        self.proven = proven
+        if not proven:
+            self.name = "epilogue_guess"
 
     def answer(self, query: Query) -> Found | Missed:
         memory = self.space.memory
@@ -54,7 +60,10 @@ class X86Epilogue(DynamicStrategy):
         self._forget(registers)
         address = registers[EIP]
         assert address is not None
-        if not self.space.after_call(address):
+        after_call = self.space.after_call(address)
+        if after_call is None and query.exact and not self.proven:
+            after_call = self.space.is_code(address)
+        if not after_call:
             return Missed(f"no call before 0x{address:x}, where the epilogue leads")
         return Found(registers, Trust.LEAF)
 
