@@ -151,9 +151,15 @@ def test_nothing_crashed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("index", "tid"), [(1, 78), (None, 77), (9, 77)])
 def test_the_thread_that_crashed(index: int | None, tid: int, tmp_path: Path) -> None:
     with open_core(threads(), tmp_path) as target:
-        target.crash = Crash("SIGSEGV", 11, None, None, index)
+        target.crash = Crash("SIGSEGV", 11, 1, None, index)
         _, fields, _ = exception(draft_of(target))
-    assert fields == (tid, 11, 0, 0, 0, 0, 0)
+    assert fields == (tid, 11, 1, 0, 0, 0, 0)
+
+
+def test_two_parameters_say_that_the_address_is_not_known(tmp_path: Path) -> None:
+    with open_core(threads(signal=11), tmp_path) as target:
+        _, fields, _ = exception(draft_of(target))
+    assert fields == (77, 11, 0, 0, 0, 2, 0)
 
 
 def test_an_exception_alone_has_its_context_too(tmp_path: Path) -> None:
