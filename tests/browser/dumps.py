@@ -4,21 +4,42 @@ from __future__ import annotations
 
 import struct
 
-from tests.build.minidump import List, Minidump
+from tests.build.minidump import Block, List, Minidump
 from tests.build.minidump_records import THREAD_LIST, rsds
 
 STACK = 0x7FFD_0000_0000
 HEAP = 0x5555_0000_0000
+OUTER = 0x7FFE_0000_0000
 NAME = "</script><script>document.title='taken'</script><img src=x onerror=document.title='taken'>"
 
 
+class Part(Block):
+    """Some bytes of a block."""
+
+    def __init__(self, whole: Block, start: int, end: int) -> None:
+        super().__init__(whole.address + start, whole.data[start:end], False, {})
+        self._whole = whole
+        self._start = start
+
+    @property
+    def rva(self) -> int:
+        return self._whole.rva + self._start
+
+    @rva.setter
+    def rva(self, _rva: int) -> None:
+        """It has none of its own."""
+
+
 def small() -> bytes:
-    """Two threads, a module whose name is an attack, stacks that point into each other."""
+    """Three threads, a module whose name is an attack, stacks that point into each other."""
     dump = Minidump("amd64", "linux")
     words = [HEAP + 0x18, 0x40_1234, 0, STACK + 0x20, *range(60)]
     dump.thread(4001, {"rip": 0x40_1000, "rsp": STACK}, stack=(STACK, struct.pack("<64Q", *words)))
     dump.thread(4002, {"rip": 0x40_1010, "rsp": STACK + 0x10_0000},
                 stack=(STACK + 0x10_0000, bytes(256)))  # fmt: skip
+    # As this program's own dumps have it: the stack's record is a part of a larger range.
+    whole = dump.memory(OUTER, bytes(range(256)))
+    dump.thread(4003, {"rip": 0x40_1020, "rsp": OUTER + 16}, stack=Part(whole, 16, 32))
     dump.memory(HEAP, b"a needle in the heap".ljust(64, b"\0"))
     dump.module(0x40_0000, 0x2000, "/usr/bin/victim", codeview=rsds("victim.pdb"))
     dump.module(0x50_0000, 0x1000, NAME)

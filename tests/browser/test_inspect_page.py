@@ -163,7 +163,7 @@ def test_it_opens_with_the_whole_dump(page: Page) -> None:
     assert page.browser.run("return document.title").startswith("victim.dmp")
     assert page.text("#name") == "victim.dmp"
     assert f"{len(page.data):,} bytes" in page.text("#facts")
-    assert "2 threads" in page.text("#facts")
+    assert "3 threads" in page.text("#facts")
     assert page.selected == "header"
     digits = "".join(page.texts("#hex .row:not([hidden]) .digits i"))
     assert digits.startswith(page.data[:256].hex())
@@ -264,6 +264,14 @@ def test_go_to_an_offset_and_to_an_address(page: Page) -> None:
     assert found[0].startswith(hex(dumps.HEAP + 2))
     page.browser.keys("Enter")
     assert page.data[page.cursor :].startswith(b"needle")
+
+
+def test_an_address_in_memory_around_a_stack(page: Page) -> None:
+    for place, name in ((4, "memory range"), (16, "stack"), (31, "stack"), (64, "memory range")):
+        assert name in page.search(hex(dumps.OUTER + place))[0]
+        page.browser.keys("Enter")
+        assert page.data[page.cursor] == place
+        assert page.selected.startswith(name)
 
 
 def test_the_next_and_the_previous_result(page: Page) -> None:
@@ -420,6 +428,21 @@ def test_ten_megabytes(opened: Open) -> None:
     assert page.elements < MOST_ELEMENTS
     page.open(f"#{len(page.data) - 1}")
     assert page.cursor == len(page.data) - 1
+
+
+def test_bytes_that_the_page_has_no_room_for(
+    opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inspect_html, "_PIECE", 192)
+    monkeypatch.setattr(inspect_html, "_MOST_BYTES", 1920)
+    page = opened(dumps.small())
+    assert page.search(hex(dumps.STACK + 0x10_0000))[0].endswith("stack of thread 1")
+    page.browser.keys("Enter")
+    shown = page.text("#hex .row:not([hidden]) .digits")
+    assert "\N{MIDDLE DOT}" * 2 in shown
+    assert "not in this page" in page.text("#details")
+    page.search(hex(page.data.index(b"a needle")))
+    page.browser.keys("Enter")
 
 
 def test_light_dark_and_narrow(page: Page) -> None:

@@ -85,6 +85,7 @@ class Details {
       const value = bytes.integer(offset, size);
       if (value !== null) parts.push(`u${size * 8} ${shortest(value)}`);
     }
+    if (bytes.at(offset) < 0) parts.push("not in this page, which has no room for the whole dump");
     this.#row("cursor", parts.join("   "), "integers");
     const memory = this.#pointedTo(offset, address);
     if (memory === null) return;

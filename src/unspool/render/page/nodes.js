@@ -114,8 +114,8 @@ class Nodes {
 
   /* The memory that holds an address of the process: {start, end, offset, node}. */
   memoryAt(address) {
-    const memory = this.#memory[lastNotAbove(this.#memory, address, (each) => each.start)];
-    return memory !== undefined && address < memory.end ? memory : null;
+    const run = this.#memory[lastNotAbove(this.#memory, address, (each) => each.start)];
+    return run !== undefined && address < run.end ? run.of : null;
   }
 
   /* The address that a byte of the file had in the process. */
@@ -147,7 +147,6 @@ class Nodes {
     });
     for (let node = 0; node < this.count; node++)
       if (!this.hasChildren(node)) this.odd[node] = leaves++ & 1;
-    this.#memory.sort((a, b) => (a.start < b.start ? -1 : a.start > b.start ? 1 : 0));
   }
 
   #string(value) {
@@ -160,35 +159,47 @@ class Nodes {
     this.#memory.push({ start, end, offset: this.offset[node], node });
   }
 
-  /* Nodes that share bytes: the one that begins last shows, of equal ones the first. */
   #cover() {
     const memory = new Map(this.#memory.map((each) => [each.node, each]));
     const nodes = [];
     for (let node = 0; node < this.count; node++)
-      if (this.depth[node] === 1 && this.size[node] > 0) nodes.push(node);
-    nodes.sort((a, b) => this.offset[a] - this.offset[b] || this.size[b] - this.size[a] || b - a);
-    const open = [];
-    let at = 0;
-    const emit = (end) => {
-      const node = open.at(-1);
-      if (end > at) this.#tops.push({ start: at, end, node, memory: memory.get(node) });
-      at = Math.max(at, end);
-    };
-    const closeUntil = (offset) => {
-      while (open.length > 0 && this.end(open.at(-1)) <= offset) {
-        emit(this.end(open.at(-1)));
-        open.pop();
-      }
-    };
-    for (const node of nodes) {
-      closeUntil(this.offset[node]);
-      if (open.length > 0) emit(this.offset[node]);
-      at = Math.max(at, this.offset[node]);
-      open.push(node);
-    }
-    closeUntil(Infinity);
+      if (this.depth[node] === 1 && this.size[node] > 0)
+        nodes.push({ start: this.offset[node], end: this.end(node), node });
+    this.#tops = flatten(nodes).map(({ start, end, of: { node } }) =>
+      ({ start, end, node, memory: memory.get(node) }));
+    this.#memory = flatten(this.#memory);
   }
 }
+
+/* Intervals that may share places as runs {start, end, of} that do not: of several intervals
+   the one that begins last shows, of those the shortest, of equal ones the first. */
+function flatten(intervals) {
+  const sorted = intervals.map((each, index) => ({ ...each, index })).sort((a, b) =>
+    compare(a.start, b.start) || compare(b.end, a.end) || b.index - a.index);
+  const runs = [];
+  const open = [];
+  let at = sorted[0]?.start;
+  const emit = (end) => {
+    if (end > at) runs.push({ start: at, end, of: open.at(-1) });
+    if (end > at) at = end;
+  };
+  const closeUntil = (place) => {
+    while (open.length > 0 && open.at(-1).end <= place) {
+      emit(open.at(-1).end);
+      open.pop();
+    }
+  };
+  for (const interval of sorted) {
+    closeUntil(interval.start);
+    if (open.length > 0) emit(interval.start);
+    if (interval.start > at) at = interval.start;
+    open.push(interval);
+  }
+  closeUntil(Infinity);
+  return runs;
+}
+
+function compare(a, b) { return a < b ? -1 : a > b ? 1 : 0; }
 
 /* The index of the last element whose key is not above `key`; -1 if there is none. */
 function lastNotAbove(sorted, key, keyOf) {
