@@ -184,6 +184,11 @@ def dump(
             f"{target.info.path or 'the target'}: a report, which holds no memory",
             "make the minidump of the core itself",
         )
+    if target.info.os != "linux":
+        raise InputError(
+            f"{target.info.path or 'the target'}: a minidump of {target.info.os}",
+            "what is written here is of Linux; unspool stack and unspool inspect read this one",
+        )
     from unspool.write.minidump import write_minidump
 
     reads = target.record_reads()

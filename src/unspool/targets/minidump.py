@@ -34,7 +34,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from unspool.arch.base import Arch
+    from unspool.formats.minidump.contexts import Context
     from unspool.formats.minidump.reader import ExceptionRecord, System, ThreadRecord
+    from unspool.targets.facts import Facts
     from unspool.targets.procfs import Mapping
     from unspool.targets.source import Source
 
@@ -108,14 +110,8 @@ class MinidumpTarget(Target):
     ) -> tuple[list[int | None] | None, dict[str, int]]:
         """Registers and others by name, of the first place that has any."""
         for place in places:
-            if place is None:
-                continue
-            rva, size = place
-            try:
-                context = parse_context(
-                    bytes(self.source.buffer[rva : rva + size]), described.processor_architecture
-                )
-            except FormatError:
+            context = self._parsed(place, described)
+            if context is None:
                 continue
             count, pc = len(self.arch.register_names), self.arch.pc
             registers = [*context.registers[:count], *[None] * (count - len(context.registers))]
@@ -123,6 +119,16 @@ class MinidumpTarget(Target):
                 registers[pc] = (registers[pc] or 0) & self.arch.code_address_mask
             return registers, dict(context.special)
         return None, {}
+
+    def _parsed(self, place: tuple[int, int] | None, described: System) -> Context | None:
+        if place is None:
+            return None
+        rva, size = place
+        data = bytes(self.source.buffer[rva : rva + size])
+        try:
+            return parse_context(data, described.processor_architecture)
+        except FormatError:
+            return None
 
     def _crash(
         self, records: Sequence[ThreadRecord], exception: ExceptionRecord | None
@@ -276,6 +282,21 @@ class MinidumpTarget(Target):
     def record_reads(self) -> list[tuple[int, int]]:
         self.memory.split_all()
         return super().record_reads()
+
+    def floating_point(self, thread: Thread) -> bytes | None:
+        from unspool.targets.minidump_facts import floating_state
+
+        place, described = self.dump.threads()[thread.index].context, self.dump.system()
+        if place is None or described is None:
+            return None
+        context = self._parsed(place, described)
+        data = bytes(self.source.buffer[place[0] : sum(place)])
+        return floating_state(context, data) if context is not None else None
+
+    def facts(self) -> Facts:
+        from unspool.targets.minidump_facts import minidump_facts
+
+        return minidump_facts(self.dump)
 
     def close(self) -> None:
         self.source.close()

@@ -16,6 +16,7 @@ from unspool.wine.thread import WineThread
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from mmap import mmap
 
     from unspool.model import Module, Thread
     from unspool.space import AddressSpace
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 # Threads that may be on one TEB's stacks: its own, and some on what lies behind them.
 _MAX_UNCLEAR = 8
+# Bytes of ntdll.so that are searched for its version, and of the longest version.
+_MAX_NTDLL, _MAX_VERSION = 8 << 20, 85
 _WINDOWS, _UNIX, _SIGNAL = "windows", "unix", "signal"
 
 
@@ -342,19 +345,28 @@ def _build(space: AddressSpace, ntdll_so: Module) -> str | None:
     image = space.image(ntdll_so)
     file = getattr(image, "file", None)
     if file is not None:
-        data = file.buffer
-    else:
-        size = min(ntdll_so.end - ntdll_so.base, 8 << 20)
-        data = space.memory.read_available(ntdll_so.base, size)
+        return _version_in(file.buffer)[0]
+    end = min(ntdll_so.end, ntdll_so.base + _MAX_NTDLL)
+    for start, _, piece in space.memory.pieces(ntdll_so.base, end):
+        name, at = _version_in(bytes(piece))
+        if name is not None:
+            # A minidump holds what is read: of all this the name alone.
+            space.memory.read_available(start + at, _MAX_VERSION)
+            return name
+    return None
+
+
+def _version_in(data: bytes | mmap) -> tuple[str | None, int]:
+    """The first version's name in the data, and where it is."""
     at = data.find(b"wine-")
     while at >= 0:
-        text = bytes(data[at + 5 : at + 85]).split(b"\0")[0]
+        text = bytes(data[at + 5 : at + _MAX_VERSION]).split(b"\0")[0]
         if text[:1].isdigit() and b"." in text and text.isascii():
             name = text.decode("ascii")
             if name.isprintable():
-                return name
+                return name, at
         at = data.find(b"wine-", at + 5)
-    return None
+    return None, -1
 
 
 def _numbers(build: str) -> Version | None:
