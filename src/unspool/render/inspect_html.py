@@ -110,10 +110,10 @@ class _Rows:
     def of(self, anatomy: Anatomy) -> Iterator[str]:
         groups: dict[str, list[tuple[Node, int]]] = {}
         streams = {id(entry.node) for entry in anatomy.streams}
-        for node, kind in zip(anatomy.nodes, kinds_of(anatomy), strict=True):
-            title = _STREAMS if id(node) in streams else _GROUPS.get(kind, _OTHERS)
+        for node, name in zip(anatomy.nodes, kinds_of(anatomy), strict=True):
+            title = _STREAMS if id(node) in streams else _GROUPS.get(name, _OTHERS)
             title = _PADDING if node.type == "padding" else title
-            groups.setdefault(title, []).append((node, INDEX[kind]))
+            groups.setdefault(title, []).append((node, INDEX[name]))
         comma = ""
         for title in filter(groups.__contains__, _ORDER):
             size = f"{len(groups[title]):,}"
