@@ -7,6 +7,7 @@ lets run nothing but our own script, told by its hash (docs/decisions/0015).
 
 from __future__ import annotations
 
+from unspool.render.escape import printable
 from unspool.render.inspect_kinds import INDEX, KINDS, RANKS, kinds_of
 from unspool.render.json import quote
 
@@ -181,5 +182,9 @@ _MARKUP = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})
 
 
 def _text(text: str) -> str:
-    """A JSON string in ASCII that can end no element: no `<`, `>`, `&`, U+2028, U+2029."""
-    return quote(text).translate(_MARKUP)
+    """A JSON string in ASCII that can end no element: no `<`, `>`, `&`.
+
+    Marks that reverse the direction of writing could make a name read as another one: these,
+    and all that cannot be seen, are escapes for people, as on a terminal.
+    """
+    return quote(printable(text)).translate(_MARKUP)
