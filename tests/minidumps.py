@@ -41,6 +41,12 @@ class Place:
         with unspool.open(given, **self.options()) as target:
             return as_json(unspool.unwind(target, symbols=names, lines=False))
 
+    def walked(self) -> list[list[tuple[int, int | None, str, int]]]:
+        """Each thread's frames as they were walked."""
+        with unspool.open(str(self.source), **self.options()) as target:
+            found = unspool.unwind(target, symbols=False).stacks
+            return [[(f.pc, f.sp, f.trust, f.segment) for f in each.frames] for each in found]
+
     def dump(self, path: Path, **how: Any) -> tuple[Place, Written]:
         """A minidump of it, made as `how` says."""
         given = self.source if isinstance(self.source, int) else str(self.source)
