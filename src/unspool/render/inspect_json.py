@@ -19,7 +19,8 @@ _EXACT = 1 << 53
 def chunks(anatomy: Anatomy, *, name: str, nodes: Sequence[Node] | None = None) -> Iterator[str]:
     """The document in pieces, one node a line; they end with a line feed.
 
-    `nodes` are those of the anatomy to write, all if None.
+    `nodes` are those of the anatomy to write, all if None. What a field means is said with the
+    first field of its name in its type, as in the text: otherwise it would be a third of all.
     """
     complete = "true" if anatomy.complete else "false"
     yield (
@@ -31,17 +32,20 @@ def chunks(anatomy: Anatomy, *, name: str, nodes: Sequence[Node] | None = None) 
         yield f'{comma}{{"where":{quote(problem.where)},"what":{quote(problem.what)}}}'
         comma = ",\n"
     yield '],\n"nodes":['
-    yield from _nodes(anatomy.nodes if nodes is None else nodes)
+    yield from _nodes(anatomy.nodes if nodes is None else nodes, "", set())
     yield "]}\n"
 
 
-def _nodes(nodes: Iterable[Node]) -> Iterator[str]:
+def _nodes(nodes: Iterable[Node], parent: str, said: set[tuple[str, str]]) -> Iterator[str]:
     comma = "\n"
     for node in nodes:
         head = _head(node)
+        if node.meaning and (not parent or (parent, node.name) not in said):
+            head += f',"meaning":{quote(node.meaning)}'
+            said.add((parent, node.name))
         if node.has_children:
             yield f'{comma}{head},"children":['
-            yield from _nodes(node.children)
+            yield from _nodes(node.children, node.type, said)
             yield "]}"
         else:
             yield f"{comma}{head}}}"
@@ -49,7 +53,7 @@ def _nodes(nodes: Iterable[Node]) -> Iterator[str]:
 
 
 def _head(node: Node) -> str:
-    """A node without its children and its closing brace."""
+    """A node without its meaning, its children and its closing brace."""
     text = (
         f'{{"name":{quote(node.name)},"type":{quote(node.type)},'
         f'"offset":{node.offset},"size":{node.size}'
@@ -58,8 +62,6 @@ def _head(node: Node) -> str:
         text += f',"value":{quote(node.value)}'
     if node.raw is not None:
         text += f',"raw":{_number(node.raw)}'
-    if node.meaning:
-        text += f',"meaning":{quote(node.meaning)}'
     if node.address is not None:
         text += f',"address":"0x{node.address:x}"'
     if node.target is not None:

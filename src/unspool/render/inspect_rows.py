@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from unspool.render import words
 from unspool.render.escape import printable
+from unspool.render.names import clip
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from unspool.analyses.anatomy import Anatomy, Node
     from unspool.cursor import Buffer
     from unspool.render.style import Style
+
+# Shown by the field that leads to them.
+STRINGS = ("MINIDUMP_STRING", "MinidumpUTF8String", "MinidumpByteArray")
 
 # Bytes of a field in the annotated view: as many as leave room for its name in 80 columns.
 BESIDE = 8
@@ -26,6 +30,7 @@ _RUN = 3
 _NO_DIGITS = {ord(digit): None for digit in "0123456789"}
 
 _NAME_WIDTH = 32
+_TEXT_WIDTH = 120
 _VALUE_WIDTH = 26
 
 
@@ -38,6 +43,8 @@ class Rows:
         self.whole = whole
         self.paint = style.paint
         self.digits = max(4, len(f"{anatomy.size:x}"))
+        # Ranges of a lying dump can share all its bytes.
+        self._left = anatomy.size * 4 if whole else 0
         self._said: set[tuple[str, str]] = set()
 
     # --- fields in columns --------------------------------------------------------------
@@ -91,14 +98,19 @@ class Rows:
 
     def value(self, node: Node) -> str:
         """A field's value for people, and where it leads."""
-        value = printable(node.value)
+        value = self.short(node.value)
         if node.target is None:
             return value
         there = self.anatomy.at(node.target)
         if there is None:
             return value
-        what = f"“{printable(there.value)}”" if there.type == "MINIDUMP_STRING" else there.name
-        return f"{value} → {what}"
+        if there.type not in STRINGS:
+            return f"{value} → {printable(there.name)}"
+        return f"{value} → “{self.short(there.value)}”"
+
+    def short(self, text: str) -> str:
+        """A value of the dump in a line, cut if it is longer than any honest one."""
+        return printable(text if self.whole else clip(text, _TEXT_WIDTH))
 
     def problem(self, node: Node) -> str:
         if node.problem is None:
@@ -137,7 +149,8 @@ class Rows:
     def dump(self, node: Node, indent: str) -> Iterator[str]:
         """Bytes without fields, sixteen a row, with their addresses in the process if known."""
         rows = -(-node.size // _ROW)
-        most = rows if self.whole else min(rows, _FIRST_ROWS)
+        most = rows if self.whole and self._left > 0 else min(rows, _FIRST_ROWS)
+        self._left -= node.size
         for start in range(node.offset, node.offset + most * _ROW, _ROW):
             data = bytes(self.buffer[start : min(start + _ROW, node.end)])
             place = self.offset(start)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from unspool.render import words
 from unspool.render.escape import printable
-from unspool.render.inspect_rows import Rows
+from unspool.render.inspect_rows import STRINGS, Rows
 from unspool.render.style import Style
 
 TYPE_CHECKING = False
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from unspool.analyses.anatomy import Anatomy, Node, StreamEntry
     from unspool.cursor import Buffer
 
-# Shown by the field that points to it; on its own only where bytes are.
-_INLINE = ("MINIDUMP_STRING", "MinidumpUTF8String", "MinidumpByteArray")
+# Of a long list of simple structures so many are shown field by field, if not all is asked for.
+_FIRST_ENTRIES = 16
 # Structures that are one thing to people: a line of name and value.
 _COMPACT = ("Elf32_auxv_t", "Elf64_auxv_t")
 _UNEXPLAINED = ("gap", "omitted")
@@ -156,7 +156,7 @@ class _Text:
         line = f"{indent}{self.paint('title', printable(node.name))}  "
         line += self.paint("dim", f"{node.type}, {place}{size}")
         if node.value:
-            line += f": {printable(node.value)}"
+            line += f": {self.rows.short(node.value)}"
         # What memory is shared with differs from range to range.
         word = node.name if node.type == "memory" else ""
         meaning = self.rows.once(node.type, word, node.meaning) if top else ""
@@ -183,10 +183,24 @@ class _Text:
             elif children[at].type in _COMPACT:
                 end = self.end_of(children, at)
                 yield from self.rows.fields(children[at:end], node.type, indent)
+            elif at > _FIRST_ENTRIES and self.is_entry(children[at]):
+                end = at + 1
+                yield self.entry(children[at], indent)
             else:
                 end = self.end_of(children, at)
                 yield from self.structures(children[at:end], indent, waiting)
             at = end
+
+    def is_entry(self, node: Node) -> bool:
+        """Whether an entry of a long list is told in a line: its value says what it is."""
+        if self.rows.whole or not node.value or node.problem is not None:
+            return False
+        return not any(child.target or child.has_children for child in node.children)
+
+    def entry(self, node: Node, indent: str) -> str:
+        place = self.paint("dim", self.rows.offset(node.offset))
+        name = self.paint("title", printable(node.name))
+        return f"{indent}{place}  {name}  {self.rows.short(node.value)}"
 
     def end_of(self, nodes: Sequence[Node], start: int) -> int:
         """The end of a run that is shown alike: of compact nodes, or of those without content."""
@@ -227,7 +241,7 @@ class _Text:
     def is_below(self, node: Node) -> bool:
         """Whether a node is shown below a field that leads to it."""
         return (
-            node.type not in _INLINE
+            node.type not in STRINGS
             and node.name != "directory"
             and id(node) not in self._bodies
             and id(node) not in self._shown
@@ -256,7 +270,7 @@ class _Text:
                 at += 1
                 continue
             end = at + 1 if self.rows.whole else self.end_of(children, at)
-            value = f"  {printable(child.value)}" if child.value else ""
+            value = f"  {self.rows.short(child.value)}" if child.value else ""
             if end - at > 1:
                 value = f" … {printable(children[end - 1].name)}  all zero"
             name = self.paint("title", printable(child.name))

@@ -63,6 +63,11 @@ def _exception(survey: Survey, node: Node, layout: Layout) -> str:
         return ""
     values = layout.unpack(survey.buffer, node.offset, node.end)
     record = values["ExceptionRecord"]
+    if record["NumberParameters"] > len(record["ExceptionInformation"]):
+        field = node.offset + layout.field("ExceptionRecord").offset
+        field += st.EXCEPTION.field("NumberParameters").offset
+        what = f"says {record['NumberParameters']:,} parameters, has room for 15"
+        survey.flaw(field, node.name, what)
     code = record["ExceptionCode"]
     words = names.exception_name(code, survey.system) or f"0x{code:x}"
     if survey.system in ("linux", "android"):
@@ -245,6 +250,8 @@ def _link_maps(
         name = survey.known(*_name_target(survey, layout, at))
         each.value = name.value if name is not None else ""
         children.append(each)
+    if have % layout.size:
+        children.append(rest(survey, rva + have - have % layout.size, rva + have))
     array.fill(children)
 
 
@@ -273,6 +280,7 @@ def _function_table(survey: Survey, node: Node, kind: StreamType, where: str) ->
             survey.flaw(node.offset + header.field(kind.count).offset, where, what)
             break
         if not survey.spend(entry.size):
+            survey.left_out += values["NumberOfDescriptors"] - index
             break
         table = entry.unpack(survey.buffer, at, node.end)
         each = structure(survey, f"Tables[{index}]", entry, at, entry.size)
@@ -333,7 +341,10 @@ def _tokens(survey: Survey, node: Node, kind: StreamType, where: str) -> str:
     children = list(fields(survey, header, node.offset, node.offset + header.size))
     at = node.offset + max(values["ListHeaderSize"], header.size)
     for index in range(values["TokenListEntries"]):
-        if node.end - at < entry.size or not survey.spend(entry.size):
+        if not survey.spend(entry.size):
+            survey.left_out += values["TokenListEntries"] - index
+            break
+        if node.end - at < entry.size:
             what = f"says {values['TokenListEntries']:,} tokens, has room for {index:,}"
             survey.flaw(node.offset + header.field(kind.count).offset, where, what)
             break

@@ -5,8 +5,9 @@ from __future__ import annotations
 from unspool.analyses.anatomy.bodies import fill
 from unspool.analyses.anatomy.fields import structure
 from unspool.analyses.anatomy.lists import omitted
-from unspool.analyses.anatomy.node import Anatomy, Node, StreamEntry
+from unspool.analyses.anatomy.node import Anatomy, Node, Problem, StreamEntry
 from unspool.analyses.anatomy.placement import place
+from unspool.analyses.anatomy.ranges import check_ranges
 from unspool.analyses.anatomy.survey import Survey
 from unspool.analyses.anatomy.values import counted, moment
 from unspool.errors import FormatError
@@ -43,9 +44,15 @@ def dissect(buffer: Buffer) -> Anatomy:
     anatomy.time = header["TimeDateStamp"] or None
     _directory(survey, header["StreamDirectoryRva"], header["NumberOfStreams"])
     _prepare(survey)
+    seen: set[int] = set()
     for entry in anatomy.streams:
+        if entry.number in seen and entry.size:
+            what = "is there more than once; readers take the first"
+            survey.complain(Problem(entry.name, what))
         _stream(survey, entry)
-    _house(survey)
+        if entry.node is not None:
+            seen.add(entry.number)
+    check_ranges(survey)
     for node in place(survey.nodes, buffer, survey.complain):
         anatomy.add(node)
     survey.finish()
@@ -57,6 +64,8 @@ def _directory(survey: Survey, rva: int, count: int) -> None:
     size = st.DIRECTORY.size
     have = survey.available(rva, count * size, "directory", 12) // size if count else 0
     if not have:
+        if not count:
+            survey.complain(Problem("directory", "there are no streams"))
         return
     node = Node("directory", f"{st.DIRECTORY.name}[{count}]", rva, have * size,
                 value=counted(count, "stream"), meaning="which streams there are")  # fmt: skip
@@ -138,27 +147,6 @@ def _stream(survey: Survey, entry: StreamEntry) -> None:
     node.type = node_type
     entry.node = node
     entry.holds = node.value = fill(survey, node, kind, where)
-
-
-def _house(survey: Survey) -> None:
-    """Stacks with an RVA of 0: their bytes may lie in a memory range that has their address."""
-    from bisect import bisect_right
-
-    from unspool.analyses.anatomy.node import MEMORY
-
-    ranges = sorted(
-        (node.address, node.end - node.offset, node)
-        for node in survey.nodes
-        if node.type == MEMORY and node.address is not None
-    ) if survey.homeless else []  # fmt: skip
-    starts = [start for start, _, _ in ranges]
-    for link in survey.homeless:
-        index = bisect_right(starts, link.address or 0) - 1
-        if index >= 0 and (link.address or 0) < starts[index] + ranges[index][1]:
-            node = ranges[index][2]
-            survey.targets[link.field] = (node.offset, node.size)
-        else:
-            survey.flaw(link.field, link.where, f"its {link.size or 0:,} bytes are not in the file")
 
 
 def _facts(survey: Survey) -> list[str]:

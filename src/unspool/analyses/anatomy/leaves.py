@@ -75,6 +75,8 @@ def _string(survey: Survey, link: Link, layout: Layout, nul: int) -> Node | None
     if survey.available(start, 4, link.where, link.field) < 4:
         return None
     length = survey.u32(start)
+    if nul == 2 and length % 2:
+        survey.flaw(link.field, link.where, f"{length:,} bytes are no UTF-16")
     have = survey.available(start + 4, length, link.where, link.field)
     end = start + 4 + have
     if nul and have == length and not any(survey.bytes(end, nul)):

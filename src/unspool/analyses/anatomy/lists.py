@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from unspool.formats.minidump.layout import Layout
     from unspool.formats.minidump.streams import StreamType
 
+# So much of a name is said with each entry that leads to it.
+_LABEL = 256
 # By the entry's layout: what the array is called, and one of it for people.
 _NAMES = {
     st.THREAD.name: ("Threads", "thread"),
@@ -205,7 +207,7 @@ def _text_of(survey: Survey, field: int) -> str:
     for name in ("MINIDUMP_STRING", "MinidumpUTF8String"):
         node = survey.known(offset, -1, name) if size else None
         if node is not None:
-            return node.value
+            return node.value[:_LABEL] + ("…" if len(node.value) > _LABEL else "")
     return ""
 
 
