@@ -6,7 +6,8 @@ PYTHON ?= $(shell for python in python3 python3.11 python3.12 python3.13 python3
 	command -v $$python && break; done)
 
 BIN := $(VENV)/bin
-SOURCES := pyproject.toml $(shell find src -name '*.py' -o -name '*.json' -o -name py.typed)
+SOURCES := pyproject.toml $(shell find src -name '*.py' -o -name '*.json' -o -name py.typed \
+	-o -path '*/render/page/*')
 # Arguments for pytest: make test ARGS='tests/unit -k rows'
 ARGS ?=
 # How long each of the two parts of `make fuzz` takes.
