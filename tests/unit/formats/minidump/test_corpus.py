@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 import ntpath
 import posixpath
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests import breakpad
 from tests.conftest import CORPUS, Corpus
+from unspool.arch.x86 import X86
+from unspool.arch.x86_64 import X86_64
 from unspool.formats.minidump.contexts import parse_context
 from unspool.formats.minidump.reader import Minidump, ThreadRecord
 
@@ -108,3 +113,42 @@ def test_functions_made_at_run_time(corpus: Corpus) -> None:
     tables = Minidump(corpus("sentry-native__minidump.dmp")).function_tables()
     assert [each.count for each in tables] == [4, 1, 1]
     assert all(each.entry_size == 12 for each in tables)
+
+
+@pytest.mark.parametrize("name", NAMES or [pytest.param("", marks=pytest.mark.skip("no corpus"))])
+def test_the_package_minidump_finds_the_same(
+    name: str, corpus: Corpus, caplog: pytest.LogCaptureFixture
+) -> None:
+    others = pytest.importorskip("minidump.minidumpfile").MinidumpFile
+    data = corpus(name)
+    dump, theirs = Minidump(data), others.parse_bytes(data)
+    assert [each.tid for each in dump.threads()] == [t.ThreadId for t in theirs.threads.threads]
+    assert [(each.base, each.size, each.name) for each in dump.modules()] == [
+        (each.baseaddress, each.size, each.name) for each in theirs.modules.modules
+    ]
+    segments = (theirs.memory_segments or theirs.memory_segments_64).memory_segments
+    assert [(each.start, each.size, each.rva) for each in dump.listed_memory()] == [
+        (each.start_virtual_address, each.size, each.start_file_address) for each in segments
+    ]
+
+
+@pytest.mark.parametrize("name", NAMES or [pytest.param("", marks=pytest.mark.skip("no corpus"))])
+def test_breakpad_finds_the_same_registers(name: str, corpus: Corpus, tmp_path: Path) -> None:
+    data = corpus(name)
+    (tmp_path / "dump").write_bytes(data)
+    text, _ = breakpad.run("minidump_dump", tmp_path / "dump")
+    found = re.findall(r"^  (r[a-z0-9]{1,2}|e[a-z]{2}) += (0x[0-9a-f]+)$", text, re.MULTILINE)
+    dump = Minidump(data)
+    system, exception = dump.system(), dump.exception()
+    assert system is not None
+    arch = {"x86": X86, "x86_64": X86_64}[system.arch_name or ""]
+    places = [each.context for each in dump.threads() if each.context]
+    if exception is not None and exception.context is not None:
+        places.append(exception.context)
+    ours = []
+    for rva, size in places:
+        context = parse_context(data[rva : rva + size], system.processor_architecture)
+        ours.append(dict(zip(arch.register_names, context.registers, strict=True)))
+    count = len(arch.register_names)
+    rows = [(key, int(value, 16)) for key, value in found]
+    assert [dict(rows[at : at + count]) for at in range(0, len(rows), count)] == ours
