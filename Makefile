@@ -10,7 +10,7 @@ SOURCES := pyproject.toml $(shell find src -name '*.py' -o -name '*.json' -o -na
 	-o -path '*/render/page/*')
 # Arguments for pytest: make test ARGS='tests/unit -k rows'
 ARGS ?=
-# How long each of the two parts of `make fuzz` takes.
+# How long each of the three parts of `make fuzz` takes.
 SECONDS ?= 300
 
 .PHONY: help demo test bench lint fuzz clean
@@ -38,13 +38,13 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-# What atheris finds is left in $(VENV)/fuzz; its inputs are kept there for the next time.
+# What atheris finds is left in $(VENV)/fuzz-…; its inputs are kept there for the next time.
 fuzz: $(VENV)/installed-dev
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/pip install --quiet atheris || \
 	echo "make: atheris cannot be installed for this Python; property tests only" >&2
-	if $(BIN)/python -c 'import atheris' 2>/dev/null; then $(BIN)/python \
-	tests/fuzz/atheris_core.py -max_total_time=$(SECONDS) -artifact_prefix=$(VENV)/fuzz- \
-	$(VENV)/fuzz; fi
+	if $(BIN)/python -c 'import atheris' 2>/dev/null; then for what in core minidump; do \
+	$(BIN)/python -m tests.fuzz.atheris_$$what -max_total_time=$(SECONDS) \
+	-artifact_prefix=$(VENV)/fuzz-$$what- $(VENV)/fuzz-$$what || exit; done; fi
 	UNSPOOL_HYPOTHESIS=fuzz timeout --signal=INT $(SECONDS) \
 	$(BIN)/python -m pytest -n auto tests/fuzz $(ARGS) || test $$? -eq 124
 

@@ -23,6 +23,7 @@ KINDS = LINUX + WINDOWS
 TIDS = (4711, 4712, 4713)
 EXE, DLL, STACK, TEB = 0x40_0000, 0x7BC0_0000, 0x10_0000, 0x7FFD_E000
 GUID = bytes(range(16, 32))
+RETURNS = (0x1014, 0x1020, 0x1030)
 
 
 def linux(
@@ -73,11 +74,11 @@ def windows(cpu: str = "amd64", *, memory: str = "64") -> Minidump:
         functions = [(0x1000, 0x1400, 0x2000), (0x1400, 0x1500, 0x2000)] if wide else None
         made[base] = image(
             AMD64 if wide else I386,
-            [Section(".text", b"\xe8\0\0\0\0" * 0x100, "rx"),
+            [Section(".text", _code(), "rx"),
              # A prologue of one instruction: sub rsp, 0x28
              Section(".xdata", b"\1\4\1\0\4\x42\0\0", "r")],
             functions=functions, exports=[("NtWait", 0x1000)], dll=base == DLL, image_base=base,
-            entry=0x1400,
+            entry=0x1000,
         )  # fmt: skip
         dump.module(
             base, made[base].size_of_image, f"C:\\windows\\{name}",
@@ -85,7 +86,7 @@ def windows(cpu: str = "amd64", *, memory: str = "64") -> Minidump:
         )  # fmt: skip
     for index, tid in enumerate(TIDS):
         low = STACK + 0x1_0000 * index
-        stack = _calls(wide, low, [DLL + 0x1014, EXE + 0x1019, EXE + 0x1405])
+        stack = _calls(wide, low, [DLL + RETURNS[0], EXE + RETURNS[1], EXE + RETURNS[2]])
         registers = {"rip": DLL + 0x1005, "rsp": low} if wide else {
             "eip": DLL + 0x1005, "esp": low, "ebp": low + 8, "cs": 0x23,
         }  # fmt: skip
@@ -99,6 +100,16 @@ def windows(cpu: str = "amd64", *, memory: str = "64") -> Minidump:
     dump.unloaded_module(0x6000_0000, 0x1_0000, "gone.dll")
     dump.handles([(4, "File", "\\Device\\Null"), (8, "Event", "")])
     return dump
+
+
+def _code() -> bytes:
+    """push ebp; mov ebp, esp; and then little but a call before each return address."""
+    code = bytearray(b"\x55\x8b\xec".ljust(0x500, b"\x90"))
+    for place in RETURNS:
+        code[place - 0x1005 : place - 0x1000] = b"\xe8" + (0xFFFF_FFFF & 0x1000 - place).to_bytes(
+            4, "little"
+        )
+    return bytes(code)
 
 
 def _calls(wide: bool, low: int, returns: Sequence[int]) -> bytes:

@@ -35,7 +35,7 @@ def sniff(buffer: Buffer) -> str:
     head = bytes(buffer[:512])
     if head.startswith(b"\x7fELF"):
         return "elf"
-    if head.startswith(b"MDMP"):
+    if head.startswith((b"MDMP", b"PMDM")):
         return "minidump"
     if head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{"):
         return "json"

@@ -1,0 +1,103 @@
+"""A minidump cut at every length: an answer from what is there, or one line that says why not."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.build import minidump_records as r
+from tests.build.minidump import Minidump
+from tests.conftest import CORPUS, Corpus
+from tests.fuzz.commands import look_into_file, run_here
+from tests.fuzz.harness import directory, examine_file, within
+from tests.fuzz.minidump_seeds import KINDS, seed
+from unspool.errors import UnspoolError
+from unspool.model import StopReason
+
+PARTS = 4
+REAL = sorted(path.name.removesuffix(".zst") for path in CORPUS.glob("*.dmp.zst"))
+
+
+def small() -> bytes:
+    """One of everything, with its memory last."""
+    dump = Minidump("amd64", "linux")
+    dump.misc(1)
+    dump.exception(1, 11, 8, [1, 2])
+    dump.crashpad({"a": "b"}, {0: {"c": "d"}})
+    dump.handles([(4, "File", "x")])
+    dump.dso_debug([(1, "/x", 2)])
+    dump.breakpad_info(1)
+    dump.stream(r.LINUX_MAPS, b"1000-2000 r-xp 00000000 08:01 77 /x\n")
+    dump.thread(1, {"rip": 0x1004, "rsp": 0x5000}, (0x5000, bytes(range(1, 65))), name="a")
+    dump.module(0x1000, 0x1000, "/x", codeview=r.build_id(bytes(20)))
+    dump.unloaded_module(0x3000, 0x1000, "y")
+    dump.region(0x1000, 0x1000)
+    return dump.build()
+
+
+def cut(data: bytes, lengths: list[int]) -> Iterator[tuple[int, Path]]:
+    """A file with the data, cut ever shorter."""
+    with tempfile.TemporaryDirectory(dir=directory()) as folder:
+        path = Path(folder) / "a.dmp"
+        path.write_bytes(data)
+        for length in sorted(lengths, reverse=True):
+            os.truncate(path, length)
+            yield length, path
+
+
+def answer(path: Path, render: bool) -> tuple[int, bool]:
+    """(frames found, whether something is said to be missing)."""
+    outcome = examine_file(str(path), render=render)
+    if isinstance(outcome, UnspoolError):
+        return 0, True
+    lost = any(finding.incomplete for finding in outcome.findings)
+    roots = all(stack.stop.reason == StopReason.ROOT for stack in outcome.stacks)
+    return sum(len(stack.frames) for stack in outcome.stacks), lost or not roots
+
+
+def check(data: bytes, lengths: list[int], slack: int = 0) -> None:
+    """A cut dump has no more frames than the whole one, and says that it is cut."""
+    with within(120):
+        found = {n: answer(path, n % 37 == 0) for n, path in cut(data, [*lengths, len(data)])}
+    frames, _ = found.pop(len(data))
+    for length, (some, incomplete) in found.items():
+        assert some <= frames + slack
+        assert incomplete, f"cut to {length} of {len(data)} bytes, and nothing is said"
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_a_small_dump_cut_at_every_length(part: int) -> None:
+    data = small()
+    assert len(data) < 5000
+    check(data, list(range(part, len(data), PARTS)))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_dump_cut_at_many_lengths(kind: str) -> None:
+    data = seed(kind)
+    check(data, list(range(0, len(data), 97)))
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_a_real_dump_cut_at_many_lengths(corpus: Corpus, name: str) -> None:
+    data = corpus(name)
+    with within(120):
+        for length, path in cut(data, list(range(0, len(data), max(len(data) // 60, 1)))):
+            answer(path, length % 5 == 0)
+
+
+def test_a_small_dump_cut_at_every_length_is_printed_or_refused() -> None:
+    """The command line's own exit code, and one line for an error."""
+    data = small()
+    with within(120):
+        for length, path in cut(data, list(range(0, len(data), 13))):
+            code, out, errors = run_here("stack", path)
+            assert code == 2 if length < 32 else 1
+            assert bool(out) == (code != 2)
+            assert len(errors.splitlines()) == (code == 2)
+            if length >= 4:
+                look_into_file(path)
