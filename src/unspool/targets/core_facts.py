@@ -57,7 +57,6 @@ def core_facts(target: CoreTarget) -> Facts:
         linker=find_linker(target, target.space.memory, target.notes.auxv),
         thread_names=_names(target),
         version=_version(target),
-        windows_paths=target.core_modules.windows_paths(),
     )
     if target.options.sysroot:
         sysroot = target.options.sysroot

@@ -38,13 +38,12 @@ class Facts(Record):
     `linker` is what the dynamic linker says of itself. `thread_names` maps thread ids to
     names. `version` is the kernel's as three numbers, `system` all that uname(1) tells:
     "Linux", release, version, machine. `times` are the moment in which the process started,
-    and what it has used of user and system time, in seconds. `windows_paths` are by the bases of
-    PE modules the paths that the Windows loader knows them by.
+    and what it has used of user and system time, in seconds.
     """
 
     __slots__ = (
         "auxv", "command_line", "cpu_info", "environ", "linker", "lsb_release", "maps", "status",
-        "system", "thread_names", "times", "version", "windows_paths",
+        "system", "thread_names", "times", "version",
     )  # fmt: skip
 
     def __init__(
@@ -62,7 +61,6 @@ class Facts(Record):
         version: tuple[int, int, int] | None = None,
         system: str | None = None,
         times: tuple[int, int, int] | None = None,
-        windows_paths: dict[int, str] | None = None,
     ) -> None:
         self.auxv = auxv
         self.maps = maps
@@ -76,7 +74,6 @@ class Facts(Record):
         self.version = version
         self.system = system
         self.times = times
-        self.windows_paths = windows_paths or {}
 
 
 class ProcDirectory:

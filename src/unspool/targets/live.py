@@ -127,7 +127,6 @@ class LiveTarget(Target):
             now=now,
             specials=[thread.special for thread in self.threads],
         )  # fmt: skip
-        self.live_modules = modules
         self.info.executable = modules.windows_path() or self.info.executable
         memory = Memory(self._regions(maps, snapshot.stacks, modules))
         modules.memory = memory

@@ -30,7 +30,6 @@ def live_facts(target: LiveTarget, now: Memory) -> Facts:
         lsb_release=lsb_release(lambda path: under_sysroot(root, path)),
         linker=find_linker(target, now, parse_auxv(target.arch, auxv or b"")),
         thread_names=process.names(),
-        windows_paths=target.live_modules.windows_paths(),
         version=version_of(system.release),
         system=f"{system.sysname} {system.release} {system.version} {system.machine}",
         times=times_of(process.read("stat") or b"", read_text("/proc/stat") or b""),

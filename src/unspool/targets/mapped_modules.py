@@ -139,11 +139,6 @@ class MappedModules:
                 return entry.module.path
         return None
 
-    def windows_paths(self) -> dict[int, str]:
-        """What the Windows loader calls PE modules, by their bases."""
-        paths = {entry.module.base: entry.wanted.windows_path for entry in self.windows}
-        return {base: path for base, path in paths.items() if path}
-
     def place_at(self, address: int) -> tuple[FileMapping, Mapped] | None:
         """The file mapping that contains an address, and its module."""
         at = bisect_right(self._starts, address) - 1

@@ -29,9 +29,6 @@ def minidump_facts(dump: Minidump) -> Facts:
         lsb_release=dump.text(streams.LINUX_LSB_RELEASE) or None,
         linker=_linker(dump),
         thread_names=dump.thread_names(),
-        windows_paths={
-            module.base: module.name for module in dump.modules() if "\\" in module.name
-        },
         version=described.version if described and any(described.version) else None,
         system=described.csd or None if described else None,
         times=times,

@@ -88,8 +88,13 @@ def _elf_name(module: Module, elf: Elf | None) -> str:
 
 
 def pe_record(draft: Draft, module: Module) -> ModuleRecord:
-    """A PE image, by the name that the Windows loader has for it if that is known."""
-    name = draft.facts.windows_paths.get(module.base) or module.path or module.name
+    """A PE image, by the path of the mapped file; of one that is mapped from none, by the path
+    that the Windows loader has for it.
+
+    LLDB takes all of `C:\\windows\\system32\\ntdll.dll` for the name of a file where the dump is
+    of Linux, and finds none; other readers part names at either slash.
+    """
+    name = module.path or module.name
     image = draft.target.pe(module)
     if image is None:
         # The loader noted when it was linked, which is the first half of its id.

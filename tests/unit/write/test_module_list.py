@@ -181,9 +181,9 @@ def windows_core(**keywords: object) -> WindowsProcess:
     return process
 
 
-def test_a_pe_module_is_told_as_windows_does(tmp_path: Path) -> None:
+def test_a_pe_module_has_the_id_of_its_pdb_file(tmp_path: Path) -> None:
     [module] = modules_of(windows_core().core(), tmp_path)
-    assert module.name == "C:\\windows\\system32\\a.dll"
+    assert module.name == "/wine/a.dll"
     assert (module.checksum, module.timestamp) == (0x4711, 0x60000000)
     assert module.codeview[:24] == b"RSDS" + bytes(range(16, 32)) + struct.pack("<I", 3)
     assert module.codeview[24:] == b"C:\\build\\a.pdb\0"
@@ -196,7 +196,7 @@ def test_a_pe_module_of_which_only_the_loader_knows(tmp_path: Path) -> None:
     made = image(AMD64, [Section(".text", b"\xc3" * 64, "rx")])
     process.add(made, 0x1_8000_0000, "/nonexistent/a.dll", timestamp=0x61000000)
     [module] = modules_of(process.core(), tmp_path)
-    assert (module.name, module.timestamp) == ("Z:\\nonexistent\\a.dll", 0x61000000)
+    assert (module.name, module.timestamp) == ("/nonexistent/a.dll", 0x61000000)
     assert (module.base, module.size) == (0x1_8000_0000, made.size_of_image)
     assert module.codeview == b""
 
