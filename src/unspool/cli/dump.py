@@ -8,9 +8,9 @@ from unspool.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from unspool.cli.options import Arguments
-    from unspool.model import Report
-    from unspool.write.minidump import Written
 
 OPTIONS = (
     Option("--output", "the minidump to write, - for standard output", short="-o", value="OUT"),
@@ -34,12 +34,18 @@ OPTIONS = (
         "blank every word of data that is no pointer into a module or a stack, and leave out "
         "vector registers: stacks can still be walked, but hold no strings, keys or numbers",
     ),
+    Option(
+        "--memory-free",
+        "write no minidump but the report of `unspool stack --format json`, which holds nothing of "
+        "the process's memory",
+    ),
     Option("--environ", "keep arguments and environment variables, which can hold secrets"),
     Option("--quiet", "say nothing of what was written, and show no progress", short="-q"),
     Option("--help", "show this and exit", short="-h"),
 )
 
 _COMMAND = "unspool dump"
+_EXCLUSIVE = ("--memory-free", "--sanitize", "--environ")
 
 
 def run(argv: list[str]) -> int:
@@ -55,9 +61,31 @@ def run(argv: list[str]) -> int:
     path = arguments.text("--output")
     if path is None:
         raise UsageError("no output file", "name it with -o, as in -o crash.dmp")
-    if arguments.flag("--sanitize") and arguments.flag("--environ"):
-        raise UsageError("--sanitize and --environ exclude each other", f"see {_COMMAND} --help")
+    chosen = [name for name in _EXCLUSIVE if arguments.flag(name)]
+    if len(chosen) > 1:
+        both = f"{chosen[0]} and {chosen[1]}"
+        raise UsageError(f"{both} exclude each other", f"see {_COMMAND} --help")
+    if arguments.flag("--memory-free"):
+        return write_report(source, arguments, path)
     return write(source, arguments, path)
+
+
+def write_report(source: str | int, arguments: Arguments, path: str) -> int:
+    """Writes the report in place of a minidump; gives the exit code."""
+    from unspool import api
+    from unspool.cli.progress import Progress
+    from unspool.render.json import chunks
+    from unspool.write.save import save
+
+    quiet = arguments.flag("--quiet")
+    with Progress(not quiet) as progress, open_target(source, arguments, progress) as target:
+        report = api.unwind(target)
+        size = save(_place(path), (chunk.encode() for chunk in chunks(report)))
+    if not quiet:
+        from unspool.render.dump_words import report_lines
+
+        _tell(report_lines(report, size, path), path)
+    return 0 if report.complete else 1
 
 
 def write(source: str | int, arguments: Arguments, path: str) -> int:
@@ -72,25 +100,30 @@ def write(source: str | int, arguments: Arguments, path: str) -> int:
     ):
         report, written = api.dump(
             target,
-            "/dev/stdout" if path == "-" else path,
+            _place(path),
             stack_bytes=arguments.number("--stack-bytes", 0),
             sanitize=arguments.flag("--sanitize"),
             environ=arguments.flag("--environ"),
         )
     if not quiet:
-        _tell(report, written, path)
+        from unspool.render.dump_words import lines
+
+        _tell(lines(report, written, path), path)
     return 0 if report.complete else 1
 
 
-def _tell(report: Report, written: Written, path: str) -> None:
+def _place(path: str) -> str:
+    return "/dev/stdout" if path == "-" else path
+
+
+def _tell(lines: Iterable[str], path: str) -> None:
     """Says what was written, on standard error if that went to standard output."""
     import sys
 
     from unspool.cli import output
-    from unspool.render.dump_words import lines
 
     style = output.style()
-    shown = [style.fit(line) for line in lines(report, written, path)]
+    shown = [style.fit(line) for line in lines]
     if path == "-":
         print("\n".join(shown), file=sys.stderr)
     else:

@@ -23,6 +23,18 @@ def lines(report: Report, written: Written, path: str) -> Iterator[str]:
     modules = words.count(written.modules, "module")
     memory = f"{words.size(written.memory)} of memory in {words.count(written.ranges, 'range')}"
     yield f"  {words.count(written.threads, 'thread')} with {stacks}, {modules}, {memory}"
+    yield from _losses(report)
+
+
+def report_lines(report: Report, size: int, path: str) -> Iterator[str]:
+    """The same of a report that was written in place of a minidump."""
+    yield printable(f"{path}: {words.size(size)}, report without memory")
+    frames = sum(len(stack.frames) for stack in report.stacks)
+    yield f"  {words.count(len(report.stacks), 'thread')} with {words.count(frames, 'frame')}"
+    yield from _losses(report)
+
+
+def _losses(report: Report) -> Iterator[str]:
     broken = [
         stack.index for stack in report.stacks if stack.stop.reason != StopReason.ROOT or stack.gaps
     ]
