@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests import reports
-from unspool.render import json, text
+from tests import dumps, reports
+from unspool.analyses.anatomy import dissect, reach, select
+from unspool.render import inspect_json, inspect_text, json, text
 from unspool.render.style import Style
 
 HERE = Path(__file__).parent
@@ -28,11 +29,33 @@ def outputs() -> Iterator[tuple[str, str]]:
     yield "waiting.quiet.txt", _text("waiting", quiet=True)
     for name in ("crash", "waiting", "signal_stack", "hostile"):
         yield f"{name}.json", json.dumps(reports.ALL[name]())
+    for name in dumps.ALL:
+        yield f"inspect.{name}.txt", _anatomy(name)
+    yield "inspect.crash.hex.txt", _anatomy("crash", hexadecimal=True)
+    yield "inspect.crash.color.txt", _anatomy("crash", style=Style(color=True), summary=True)
+    yield "inspect.lying.ascii.txt", _anatomy("lying", style=Style(encoding="ascii"))
+    yield "inspect.windows.exception.txt", _anatomy("windows", stream="exception")
+    yield "inspect.lying.json", _anatomy_json("lying")
+    yield "inspect.windows.module.json", _anatomy_json("windows", "modulelist")
 
 
 def _text(name: str, **options: object) -> str:
     lines = text.lines(reports.ALL[name](), facts=FACTS, **options)  # type: ignore[arg-type]
     return "".join(f"{line}\n" for line in lines)
+
+
+def _anatomy(name: str, stream: str = "", **options: object) -> str:
+    data = dumps.ALL[name]()
+    anatomy = dissect(data)
+    nodes = select(anatomy, stream) if stream else None
+    lines = inspect_text.lines(anatomy, data, name="a.dmp", nodes=nodes, **options)  # type: ignore[arg-type]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _anatomy_json(name: str, stream: str = "") -> str:
+    anatomy = dissect(dumps.ALL[name]())
+    nodes = reach(anatomy, select(anatomy, stream) or []) if stream else None
+    return "".join(inspect_json.chunks(anatomy, name="a.dmp", nodes=nodes))
 
 
 @pytest.mark.parametrize(("name", "got"), list(outputs()), ids=lambda value: str(value)[:30])
