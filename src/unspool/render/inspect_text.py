@@ -214,9 +214,7 @@ class _Text:
                 end += 1
         return end
 
-    def structures(
-        self, nodes: Sequence[Node], indent: str, waiting: list[Node]
-    ) -> Iterator[str]:
+    def structures(self, nodes: Sequence[Node], indent: str, waiting: list[Node]) -> Iterator[str]:
         first = nodes[0]
         if len(nodes) == 1 and (self.rows.whole or self.rows.has_content(first)):
             yield from self.structure(first, indent, waiting)
@@ -228,9 +226,13 @@ class _Text:
 
     def structure(self, node: Node, indent: str, waiting: list[Node]) -> Iterator[str]:
         yield self.title(node, indent)
-        yield from self.body(node, indent + "  ", waiting)
-        if node.name.endswith("]"):
-            yield from self.referenced(waiting, indent + "  ")
+        if not node.name.endswith("]"):
+            yield from self.body(node, indent + "  ", waiting)
+            return
+        # What an entry of a list points to is shown below the entry.
+        own: list[Node] = []
+        yield from self.body(node, indent + "  ", own)
+        yield from self.referenced(own, indent + "  ")
 
     def wait_for(self, fields: Sequence[Node], waiting: list[Node]) -> None:
         for field in fields:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from unspool.analyses.anatomy.survey import Survey
     from unspool.formats.minidump.layout import Layout
 
+# A string of Windows has no more bytes (UNICODE_STRING).
+_MOST = 0xFFFF
 # No path and no name is longer; what is, is shown cut.
 _LONGEST = 4096
 # Registers that a context is known by.
@@ -77,6 +79,10 @@ def _string(survey: Survey, link: Link, layout: Layout, nul: int) -> Node | None
     length = survey.u32(start)
     if nul == 2 and length % 2:
         survey.flaw(link.field, link.where, f"{length:,} bytes are no UTF-16")
+    if length > _MOST and start + 4 + length > survey.size:
+        # Not a long string that is cut, but no string: it shall not claim others' bytes.
+        survey.flaw(link.field, link.where, f"a string of {length:,} bytes at 0x{start:x}")
+        return None
     have = survey.available(start + 4, length, link.where, link.field)
     end = start + 4 + have
     if nul and have == length and not any(survey.bytes(end, nul)):

@@ -15,9 +15,7 @@ _ALIGNMENT = 16
 _PIECE = 1 << 20
 
 
-def place(
-    nodes: list[Node], buffer: Buffer, complain: Callable[[Problem], None]
-) -> list[Node]:
+def place(nodes: list[Node], buffer: Buffer, complain: Callable[[Problem], None]) -> list[Node]:
     """The nodes by offset, those that share bytes marked, with nodes for the gaps between."""
     placed: list[Node] = []
     reach = 0

@@ -36,6 +36,7 @@ _ROLES = {
     "NextInfoRva": "next object",
     "Memory": "memory",
     "Rva": "line",
+    "location": "Crashpad info",
 }
 
 
@@ -128,7 +129,9 @@ def entries(
         if not survey.spend(entry.size):
             survey.left_out += min(count, fitting) - index
             break
-        of = f"{node.name}, entry {index}"
+        of = f"entry {index} of {node.name}"
+        if entry is ext.MODULE_CRASHPAD_INFO_LINK:
+            of = f"module {survey.u32(at)}"
         follow(survey, entry, at, at + entry.size, of)
         children.append(structure(survey, f"[{index}]", entry, at, entry.size))
         at += entry.size
@@ -156,9 +159,7 @@ _HANDLERS: dict[str, Handler] = {
     "MINIDUMP_HANDLE_OBJECT_INFORMATION": leaves.handle_object,
     "MINIDUMP_MAC_CRASH_INFO_RECORD": _record(ext.MAC_CRASH_INFO_RECORD),
     "MinidumpRVAList": _counted(ext.RVA_LIST, ext.RVA),
-    "MinidumpSimpleStringDictionary": _counted(
-        ext.STRING_DICTIONARY, ext.STRING_DICTIONARY_ENTRY
-    ),
+    "MinidumpSimpleStringDictionary": _counted(ext.STRING_DICTIONARY, ext.STRING_DICTIONARY_ENTRY),
     "MinidumpAnnotationList": _counted(ext.ANNOTATION_LIST, ext.ANNOTATION),
     "MinidumpModuleCrashpadInfoList": _counted(
         ext.MODULE_CRASHPAD_INFO_LIST, ext.MODULE_CRASHPAD_INFO_LINK

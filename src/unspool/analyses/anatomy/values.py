@@ -43,7 +43,7 @@ def value_of(field: Field, data: bytes, system: str | None) -> tuple[str, int | 
     if field.code == "guid":
         return guid(data), None
     if field.code == "wide":
-        return f"“{wide_text(data)}”" if any(data) else "", None
+        return f"“{wide_text(data)}”", None
     if field.code == "bytes":
         return _bytes(field, data), None
     if field.count > 1:
