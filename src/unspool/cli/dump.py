@@ -39,7 +39,7 @@ OPTIONS = (
         "write no minidump but the report of `unspool stack --format json`, which holds nothing of "
         "the process's memory",
     ),
-    Option("--environ", "keep arguments and environment variables, which can hold secrets"),
+    Option("--environ", "keep environment variables too, which can hold secrets"),
     Option("--quiet", "say nothing of what was written, and show no progress", short="-q"),
     Option("--help", "show this and exit", short="-h"),
 )

@@ -15,9 +15,9 @@ WIDTH = 80
 PURPOSE = "Every thread's whole call stack, from what is left of a process."
 
 TARGET = (
-    "A TARGET is an ELF core (plain or compressed as .zst, .lz4, .xz or .gz), a report that was "
-    "saved as JSON, the id of a process, or - for standard input. What it is, is told by its "
-    "content. A number is a process id unless there is a file of that name."
+    "A TARGET is an ELF core or a minidump (plain or compressed as .zst, .lz4, .xz or .gz), a "
+    "report that was saved as JSON, the id of a process, or - for standard input. What it is, is "
+    "told by its content. A number is a process id unless there is a file of that name."
 )
 
 # What a command works on, where it is no TARGET.
@@ -44,11 +44,11 @@ EXAMPLES = {
         ("unspool dump core.1234 -o crash.dmp", "everything that stacks need"),
         ("unspool dump 1234 -o hang.dmp", "of a process that runs"),
         ("unspool dump core.zst -o a.dmp --sanitize", "no strings, keys or numbers"),
-        ("unspool dump core -o a.dmp --stack-bytes 65536", "at most 64 kB of each stack"),
-        ("unspool crash.dmp", "reads it again; so do LLDB and WinDbg"),
+        ("unspool dump core -o a.dmp --stack-bytes 9999", "a small one"),
+        ("unspool crash.dmp", "the same stacks, elsewhere"),
     ),
     "core2md": (
-        ("unspool core2md core /proc/1234 crash.dmp", "of a process whose /proc still exists"),
+        ("unspool core2md core /proc/1234 a.dmp", "while the process is still there"),
     ),
     "inspect": (
         ("unspool inspect a.dmp | less", "everything, field by field"),
