@@ -231,8 +231,8 @@ def test_examples_of_the_help_are_commands_that_work(
     (tmp_path / "core").touch()
     for name, examples in EXAMPLES.items():
         for example, _ in examples:
-            command = example.rpartition("unspool ")[2].partition(" >")[0].partition(" |")[0].split()
-            command.insert(0, "unspool")
+            called = example.rpartition("unspool ")[2].partition(" >")[0].partition(" |")[0]
+            command = ["unspool", *called.split()]
             if name != "stack" and command[1] == name:
                 # These read real files, which other tests give them.
                 parse(command[2:], COMMANDS[name].load().OPTIONS, name)
