@@ -26,6 +26,7 @@ WINE_CORES = [
 # As the tests of whole stacks have them, so that they share the cores.
 DEPTHS = (1, 2, 37, 500)
 CORPUS = Path(__file__).parents[1] / "corpus"
+DEMO = Path(__file__).parents[2] / "demo" / "bundled"
 
 
 def check(original: dict[str, Any], dumped: dict[str, Any]) -> None:
@@ -97,3 +98,11 @@ def test_wine_stacks_without_any_file(core: Path, tmp_path: Path) -> None:
     place = Place(core)
     dumped, _ = place.dump(tmp_path / "a.dmp")
     check(without_names(place.report(names=False)), dumped.report(names=False))
+
+
+@pytest.mark.parametrize(("core", "symbols"), [("crash", ""), ("wine", "wine")])
+def test_the_demo(core: str, symbols: str, tmp_path: Path) -> None:
+    """The Windows program of one has neither a link time nor a PDB file."""
+    place = Place(DEMO / f"{core}.core.xz", [DEMO / symbols])
+    dumped, _ = place.dump(tmp_path / "a.dmp")
+    check(place.report(), dumped.report())

@@ -270,8 +270,9 @@ def _bytes_loader(buffer: Buffer, offset: int, end: int) -> Loader:
 def kind(record: ModuleRecord, system: str) -> str:
     """A module's kind as in `Module.kind`.
 
-    Dumps of Wine processes have both. ELF modules have no link time, and a build id of their
-    own form; but old Breakpad wrote that as if it were a PDB file's.
+    Dumps of Wine processes have both. ELF modules have a build id of their own form; but old
+    Breakpad wrote that as if it were a PDB file's. PE modules have a link time, though it is 0
+    where the linker was told to leave it out (--no-insert-timestamp), for builds that repeat.
     """
     if system == "windows":
         return "pe"
@@ -283,7 +284,8 @@ def kind(record: ModuleRecord, system: str) -> str:
     if view is not None and view.kind == "elf":
         return "elf"
     named = view is not None and (view.name or "").lower().endswith(".pdb")
-    return "pe" if named or (record.timestamp and may_be_pe(record.name)) else "elf"
+    unlike_elf = record.timestamp or elf_id(record) is None
+    return "pe" if named or (unlike_elf and may_be_pe(record.name)) else "elf"
 
 
 def _is_vdso_name(name: str) -> bool:
