@@ -19,7 +19,7 @@ def lines(report: Report, written: Written, path: str) -> Iterator[str]:
     program = report.target.executable or "a process"
     name = program.replace("\\", "/").rpartition("/")[2]
     yield printable(f"{path}: {words.size(written.size)}, minidump of {name}")
-    stacks = words.count(written.segments, "stack")
+    stacks = words.count(written.stacks, "stack")
     modules = words.count(written.modules, "module")
     memory = f"{words.size(written.memory)} of memory in {words.count(written.ranges, 'range')}"
     yield f"  {words.count(written.threads, 'thread')} with {stacks}, {modules}, {memory}"

@@ -52,17 +52,17 @@ _STREAMS = (
 
 
 class Written(Record):
-    """What a minidump holds: its size in bytes, how many threads, stacks (segments), ranges of
-    memory and their bytes, modules, and the streams' types."""
+    """What a minidump holds: its size in bytes, how many threads, stacks, ranges of memory and
+    their bytes, modules, and the streams' types."""
 
-    __slots__ = ("memory", "modules", "ranges", "segments", "size", "streams", "threads")
+    __slots__ = ("memory", "modules", "ranges", "size", "stacks", "streams", "threads")
 
     def __init__(
         self,
         *,
         size: int,
         threads: int,
-        segments: int,
+        stacks: int,
         ranges: int,
         memory: int,
         modules: int,
@@ -70,7 +70,7 @@ class Written(Record):
     ) -> None:
         self.size = size
         self.threads = threads
-        self.segments = segments
+        self.stacks = stacks
         self.ranges = ranges
         self.memory = memory
         self.modules = modules
@@ -119,7 +119,10 @@ def write_minidump(
     return Written(
         size=size,
         threads=len(target.threads),
-        segments=sum(len(stack.segments) for stack in stacks),
+        # A thread under Wine goes from one to the other and back.
+        stacks=len(
+            {(stack.index, each.low, each.high) for stack in stacks for each in stack.segments}
+        ),
         ranges=len(draft.blocks),
         memory=sum(block.size for block in draft.blocks),
         modules=len(target.modules),
