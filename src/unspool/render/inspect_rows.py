@@ -56,7 +56,7 @@ class Rows:
         """
         types = max(len(node.type) for node in nodes)
         names = min(max(len(node.name) for node in nodes), _NAME_WIDTH)
-        runs = list(self._runs(nodes))
+        runs = list(self.runs(nodes))
         values = ["all zero" if len(run) > 1 else self.value(run[0]) for run in runs]
         width = min(max(map(len, values)), _VALUE_WIDTH)
         for run, value in zip(runs, values, strict=True):
@@ -71,7 +71,7 @@ class Rows:
                 line += " " * (width - len(value)) + "  " + self.paint("dim", meaning)
             yield line.rstrip() + self.problem(node)
 
-    def _runs(self, nodes: Sequence[Node]) -> Iterator[Sequence[Node]]:
+    def runs(self, nodes: Sequence[Node]) -> Iterator[Sequence[Node]]:
         """Fields one by one, but for numbered ones that hold nothing, as Dr0 to Dr7: one row."""
         at = 0
         while at < len(nodes):
@@ -172,10 +172,12 @@ class Rows:
             label = ""
         yield from self._rest(node.size - most * BESIDE, " " * (self.digits + 4))
 
-    def zeros(self, start: int, end: int) -> Iterator[str]:
-        """Many bytes that are zero."""
-        place = self.paint("dim", self.offset(start))
-        yield f"{place}  00 … ({words.count(end - start, 'byte')})"
+    def zeros(self, run: Sequence[Node], indent: str) -> Iterator[str]:
+        """Several fields or structures that hold nothing, in one row."""
+        size = f"00 … ({words.count(run[-1].end - run[0].offset, 'byte')})"
+        name = f"{printable(run[0].name)} … {printable(run[-1].name)}"
+        place = self.paint("dim", self.offset(run[0].offset))
+        yield f"{place}  {size:{3 * BESIDE - 1}}  {indent}{self.paint('name', name)}  all zero"
 
     @property
     def margin(self) -> str:

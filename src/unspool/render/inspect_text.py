@@ -154,7 +154,8 @@ class _Text:
         place = f"at {self.rows.offset(node.offset)}, " if top else ""
         size = words.count(node.size, "byte")
         line = f"{indent}{self.paint('title', printable(node.name))}  "
-        line += self.paint("dim", f"{node.type}, {place}{size}")
+        kind = f"{node.type}, " if node.type != node.name else ""
+        line += self.paint("dim", f"{kind}{place}{size}")
         if node.value:
             line += f": {self.rows.short(node.value)}"
         # What memory is shared with differs from range to range.
@@ -174,9 +175,7 @@ class _Text:
             return
         at = 0
         while at < len(children):
-            end = at
-            while end < len(children) and not children[end].has_children:
-                end += 1
+            end = self.leaves_end(children, at)
             if end > at:
                 yield from self.rows.fields(children[at:end], node.type, indent)
                 self.wait_for(children[at:end], waiting)
@@ -190,6 +189,13 @@ class _Text:
                 end = self.end_of(children, at)
                 yield from self.structures(children[at:end], indent, waiting)
             at = end
+
+    def leaves_end(self, nodes: Sequence[Node], start: int) -> int:
+        """The end of a run of fields."""
+        end = start
+        while end < len(nodes) and not nodes[end].has_children:
+            end += 1
+        return end
 
     def is_entry(self, node: Node) -> bool:
         """Whether an entry of a long list is told in a line: its value says what it is."""
@@ -266,19 +272,22 @@ class _Text:
         children = node.children
         at = 0
         while at < len(children):
-            child = children[at]
-            if not child.has_children:
-                yield from self.rows.beside(child, indent)
-                at += 1
-                continue
-            end = at + 1 if self.rows.whole else self.end_of(children, at)
-            value = f"  {self.rows.short(child.value)}" if child.value else ""
-            if end - at > 1:
-                value = f" … {printable(children[end - 1].name)}  all zero"
-            name = self.paint("title", printable(child.name))
-            yield f"{self.rows.margin}{indent}{name}{value}{self.rows.problem(child)}"
-            if end - at > 1:
-                yield from self.rows.zeros(child.offset, children[end - 1].end)
-            else:
-                yield from self.annotated(child, indent + "  ")
+            end = self.leaves_end(children, at)
+            for run in self.rows.runs(children[at:end]):
+                if len(run) > 1:
+                    yield from self.rows.zeros(run, indent)
+                else:
+                    yield from self.rows.beside(run[0], indent)
+            if end == at:
+                end = at + 1 if children[at].value else self.end_of(children, at)
+                if end - at > 1:
+                    yield from self.rows.zeros(children[at:end], indent)
+                else:
+                    yield from self.annotated_structure(children[at], indent)
             at = end
+
+    def annotated_structure(self, node: Node, indent: str) -> Iterator[str]:
+        value = f"  {self.rows.short(node.value)}" if node.value else ""
+        name = self.paint("title", printable(node.name))
+        yield f"{self.rows.margin}{indent}{name}{value}{self.rows.problem(node)}"
+        yield from self.annotated(node, indent + "  ")
