@@ -181,7 +181,7 @@ def dump(
 
     if isinstance(target, ReportTarget):
         raise InputError(
-            f"{target.info.path or 'the target'}: a report, which holds no memory",
+            f"a report holds no memory; this one is of {target.info.path or 'a process'}",
             "make the minidump of the core itself",
         )
     if target.info.os != "linux":
