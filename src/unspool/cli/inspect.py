@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from unspool.cli.options import Option, parse
+from unspool.cli.options import COLOR, Option, parse
 from unspool.errors import FormatError, InputError, UsageError
 
 TYPE_CHECKING = False
@@ -39,13 +39,7 @@ OPTIONS = (
     Option("--all", "memory and text whole; without it, the first lines of each"),
     Option("--summary", "the table of streams and the problems alone"),
     Option("--output", "write to FILE instead of standard output", short="-o", value="FILE"),
-    Option(
-        "--color",
-        "colours in text; `auto` is on a terminal, unless NO_COLOR is set",
-        value="WHEN",
-        choices=("auto", "always", "never"),
-        default="auto",
-    ),
+    COLOR,
     Option("--quiet", "no progress", short="-q"),
     Option("--help", "show this and exit", short="-h"),
 )

@@ -44,6 +44,15 @@ class Option:
         self.default = default
 
 
+COLOR = Option(
+    "--color",
+    "colours in text; `auto` is on a terminal, unless NO_COLOR is set",
+    value="WHEN",
+    choices=("auto", "always", "never"),
+    default="auto",
+)
+
+
 class Arguments:
     """A command line that has been read."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from time import perf_counter
 
-from unspool.cli.options import Option, parse
+from unspool.cli.options import COLOR, Option, parse
 from unspool.cli.target import TARGET_OPTIONS, open_target, source_of
 
 TYPE_CHECKING = False
@@ -43,13 +43,7 @@ OPTIONS = (
     ),
     Option("--offline", "use no network (the default)"),
     Option("--online", "allow the network; nothing uses it yet"),
-    Option(
-        "--color",
-        "colours in text; `auto` is on a terminal, unless NO_COLOR is set",
-        value="WHEN",
-        choices=("auto", "always", "never"),
-        default="auto",
-    ),
+    COLOR,
     Option("--quiet", "the stacks alone, and no progress", short="-q"),
     Option("--verbose", "addresses, whole names and paths, and the modules as well", short="-v"),
     Option("--help", "show this and exit", short="-h"),

@@ -11,6 +11,7 @@ from stat import S_ISREG
 from unspool.formats import notes
 from unspool.record import Record
 from unspool.targets.link_map import r_debug_address, read_linker
+from unspool.targets.procfs import read_whole
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     from unspool.targets.base import Target
     from unspool.targets.link_map import Linker
 
-# The maps of the largest processes have some 10 MB.
-_MAX_TEXT = 256 << 20
-_CHUNK = 64 << 10
 _MAX_NAMES = 1_000_000
 # What is called like this is a dynamic linker of glibc's or musl's.
 _LINKERS = ("ld-linux", "ld-musl", "ld.so", "ld-2.")
@@ -105,16 +103,7 @@ def read_text(path: str) -> bytes | None:
     except (OSError, ValueError):
         return None
     try:
-        if not S_ISREG(os.fstat(descriptor).st_mode):
-            return None
-        parts = []
-        size = 0
-        while size < _MAX_TEXT and (part := os.read(descriptor, _CHUNK)):
-            parts.append(part)
-            size += len(part)
-        return b"".join(parts)
-    except OSError:
-        return None
+        return read_whole(descriptor) if S_ISREG(os.fstat(descriptor).st_mode) else None
     finally:
         os.close(descriptor)
 

@@ -100,6 +100,19 @@ def parse_maps(text: bytes) -> Maps:
     return Maps(mappings)
 
 
+def read_whole(descriptor: int) -> bytes | None:
+    """What is left of an open file, whose size /proc does not tell; None if it cannot be read."""
+    parts = []
+    size = 0
+    try:
+        while size < _MAX_TEXT and (part := os.read(descriptor, _CHUNK)):
+            parts.append(part)
+            size += len(part)
+    except OSError:
+        return None
+    return b"".join(parts)
+
+
 class Process:
     """The directory of a process. Every method answers None once the process is gone.
 
@@ -140,14 +153,7 @@ class Process:
         except OSError:
             return None
         try:
-            parts = []
-            size = 0
-            while size < _MAX_TEXT and (part := os.read(descriptor, _CHUNK)):
-                parts.append(part)
-                size += len(part)
-            return b"".join(parts)
-        except OSError:
-            return None
+            return read_whole(descriptor)
         finally:
             os.close(descriptor)
 
