@@ -15,7 +15,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
-SCHEMA = ROOT / "src" / "unspool" / "render" / "report-1.schema.json"
+RENDER = ROOT / "src" / "unspool" / "render"
+GOLDEN = ROOT / "tests" / "golden"
 sys.path.insert(0, str(ROOT / "src"))
 
 START, END = "<!-- generated: {} -->\n", "<!-- end -->"
@@ -69,9 +70,9 @@ def environment() -> str:
     return table(("variable", "does"), [(f"`{name}`", text) for name, text in help.ENVIRONMENT])
 
 
-def keys() -> str:
-    """The tables of the report's keys, from its schema."""
-    schema = json.loads(SCHEMA.read_text("utf-8"))
+def keys(name: str) -> str:
+    """The tables of a document's keys, from its schema."""
+    schema = json.loads((RENDER / name).read_text("utf-8"))
     parts = [keys_of({**schema, "title": "the document", "description": ""}, schema)]
     parts += [keys_of(part, schema) for part in schema["$defs"].values() if "properties" in part]
     return "\n".join(parts)
@@ -93,7 +94,8 @@ def type_of(value: dict[str, object]) -> str:
     reference = str(value.get("$ref", "")).rpartition("/")[2]
     if reference:
         return {"maybe_text": "string", "maybe_address": "address", "maybe_index": "integer",
-                "index": "integer", "address": "address"}.get(reference, "object")  # fmt: skip
+                "index": "integer", "address": "address", "count": "integer",
+                "number": "integer or string"}.get(reference, "object")  # fmt: skip
     kind = value["type"]
     kind = kind[0] if isinstance(kind, list) else kind
     if kind == "array":
@@ -113,12 +115,19 @@ def meaning(value: dict[str, object], schema: dict[str, object]) -> str:
 
 def report_example() -> str:
     """A whole report, as it is printed."""
-    text = (ROOT / "tests" / "golden" / "crash.json").read_text("utf-8")
+    text = (GOLDEN / "crash.json").read_text("utf-8")
     return f"```json\n{text}```\n"
 
 
 def text_example() -> str:
-    return f"```\n{(ROOT / 'tests' / 'golden' / 'crash.txt').read_text('utf-8')}```\n"
+    return f"```\n{(GOLDEN / 'crash.txt').read_text('utf-8')}```\n"
+
+
+def inspect_example(name: str, start: str = "", lines: int = 1000) -> str:
+    """So many lines of what `unspool inspect` prints, from the one that begins so."""
+    text = (GOLDEN / f"inspect.{name}.txt").read_text("utf-8")
+    at = 0 if text.startswith(start) else text.index(f"\n{start}") + 1
+    return "```\n" + "".join(text[at:].splitlines(keepends=True)[:lines]) + "```\n"
 
 
 def measured() -> str:
@@ -139,10 +148,17 @@ PARTS: dict[str, Callable[[], str]] = {
     "examples of stack": lambda: examples("stack"),
     "exit codes": exit_codes,
     "environment": environment,
-    "keys": keys,
+    "keys": lambda: keys("report-1.schema.json"),
     "report": report_example,
     "text": text_example,
     "measured": measured,
+    "options of inspect": lambda: options("inspect"),
+    "examples of inspect": lambda: examples("inspect"),
+    "inspect summary": lambda: inspect_example("windows", lines=16),
+    "inspect problems": lambda: inspect_example("lying", "9 problems", 10),
+    "inspect fields": lambda: inspect_example("windows.exception"),
+    "inspect hex": lambda: inspect_example("crash.hex", "ModuleListStream", 16),
+    "inspect keys": lambda: keys("inspect-1.schema.json"),
 }
 
 

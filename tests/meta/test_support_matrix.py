@@ -162,6 +162,6 @@ def test_commands() -> None:
         name
         for cell, (answer,) in rows("Commands").items()
         if answer == "yes"
-        for name in re.findall(r"[a-z-]+", cell.replace("unspool", ""))
+        for name in re.findall(r"[a-z][a-z0-9-]*", cell.replace("unspool", ""))
     }
     assert there == set(COMMANDS)
