@@ -274,14 +274,18 @@ class Planner:
 
 
 def fair_share(sizes: Iterable[int], budget: int) -> int:
-    """The size to which all are cut, so that together they fit: who needs less leaves more."""
+    """The size to which all are cut, so that together they fit: who needs less leaves more.
+
+    Where all fit as they are it is no less than the largest.
+    """
     left = sorted(sizes)
+    largest = left[-1] if left else 0
     while left:
         share = budget // len(left)
         if left[0] > share:
             return share
         budget -= left.pop(0)
-    return budget
+    return max(budget, largest)
 
 
 def merged(ranges: Iterable[Range]) -> list[Range]:

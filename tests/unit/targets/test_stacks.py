@@ -138,8 +138,15 @@ def test_fair_share_fits_and_wastes_nothing(sizes: list[int], budget: int) -> No
     share = fair_share(sizes, budget)
     total = sum(min(size, share) for size in sizes)
     assert total <= budget or not sizes
-    if sum(sizes) >= budget and sizes:
+    if sum(sizes) <= budget:
+        assert total == sum(sizes)
+    else:
         assert total > budget - len(sizes)
+
+
+def test_fair_share_where_all_fit() -> None:
+    assert fair_share([1], 1) == 1
+    assert fair_share([5, 2], 8) >= 5
 
 
 # --- ranges -----------------------------------------------------------------------------
