@@ -50,7 +50,9 @@ def lines(
     """
     style = style or Style()
     text = _Text(anatomy, buffer, style, whole)
-    if nodes is not None:
+    if nodes is not None and not nodes:
+        parts = iter(["nothing: the dump has no bytes of that"])
+    elif nodes is not None:
         parts = text.by_offset(nodes) if hexadecimal else text.sections(nodes)
     else:
         parts = text.everything(name, hexadecimal, summary)

@@ -147,3 +147,9 @@ def test_help(capsys: Capture) -> None:
     assert code == 0
     assert out.startswith("usage: unspool inspect DUMP [options]\n")
     assert "A DUMP is a minidump" in out
+
+
+def test_a_part_that_a_dump_has_nothing_of(capsys: Capture, dump: str) -> None:
+    assert run(capsys, dump, "--stream", "gaps") == (
+        0, "nothing: the dump has no bytes of that\n", "",
+    )  # fmt: skip

@@ -159,7 +159,7 @@ class Lines:
             end = found + 1 if found >= 0 else len(data)
             text = data[start : min(end if found < 0 else found, start + _LONGEST)]
             name = f"{self.word} {len(lines)}"
-            value = characters(text) + ("…" if end - start > _LONGEST + 1 else "")
+            value = characters(text.rstrip(b"\0")) + ("…" if end - start > _LONGEST + 1 else "")
             lines.append(Node(name, TEXT, node.offset + start, end - start, value=value))
             start = end
         return lines
@@ -182,7 +182,7 @@ def _lines(survey: Survey, node: Node, separator: bytes, word: str) -> str:
     node.become(Node("", TEXT, node.offset, node.size, make=Lines(survey, separator, word)))
     many = data.count(separator) + (not data.endswith(separator))
     if many == 1 and len(data) < 60:
-        return characters(data.strip(separator))
+        return characters(data.strip(b"\n\0"))
     return counted(many, word)
 
 

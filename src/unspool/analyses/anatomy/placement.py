@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 # Writers start structures at multiples of 2, 4, 8 or 16.
 _ALIGNMENT = 16
-_PIECE = 1 << 20
+_PIECE = 1 << 16
+_ZEROS = bytes(_PIECE)
 
 
 def place(nodes: list[Node], buffer: Buffer, complain: Callable[[Problem], None]) -> list[Node]:
@@ -62,7 +63,8 @@ def _shift(node: Node) -> int:
 
 def _gap(buffer: Buffer, start: int, end: int) -> Node:
     zero = all(
-        not any(bytes(buffer[at : min(at + _PIECE, end)])) for at in range(start, end, _PIECE)
+        _ZEROS.startswith(bytes(buffer[at : min(at + _PIECE, end)]))
+        for at in range(start, end, _PIECE)
     )
     size = end - start
     if zero and size < _ALIGNMENT:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from unspool.analyses.anatomy.node import GAP, OMITTED, PADDING
+from unspool.analyses.anatomy.node import GAP, OMITTED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from unspool.analyses.anatomy.node import Anatomy, Node, StreamEntry
 
 _SINGLE = ("header", "directory")
-_UNUSED = (GAP, PADDING, OMITTED)
+_UNUSED = (GAP, OMITTED)
 
 
 def select(anatomy: Anatomy, wanted: str) -> list[Node] | None:
