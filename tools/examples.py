@@ -5,7 +5,9 @@
 
 An example is a fenced block after `<!-- run -->`. In a `console` block each `$ command` is
 run by a shell in the top directory, and what follows is its output, standard error included.
-A `python` block must run; what it prints is in the `text` block after it, if there is one.
+All commands of a block have one home directory, empty at first, for files that they write; in
+outputs it is `~`. A `python` block must run; what it prints is in the `text` block after it, if
+there is one.
 """
 
 from __future__ import annotations
@@ -23,7 +25,10 @@ EXAMPLE = re.compile(
     r"<!-- run -->\n```(console|python)\n(.*?)```\n(?:(\n```text\n)(.*?)```\n)?", re.DOTALL
 )
 # What differs from run to run and from machine to machine.
-VARYING = ((re.compile(r"\bread in [\d.,]+ s\b"), "read in 0.05 s"),)
+VARYING = (
+    (re.compile(r"\bread in [\d.,]+ s\b"), "read in 0.05 s"),
+    (re.compile(r"\bwritten [\d-]+ [\d:]+ UTC\b"), "written 2026-11-21 18:00:00 UTC"),
+)
 
 
 def documents() -> Iterator[Path]:
@@ -37,18 +42,19 @@ def renewed(text: str) -> str:
 
 def _renewed_block(match: re.Match[str]) -> str:
     kind, body, fence, _ = match.groups()
-    if kind == "console":
-        lines = [line for line in body.splitlines() if line.startswith("$ ")]
-        body = "".join(f"{line}\n{printed(['sh', '-c', line[2:]])}" for line in lines)
-        return f"<!-- run -->\n```console\n{body}```\n"
-    output = printed([sys.executable, "-W", "error", "-c", body])
+    with tempfile.TemporaryDirectory() as home:
+        if kind == "console":
+            lines = [line for line in body.splitlines() if line.startswith("$ ")]
+            body = "".join(f"{line}\n{printed(['sh', '-c', line[2:]], home)}" for line in lines)
+            return f"<!-- run -->\n```console\n{body}```\n"
+        output = printed([sys.executable, "-W", "error", "-c", body], home)
     shown = f"{fence}{output}```\n" if fence else ""
     if output and not fence:
         raise ValueError(f"an example prints, and nothing says what:\n{body}\n{output}")
     return f"<!-- run -->\n```python\n{body}```\n{shown}"
 
 
-def printed(command: list[str]) -> str:
+def printed(command: list[str], home: str) -> str:
     """What a command prints; `unspool` in it is this checkout's."""
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder) / "unspool"
@@ -57,7 +63,7 @@ def printed(command: list[str]) -> str:
         environment = {
             "PATH": f"{folder}:{os.environ.get('PATH', os.defpath)}",
             "PYTHONPATH": str(ROOT / "src"),
-            "HOME": folder,
+            "HOME": home,
             "LC_ALL": "C.UTF-8",
             "NO_COLOR": "1",
         }
@@ -72,7 +78,7 @@ def printed(command: list[str]) -> str:
             timeout=60,
             check=False,
         )
-    output = done.stdout
+    output = done.stdout.replace(home, "~")
     for pattern, replacement in VARYING:
         output = pattern.sub(replacement, output)
     return output
