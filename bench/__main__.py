@@ -15,11 +15,12 @@ from bench import table
 from bench.cores import Unavailable
 from bench.install import ROOT, NotInstalled
 from bench.measure import RUNS, Failed
+from bench.minidump_rows import ROWS as MINIDUMPS
 from bench.rows import ROWS as NATIVE
 from bench.rows import Bench, Row
 from bench.wine_rows import ROWS as WINE
 
-ROWS = {**NATIVE, **WINE}
+ROWS = {**NATIVE, **WINE, **MINIDUMPS}
 
 
 def main() -> int:
