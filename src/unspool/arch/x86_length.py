@@ -1,7 +1,7 @@
-"""How long an i386 instruction is: enough of a decoder to go through code step by step.
+"""How long an x86 instruction is: enough of a decoder to go through code step by step.
 
-Intel SDM volume 2, appendix A (opcode maps) and chapter 2 (ModRM, SIB, VEX). Instructions
-with 16-bit addresses, and those of AVX-512, are not known.
+Intel SDM volume 2, appendix A (opcode maps) and chapter 2 (ModRM, SIB, REX, VEX, EVEX). 32-bit
+instructions with 16-bit addresses, or of AVX-512, are not known.
 """
 
 from __future__ import annotations
@@ -58,11 +58,54 @@ def _two_byte_map() -> list[int]:
     return table
 
 
+def _one_byte_map_64(table: list[int]) -> list[int]:
+    """Where 64-bit code differs: no BCD, no pushes of segments; addresses of 8 bytes."""
+    table = list(table)
+    for op in (0x06, 0x07, 0x0E, 0x16, 0x17, 0x1E, 0x1F, 0x27, 0x2F, 0x37, 0x3F, 0x60, 0x61, 0x82,
+               0x9A, 0xCE, 0xD4, 0xD5, 0xEA):  # fmt: skip
+        table[op] = _UNKNOWN
+    for op in range(0xA0, 0xA4):
+        table[op] = 8
+    return table
+
+
 _ONE, _TWO = _one_byte_map(), _two_byte_map()
+_ONE_64 = _one_byte_map_64(_ONE)
+
+
+def instruction_length_64(code: Buffer, at: int) -> int:
+    """`instruction_length` of 64-bit code."""
+    start, size = at, len(code)
+    limit = min(size, at + _MAX_PREFIXES)
+    wide = 4
+    while at < limit and (code[at] in _PREFIXES or code[at] == 0x67):
+        if code[at] == 0x66:
+            wide = 2
+        at += 1
+    if at < limit and 0x40 <= code[at] < 0x50:  # REX
+        if code[at] & 8:
+            # Nothing but a mov of a constant to a register has one of eight bytes.
+            wide = 8 if at + 1 < size and 0xB8 <= code[at + 1] < 0xC0 else 4
+        at += 1
+    if at >= size:
+        return 0
+    op, at = code[at], at + 1
+    following = code[at] if at < size else 0
+    if at >= size and op in (0x0F, 0x62, 0xC4, 0xC5):
+        return 0
+    if op in (0xC4, 0xC5):
+        at, shape = _vex(code, at, op)
+    elif op == 0x62:
+        at, shape = _evex(code, at)
+    elif op == 0x0F:
+        at, shape = _behind_0f(at, following)
+    else:
+        shape = _test_operand(op, following, _ONE_64[op])
+    return _whole(code, start, at, shape, wide)
 
 
 def instruction_length(code: Buffer, at: int) -> int:
-    """The length of the instruction at `code[at]`; 0 if it is not known or cut off."""
+    """The length of the i386 instruction at `code[at]`; 0 if it is not known or cut off."""
     start, size = at, len(code)
     limit = min(size, at + _MAX_PREFIXES)
     wide = 4
@@ -77,15 +120,26 @@ def instruction_length(code: Buffer, at: int) -> int:
     if op in (0xC4, 0xC5) and following >= 0xC0:
         at, shape = _vex(code, at, op)
     elif op == 0x0F:
-        at += 1
-        shape = _TWO[following]
-        if following in (0x38, 0x3A):
-            at += 1
-            shape = _MODRM | (following == 0x3A)
+        at, shape = _behind_0f(at, following)
     else:
-        shape = _ONE[op]
-        if op in (0xF6, 0xF7) and following & 0x30 == 0:  # test has an immediate operand
-            shape |= 1 if op == 0xF6 else _WIDE
+        shape = _test_operand(op, following, _ONE[op])
+    return _whole(code, start, at, shape, wide)
+
+
+def _behind_0f(at: int, following: int) -> tuple[int, int]:
+    if following in (0x38, 0x3A):
+        return at + 2, _MODRM | (following == 0x3A)
+    return at + 1, _TWO[following]
+
+
+def _test_operand(op: int, following: int, shape: int) -> int:
+    if op in (0xF6, 0xF7) and following & 0x30 == 0:  # test has an immediate operand
+        shape |= 1 if op == 0xF6 else _WIDE
+    return shape
+
+
+def _whole(code: Buffer, start: int, at: int, shape: int, wide: int) -> int:
+    """The length, once what follows the opcode is known."""
     if shape == _UNKNOWN:
         return 0
     if shape & _MODRM:
@@ -96,7 +150,7 @@ def instruction_length(code: Buffer, at: int) -> int:
     at += shape & 0xFF
     if shape & _WIDE:
         at += wide
-    return at - start if at <= size else 0
+    return at - start if at <= len(code) else 0
 
 
 def _vex(code: Buffer, at: int, op: int) -> tuple[int, int]:
@@ -110,6 +164,16 @@ def _vex(code: Buffer, at: int, op: int) -> tuple[int, int]:
     if table == 1:
         return opcode + 1, _TWO[code[opcode]]
     return opcode + 1, _MODRM | (table == 3)
+
+
+def _evex(code: Buffer, at: int) -> tuple[int, int]:
+    """The same of an EVEX prefix, whose displacements of one byte are one byte as well."""
+    opcode = at + 3
+    if opcode >= len(code) or code[at] & 7 not in (1, 2, 3):
+        return at, _UNKNOWN
+    if code[at] & 7 == 1:
+        return opcode + 1, _TWO[code[opcode]]
+    return opcode + 1, _MODRM | (code[at] & 7 == 3)
 
 
 def _operand_length(code: Buffer, at: int) -> int:

@@ -52,27 +52,31 @@ class _Dynamic:
 
             guesses: list[DynamicStrategy]
             space = self.space
-            knowing, unproven = _for_32_bit_windows(space)
-            guesses = [FramePointer(space), *unproven, Scan(space, self.tables)]
+            guesses = [FramePointer(space), *_for_x86(space), Scan(space, self.tables)]
             if self.wine is not None:
                 from unspool.unwind.strategies.wine_rescue import guesses_for_wine
 
                 guesses = guesses_for_wine(self.wine, guesses)
             self.strategies = [
-                Root(space), *knowing, Leaf(space), *guesses
+                Root(space), *_for_32_bit_windows(space), Leaf(space), *guesses
             ]  # fmt: skip
         return iter(self.strategies)
 
 
-def _for_32_bit_windows(
-    space: AddressSpace,
-) -> tuple[list[DynamicStrategy], list[DynamicStrategy]]:
-    """Those that know how Windows code for i386 is made, if there may be any, and a guess."""
+def _for_32_bit_windows(space: AddressSpace) -> list[DynamicStrategy]:
+    """Those that know how Windows code for i386 is made, if there may be any."""
     if space.arch.name != "i386" or not any(module.kind == "pe" for module in space.modules):
-        return [], []
+        return []
     from unspool.unwind.strategies.code_analysis import CodeAnalysis
     from unspool.unwind.strategies.fpo import Fpo
     from unspool.unwind.strategies.x86_epilogue import X86Epilogue
 
-    knowing = [Fpo(space), X86Epilogue(space), CodeAnalysis(space)]
-    return knowing, [X86Epilogue(space, proven=False)]
+    return [Fpo(space), X86Epilogue(space), CodeAnalysis(space)]
+
+
+def _for_x86(space: AddressSpace) -> list[DynamicStrategy]:
+    if space.arch.name not in ("i386", "x86-64"):
+        return []
+    from unspool.unwind.strategies.code_ahead import Ahead
+
+    return [Ahead(space)]

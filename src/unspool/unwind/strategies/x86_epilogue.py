@@ -19,18 +19,12 @@ _MAX_SIZE = 40
 
 
 class X86Epilogue(DynamicStrategy):
-    """Carries out what is left of a function, and believes it if a call precedes its result.
-
-    Not `proven`, it also believes what nothing speaks against, of code that was executing.
-    """
+    """Carries out what is left of a function, and believes it if a call precedes its result."""
 
     name = "epilogue"
 
-    def __init__(self, space: AddressSpace, *, proven: bool = True) -> None:
+    def __init__(self, space: AddressSpace) -> None:
         self.space = space
-        self.proven = proven
-        if not proven:
-            self.name = "epilogue_guess"
 
     def answer(self, query: Query) -> Found | Missed:
         memory = self.space.memory
@@ -60,10 +54,7 @@ class X86Epilogue(DynamicStrategy):
         self._forget(registers)
         address = registers[EIP]
         assert address is not None
-        after_call = self.space.after_call(address)
-        if after_call is None and query.exact and not self.proven:
-            after_call = self.space.is_code(address)
-        if not after_call:
+        if not self.space.after_call(address):
             return Missed(f"no call before 0x{address:x}, where the epilogue leads")
         return Found(registers, Trust.LEAF)
 

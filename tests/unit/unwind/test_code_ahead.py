@@ -1,0 +1,142 @@
+"""What the code around a thread's pc is good for, where there is nothing else: minidumps."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.unwind.spaces import ARCHES, STACK, region, words
+from unspool.memory import Memory, Region
+from unspool.model import Module, Trust
+from unspool.space import AddressSpace
+from unspool.unwind.step import Ended, Found, Missed, Query
+from unspool.unwind.strategies.code_ahead import Ahead
+from unspool.unwind.strategies.frame_pointer import FramePointer
+from unspool.unwind.strategies.leaf import Leaf
+from unspool.unwind.strategies.scan import Scan
+
+MODULE, PC = 0x40_0000, 0x40_0200
+ELSEWHERE = 0x50_1234  # code that is not at hand
+X64, X86 = ARCHES["x86_64"], ARCHES["i386"]
+
+
+def space(
+    code: str, *stack: int, name: str = "x86_64", kind: str = "elf", before: str = ""
+) -> AddressSpace:
+    """Code at PC; all else of the module, and another one at 0x50_0000, is not at hand."""
+    arch = ARCHES[name]
+    ahead = bytes.fromhex(before.replace(" ", ""))
+    held = ahead + bytes.fromhex(code.replace(" ", ""))
+    start = PC - len(ahead)
+    memory = Memory(
+        [
+            Region(MODULE, start, None, executable=True),
+            region(start, held, executable=True),
+            Region(start + len(held), MODULE + 0x1000, None, executable=True),
+            Region(0x50_0000, 0x50_2000, None, executable=True),
+            region(STACK, words(arch, *stack), writable=True),
+        ]
+    )
+    modules = [
+        Module(0, "prog", MODULE, MODULE + 0x1000, kind=kind),
+        Module(1, "other", 0x50_0000, 0x50_2000, kind=kind),
+    ]
+    return AddressSpace(arch, memory, modules, lambda _: None)
+
+
+def query(made: AddressSpace, *, exact: bool = True, fp: int = 0, pc: int = PC) -> Query:
+    values: list[int | None] = [0x100 + number for number in range(len(made.arch.register_names))]
+    values[made.arch.pc], values[made.arch.sp], values[made.arch.fp] = pc, STACK, fp
+    return Query(pc, exact, values, made.memory.window(STACK), above=STACK)
+
+
+@pytest.mark.parametrize(("calls", "trust"), [("", Trust.LEAF), ("e800000000", Trust.SCAN)])
+def test_the_rest_of_the_function(calls: str, trust: str) -> None:
+    made = space(f"{calls} 4883c408 5b 5d c3", 1, 2, 3, ELSEWHERE, 5)
+    found = Ahead(made).answer(query(made))
+    assert isinstance(found, Found)
+    assert (found.trust, found.registers[X64.pc]) == (trust, ELSEWHERE)
+    assert found.registers[X64.sp] == STACK + 32
+    assert (found.registers[3], found.registers[X64.fp]) == (2, 3)
+    assert found.registers[0] is None  # rax
+    assert found.registers[12] == 0x10C  # r12: nobody has touched it
+
+
+@pytest.mark.parametrize(("kind", "rsi"), [("elf", None), ("pe", 0x104)])
+def test_what_windows_functions_restore(kind: str, rsi: int | None) -> None:
+    made = space("c3", ELSEWHERE, kind=kind)
+    found = Ahead(made).answer(query(made))
+    assert isinstance(found, Found)
+    assert found.registers[4] == rsi
+
+
+@pytest.mark.parametrize(
+    ("code", "stack"),
+    [
+        ("c3", (0x10,)),  # no code
+        ("c3", (PC + 1,)),  # no call before it
+        ("4883c408 c3", (ELSEWHERE,)),  # beyond the stack
+        ("4883ec08 c3", (ELSEWHERE,)),  # below it
+        ("0f0b", (ELSEWHERE,)),
+    ],
+)
+def test_what_is_not_believed(code: str, stack: tuple[int, ...]) -> None:
+    made = space(code, *stack, before="90" * 16)
+    assert isinstance(Ahead(made).answer(query(made)), Missed)
+
+
+def test_frames_that_have_called_are_left_alone() -> None:
+    made = space("c3", ELSEWHERE)
+    assert isinstance(Ahead(made).answer(query(made, exact=False)), Missed)
+    assert isinstance(Ahead(made).answer(query(made, pc=0x60_0000)), Missed)
+
+
+# --- a leaf that is about to return --------------------------------------------------------
+
+
+@pytest.mark.parametrize("code", ["c3", "cc c3", "c20800"])
+def test_a_ret_proves_its_return_address(code: str) -> None:
+    """Of threads in system calls a minidump of 64-bit Windows has no more."""
+    made = space(code, ELSEWHERE)
+    found = Leaf(made).answer(query(made))
+    assert isinstance(found, Found)
+    assert found.registers[X64.pc] == ELSEWHERE
+
+
+def test_an_address_that_is_no_code_is_not_returned_to() -> None:
+    made = space("c3", 0x1234)
+    assert isinstance(Leaf(made).answer(query(made)), Missed)
+    made = space("90", ELSEWHERE)
+    assert isinstance(Leaf(made).answer(query(made)), Missed)
+
+
+# --- frame pointers of Windows code --------------------------------------------------------
+
+
+def test_rbp_of_windows_code_is_no_frame_pointer_without_proof() -> None:
+    chain = (STACK + 16, ELSEWHERE, 0, 0)
+    made = space("90", *chain)
+    assert isinstance(FramePointer(made).answer(query(made, fp=STACK)), Found)
+    assert isinstance(FramePointer(made).answer(query(made, fp=STACK + 16)), Ended)
+    made = space("90", *chain, kind="pe")
+    assert isinstance(FramePointer(made).answer(query(made, fp=STACK)), Missed)
+    assert isinstance(FramePointer(made).answer(query(made, fp=STACK + 16)), Missed)
+    called = (STACK + 16, PC + 5, 0, 0)
+    made = space("e800000000 90", *called, kind="pe", before="90" * 16)
+    assert isinstance(FramePointer(made).answer(query(made, fp=STACK)), Found)
+
+
+def test_the_last_record_of_a_windows_stack_has_no_return_address() -> None:
+    made = space("90", 0, ELSEWHERE, 0, name="i386", kind="pe")
+    assert isinstance(FramePointer(made).answer(query(made, fp=STACK)), Missed)
+    made = space("90", 0, ELSEWHERE, 0, name="i386")
+    assert isinstance(FramePointer(made).answer(query(made, fp=STACK)), Found)
+
+
+# --- scans ---------------------------------------------------------------------------------
+
+
+def test_glimpses_of_windows_code_prove_no_return_address() -> None:
+    """A minidump has code where threads are, and stacks are full of older calls from there."""
+    for kind, expected in (("elf", Found), ("pe", Missed)):
+        made = space("e800000000 90", 1, PC + 5, 3, kind=kind, before="90" * 16)
+        assert isinstance(Scan(made, []).answer(query(made)), expected)
