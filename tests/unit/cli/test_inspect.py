@@ -105,6 +105,7 @@ def test_colours_are_for_terminals_unless_wanted(capsys: Capture, dump: str) -> 
         (b"{}", "JSON text, not a minidump"),
         (b"hello\n", "a text file, not a minidump"),
         (b"\0\1\2\3", "no minidump: those begin with MDMP"),
+        (b"PMDM" + bytes(40), "header: big-endian, which no supported CPU is"),
         (b"MDMP\x93\xa7", "header: needs 32 bytes, the file has 6"),
     ],
 )

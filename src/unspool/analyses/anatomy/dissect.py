@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from unspool.cursor import Buffer
     from unspool.formats.minidump.layout import Layout
 
+_SWAPPED = int.from_bytes(b"PMDM", "little")
 # An honest dump has some twenty.
 _MOST_STREAMS = 10_000
 
@@ -34,6 +35,8 @@ def dissect(buffer: Buffer) -> Anatomy:
     if len(buffer) < st.HEADER.size:
         raise FormatError("header", f"needs {st.HEADER.size} bytes, the file has {len(buffer)}")
     header = st.HEADER.unpack(buffer)
+    if header["Signature"] == _SWAPPED:
+        raise FormatError("header", "big-endian, which no supported CPU is")
     if header["Signature"] != st.SIGNATURE:
         raise FormatError("header", "does not begin with MDMP")
     survey.add(structure(survey, "header", st.HEADER, 0, st.HEADER.size))
