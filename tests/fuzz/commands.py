@@ -96,6 +96,8 @@ def run_here(*arguments: str | Path) -> tuple[int, str, str]:
             code = main([*map(str, arguments)])
     finally:
         del os.environ["UNSPOOL_TRACEBACK"]
+    if code == 130:
+        raise KeyboardInterrupt
     assert code in ENDS
     return code, out.getvalue(), errors.getvalue()
 
