@@ -269,6 +269,22 @@ def without_inlined(frames: list[lldb.Frame], ours: list[int]) -> list[int]:
     ]
 
 
+@pytest.mark.parametrize(
+    "subject", ["threads/kernel", "threads-m32/kernel", "chain-aarch64-O2/qemu"], indirect=True
+)
+def test_sanitized_minidumps_too(subject: Subject, tmp_path: Path) -> None:
+    """LLDB walks them by frame pointers, return addresses and CFI, all of which stay."""
+    path = tmp_path / "sanitized.dmp"
+    Place(subject.core.path, **options(subject.core)).dump(path, sanitize=True)
+    dumped = asked(breakpad.minidump_dump, path)
+    assert (dumped.code, dumped.complaints) == (0, [])
+    whole = lldb.lldb(subject.path, prepare_search_path(subject, tmp_path))
+    seen = lldb.lldb(path, prepare_search_path(subject, tmp_path))
+    assert list(seen.stacks) == list(whole.stacks)
+    for tid, frames in seen.stacks.items():
+        assert [frame.pc for frame in frames] == [frame.pc for frame in whole.stacks[tid]]
+
+
 @pytest.mark.parametrize("subject", NATIVE, indirect=True)
 def test_lldb_knows_the_modules(subject: Subject) -> None:
     seen = asked(lldb.lldb, subject.path)
