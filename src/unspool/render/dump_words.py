@@ -8,7 +8,7 @@ from unspool.render.escape import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from unspool.model import Report
     from unspool.write.minidump import Written
@@ -23,7 +23,9 @@ def lines(report: Report, written: Written, path: str) -> Iterator[str]:
     modules = words.count(written.modules, "module")
     memory = f"{words.size(written.memory)} of memory in {words.count(written.ranges, 'range')}"
     yield f"  {words.count(written.threads, 'thread')} with {stacks}, {modules}, {memory}"
-    yield from _losses(report)
+    if written.cut:
+        yield f"  cut at --stack-bytes: {_of_threads(written.cut)}"
+    yield from _losses(report, is_cut=bool(written.cut))
 
 
 def report_lines(report: Report, size: int, path: str) -> Iterator[str]:
@@ -34,17 +36,20 @@ def report_lines(report: Report, size: int, path: str) -> Iterator[str]:
     yield from _losses(report)
 
 
-def _losses(report: Report) -> Iterator[str]:
+def _of_threads(indexes: Sequence[int]) -> str:
+    noun = "thread" if len(indexes) == 1 else "threads"
+    return f"the stacks of {noun} {words.ranges(indexes)}"
+
+
+def _losses(report: Report, is_cut: bool = False) -> Iterator[str]:
     broken = [
         stack.index for stack in report.stacks if stack.stop.reason != StopReason.ROOT or stack.gaps
     ]
     if not report.stacks:
         yield "  no threads: the target holds none"
     elif broken:
-        which = words.ranges(broken)
-        noun = "thread" if len(broken) == 1 else "threads"
-        yield f"  not whole: the stacks of {noun} {which}; unspool stack says why"
-    else:
+        yield f"  not whole: {_of_threads(broken)}; unspool stack says why"
+    elif not is_cut:
         yield "  every stack is whole"
     for finding in report.findings:
         if finding.incomplete:

@@ -53,9 +53,10 @@ _STREAMS = (
 
 class Written(Record):
     """What a minidump holds: its size in bytes, how many threads, stacks, ranges of memory and
-    their bytes, modules, and the streams' types."""
+    their bytes, modules, and the streams' types. `cut` are the indexes of threads of whose
+    frames a limit has left out some."""
 
-    __slots__ = ("memory", "modules", "ranges", "size", "stacks", "streams", "threads")
+    __slots__ = ("cut", "memory", "modules", "ranges", "size", "stacks", "streams", "threads")
 
     def __init__(
         self,
@@ -67,6 +68,7 @@ class Written(Record):
         memory: int,
         modules: int,
         streams: list[int],
+        cut: list[int],
     ) -> None:
         self.size = size
         self.threads = threads
@@ -75,6 +77,7 @@ class Written(Record):
         self.memory = memory
         self.modules = modules
         self.streams = streams
+        self.cut = cut
 
 
 def write_minidump(
@@ -127,6 +130,7 @@ def write_minidump(
         memory=sum(block.size for block in draft.blocks),
         modules=len(target.modules),
         streams=[kind for kind, _ in bodies],
+        cut=_cut(stacks, draft.blocks) if stack_bytes else [],
     )
 
 
@@ -164,6 +168,21 @@ def _own_blocks(blocks: Sequence[Block], own: dict[int, Range]) -> dict[int, Blo
             end = min(high, block.start + block.size)
             found[index] = Block(start, end - start, block.rva + start - block.start)
     return found
+
+
+def _cut(stacks: Sequence[Stack], blocks: Sequence[Block]) -> list[int]:
+    """The threads with a frame whose stack pointer is in no block, nor at the end of one."""
+    starts = [block.start for block in blocks]
+
+    def holds(address: int) -> bool:
+        at = bisect_right(starts, address) - 1
+        return at >= 0 and address <= blocks[at].start + blocks[at].size
+
+    return [
+        stack.index
+        for stack in stacks
+        if not all(frame.sp is None or holds(frame.sp) for frame in stack.frames)
+    ]
 
 
 def _sanitizer(target: Target, stacks: Sequence[Stack], reads: Sequence[Range]) -> Sanitizer:

@@ -89,6 +89,16 @@ def test_a_bounded_stack(core: str, capsys: Capture, tmp_path: Path) -> None:
         assert mine[:1] == whole[:1]
 
 
+def test_what_a_bound_has_cut_is_told(core: str, capsys: Capture, tmp_path: Path) -> None:
+    words = ["dump", core, "--symbols", str(BUNDLED), "-o", str(tmp_path / "a.dmp")]
+    assert main([*words, "--stack-bytes", "64"]) == 0
+    told = capsys.readouterr().out
+    assert "cut at --stack-bytes: the stacks of threads " in told
+    assert "every stack is whole" not in told
+    assert main([*words, "--stack-bytes", "100000"]) == 0
+    assert "every stack is whole" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
