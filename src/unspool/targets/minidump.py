@@ -77,6 +77,7 @@ class MinidumpTarget(Target):
         self.info = self._info()
         self._know_stacks(records)
         self._note_losses()
+        self._note_unloaded()
         # Windows has an ntdll.dll as Wine has, but no second half of it, and no second stack.
         self._wine_known = self.os != "linux"
 
@@ -274,6 +275,20 @@ class MinidumpTarget(Target):
             self._lose("the minidump is damaged: it contradicts itself", detail)
         if not self.threads:
             self._lose("the minidump holds no threads", None)
+
+    def _note_unloaded(self) -> None:
+        """Says which threads run code of a module that was there before."""
+        unloaded = sorted((each.base, each.size, each.name) for each in self.dump.unloaded_modules())
+        for thread in self.threads if unloaded else ():
+            pc = thread.registers[self.arch.pc] if thread.registers is not None else None
+            if pc is None or self.space.module_at(pc) is not None:
+                continue
+            base, size, name = unloaded[bisect_left(unloaded, (pc + 1,)) - 1]
+            if base <= pc < base + size:
+                name = name or f"a module at 0x{base:x}"
+                title = f"{name} was unloaded while its code at 0x{pc:x} was needed"
+                finding = Finding("unloaded_module", title, threads=(thread.index,))
+                self.findings.append(finding)
 
     def _lose(self, title: str, detail: str | None) -> None:
         self.findings.append(Finding("truncated", title, detail=detail, incomplete=True))

@@ -165,6 +165,22 @@ def test_crashes(
     assert pcs(report)[0] == made.pcs[0][0]
 
 
+# --- Wine --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("arch", "base"), [("x86_64", "gs_base"), ("i386", "fs_base")])
+def test_tebs_are_whose_the_dump_says(tmp_path: Path, arch: str, base: str) -> None:
+    """Breakpad knows of none: only where some thread has one do the others have none."""
+    for tebs in ((0x7FFD_0000, 0), (0, 0)):
+        dump = Minidump(ARCHES[arch])
+        for tid, teb in enumerate(tebs):
+            dump.thread(tid, {}, Teb=teb)
+        with unspool.open(written(tmp_path, dump.build())) as target:
+            found = [thread.special.get(base) for thread in target.threads]
+            assert found == (list(tebs) if any(tebs) else [None, None])
+            assert [thread.special.get("teb") for thread in target.threads] == found
+
+
 # --- what is lost ------------------------------------------------------------------------
 
 

@@ -203,6 +203,18 @@ def test_a_thread_in_a_system_call(tmp_path: Path) -> None:
     assert report.target.wine is None  # Windows has an ntdll.dll, too
 
 
+def test_a_jump_into_an_unloaded_module(tmp_path: Path) -> None:
+    dump = dump_of(program())
+    dump.thread(8, {"rip": 0x1_2345, "rsp": STACK})
+    dump.unloaded_module(0x1_0000, 0x1_0000, r"C:\plugin.dll")
+    report = report_of(written(tmp_path, dump.build()))
+    [finding] = [each for each in report.findings if each.kind == "unloaded_module"]
+    assert finding.title == (
+        r"C:\plugin.dll was unloaded while its code at 0x12345 was needed"
+    )
+    assert finding.threads == (1,)
+
+
 # --- the exception -----------------------------------------------------------------------
 
 
