@@ -59,7 +59,7 @@ COMMANDS = {
         "TARGET -o OUT.dmp", "a minidump that holds every stack of every thread", _dump
     ),
     "core2md": Command(
-        "CORE PROCFS OUT.dmp", "the same, with the arguments of Breakpad's core2md", _core2md
+        "CORE PROCFS OUT.dmp", "`unspool dump` with the arguments of Breakpad's core2md", _core2md
     ),
     "inspect": Command("DUMP", "what a minidump is made of, field by field", _inspect),
 }

@@ -22,6 +22,10 @@ TARGET = (
 
 # What a command works on, where it is no TARGET.
 OPERANDS = {
+    "core2md": (
+        "CORE is what `unspool dump` takes as TARGET. PROCFS is a directory with files as in "
+        "/proc/PID; if it is gone, the dump holds what the core says."
+    ),
     "inspect": (
         "A DUMP is a minidump of any system and processor, plain or compressed as .zst, .lz4, "
         ".xz or .gz, or - for standard input. The text begins with a table of the dump's streams "
