@@ -278,7 +278,8 @@ class MinidumpTarget(Target):
 
     def _note_unloaded(self) -> None:
         """Says which threads run code of a module that was there before."""
-        unloaded = sorted((each.base, each.size, each.name) for each in self.dump.unloaded_modules())
+        records = self.dump.unloaded_modules()
+        unloaded = sorted((each.base, each.size, each.name) for each in records)
         for thread in self.threads if unloaded else ():
             pc = thread.registers[self.arch.pc] if thread.registers is not None else None
             if pc is None or self.space.module_at(pc) is not None:
