@@ -12,6 +12,7 @@ from unspool.unwind.step import Ended, Found, Missed, Query
 from unspool.unwind.strategies.code_ahead import Ahead
 from unspool.unwind.strategies.frame_pointer import FramePointer
 from unspool.unwind.strategies.leaf import Leaf
+from unspool.unwind.strategies.order import default_stepper
 from unspool.unwind.strategies.scan import Scan
 
 MODULE, PC = 0x40_0000, 0x40_0200
@@ -86,8 +87,10 @@ def test_what_is_not_believed(code: str, stack: tuple[int, ...]) -> None:
 
 def test_frames_that_have_called_are_left_alone() -> None:
     made = space("c3", ELSEWHERE)
-    assert isinstance(Ahead(made).answer(query(made, exact=False)), Missed)
-    assert isinstance(Ahead(made).answer(query(made, pc=0x60_0000)), Missed)
+    [strategy] = [each for each in default_stepper(made).dynamic if each.name == Ahead.name]
+    assert isinstance(strategy.answer(query(made)), Found)
+    assert isinstance(strategy.answer(query(made, exact=False)), Missed)
+    assert isinstance(strategy.answer(query(made, pc=0x60_0000)), Missed)
 
 
 # --- a leaf that is about to return --------------------------------------------------------

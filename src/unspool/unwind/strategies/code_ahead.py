@@ -31,7 +31,10 @@ _KEPT_64, _KEPT_32 = (3, 5, 12, 13, 14, 15), (3, 5, 6, 7)
 
 
 class Ahead(DynamicStrategy):
-    """Carries a function's rest out, and believes what it leads to if nothing speaks against it."""
+    """Carries a function's rest out, and believes what it leads to if nothing speaks against it.
+
+    For code that was executing: see `order`, which loads this for the first such frame.
+    """
 
     name = "code_ahead"
 
@@ -42,8 +45,6 @@ class Ahead(DynamicStrategy):
         self.kept = _KEPT_64 if space.arch.pointer_size == 8 else _KEPT_32
 
     def answer(self, query: Query) -> Found | Missed:
-        if not query.exact:
-            return Missed("the frame has called another one")
         window = self.space.memory.window(query.pc)
         self.looks += 1
         if window is None or not self.space.is_code(query.pc) or self.looks > _MOST_LOOKS:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from unspool.unwind.step import Stepper
+from unspool.unwind.step import DynamicStrategy, Missed, Stepper
 from unspool.unwind.strategies.dwarf_cfi import DwarfCfi
 from unspool.unwind.strategies.signal_frame import SignalTrampoline
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from unspool.space import AddressSpace
-    from unspool.unwind.step import DynamicStrategy, TableStrategy
+    from unspool.unwind.step import Ended, Found, Query, TableStrategy
     from unspool.wine.process import WineProcess
 
 
@@ -33,7 +33,10 @@ def default_stepper(space: AddressSpace, wine: WineProcess | None = None) -> Ste
 
 
 class _Dynamic:
-    """The dynamic strategies, loaded for the first frame without a row: often there is none."""
+    """The dynamic strategies, loaded for the first frame without a row: often there is none.
+
+    Guesses are loaded for the first frame that those cannot answer for who know.
+    """
 
     def __init__(
         self, space: AddressSpace, tables: list[TableStrategy], wine: WineProcess | None
@@ -41,26 +44,34 @@ class _Dynamic:
         self.wine = wine
         self.space = space
         self.tables = tables
-        self.strategies: list[DynamicStrategy] = []
+        self.knowing: list[DynamicStrategy] = []
+        self.guesses: list[DynamicStrategy] = []
 
     def __iter__(self) -> Iterator[DynamicStrategy]:
-        if not self.strategies:
-            from unspool.unwind.strategies.frame_pointer import FramePointer
-            from unspool.unwind.strategies.leaf import Leaf
-            from unspool.unwind.strategies.root import Root
-            from unspool.unwind.strategies.scan import Scan
+        if not self.knowing:
+            self._add_knowing()
+        yield from self.knowing
+        if not self.guesses:
+            self._add_guesses()
+        yield from self.guesses
 
-            guesses: list[DynamicStrategy]
-            space = self.space
-            guesses = [FramePointer(space), *_for_x86(space), Scan(space, self.tables)]
-            if self.wine is not None:
-                from unspool.unwind.strategies.wine_rescue import guesses_for_wine
+    def _add_knowing(self) -> None:
+        from unspool.unwind.strategies.leaf import Leaf
+        from unspool.unwind.strategies.root import Root
 
-                guesses = guesses_for_wine(self.wine, guesses)
-            self.strategies = [
-                Root(space), *_for_32_bit_windows(space), Leaf(space), *guesses
-            ]  # fmt: skip
-        return iter(self.strategies)
+        space = self.space
+        self.knowing = [Root(space), *_for_32_bit_windows(space), Leaf(space)]
+
+    def _add_guesses(self) -> None:
+        from unspool.unwind.strategies.frame_pointer import FramePointer
+        from unspool.unwind.strategies.scan import Scan
+
+        space = self.space
+        self.guesses = [FramePointer(space), *_for_x86(space), Scan(space, self.tables)]
+        if self.wine is not None:
+            from unspool.unwind.strategies.wine_rescue import guesses_for_wine
+
+            self.guesses = guesses_for_wine(self.wine, self.guesses)
 
 
 def _for_32_bit_windows(space: AddressSpace) -> list[DynamicStrategy]:
@@ -75,8 +86,23 @@ def _for_32_bit_windows(space: AddressSpace) -> list[DynamicStrategy]:
 
 
 def _for_x86(space: AddressSpace) -> list[DynamicStrategy]:
-    if space.arch.name not in ("i386", "x86-64"):
-        return []
-    from unspool.unwind.strategies.code_ahead import Ahead
+    return [_CodeAhead(space)] if space.arch.name in ("i386", "x86-64") else []
 
-    return [Ahead(space)]
+
+class _CodeAhead(DynamicStrategy):
+    """`code_ahead.Ahead`, loaded for the first frame that it is for."""
+
+    name = "code_ahead"
+
+    def __init__(self, space: AddressSpace) -> None:
+        self.space = space
+        self.strategy: DynamicStrategy | None = None
+
+    def answer(self, query: Query) -> Found | Missed | Ended:
+        if not query.exact:
+            return Missed("the frame has called another one")
+        if self.strategy is None:
+            from unspool.unwind.strategies.code_ahead import Ahead
+
+            self.strategy = Ahead(self.space)
+        return self.strategy.answer(query)
