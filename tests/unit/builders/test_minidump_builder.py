@@ -10,12 +10,11 @@ from typing import Any
 
 import pytest
 
+from tests import breakpad
 from tests.build import minidump_records as r
 from tests.build.minidump import List, Minidump
 from tests.conftest import Corpus
-from tests.peers.breakpad import OFFLINE, complaints
-from tests.peers.install import breakpad
-from tests.programs.build import Unavailable, run
+from tests.peers.breakpad import complaints
 
 GUID = bytes.fromhex("67452301ab89efcd0123456789abcdef")
 IDENTIFIER = bytes(range(0xA0, 0xB4))
@@ -191,11 +190,7 @@ def test_places_say_where_streams_are() -> None:
 
 def breakpad_dump(data: bytes, folder: Path) -> tuple[str, list[str]]:
     """What minidump_dump prints, and its warnings and errors."""
-    try:
-        program = breakpad("minidump_dump")
-    except Unavailable as reason:
-        pytest.skip(str(reason))
     path = folder / "a.dmp"
     path.write_bytes(data)
-    done = run([program, path], env=OFFLINE, errors="replace")
-    return done.stdout, list(complaints(done.stderr))
+    out, errors = breakpad.run("minidump_dump", path)
+    return out, list(complaints(errors))
