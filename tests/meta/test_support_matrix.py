@@ -127,7 +127,9 @@ def test_trust_of_strategies() -> None:
     known = {each.name: each for stepper in steppers for each in asked(stepper)}
     table = strategies()
     for name, strategy in known.items():
-        code = Path(inspect.getsourcefile(getattr(strategy, "guess", strategy).__class__) or "")
+        while hasattr(strategy, "guess"):
+            strategy = strategy.guess
+        code = Path(inspect.getsourcefile(strategy.__class__) or "")
         for trust in re.findall("[a-z_]+", table[name][0]):
             assert f"Trust.{trust.upper()}" in code.read_text("utf-8"), name
 

@@ -96,13 +96,17 @@ class _CodeAhead(DynamicStrategy):
 
     def __init__(self, space: AddressSpace) -> None:
         self.space = space
-        self.strategy: DynamicStrategy | None = None
+        self._guess: DynamicStrategy | None = None
+
+    @property
+    def guess(self) -> DynamicStrategy:
+        if self._guess is None:
+            from unspool.unwind.strategies.code_ahead import Ahead
+
+            self._guess = Ahead(self.space)
+        return self._guess
 
     def answer(self, query: Query) -> Found | Missed | Ended:
         if not query.exact:
             return Missed("the frame has called another one")
-        if self.strategy is None:
-            from unspool.unwind.strategies.code_ahead import Ahead
-
-            self.strategy = Ahead(self.space)
-        return self.strategy.answer(query)
+        return self.guess.answer(query)

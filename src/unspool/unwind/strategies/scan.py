@@ -22,6 +22,7 @@ _MAX_WORDS = 1024
 # Searches in one target, at about a millisecond each at worst: a dump made of stacks that
 # need nothing else could keep us busy for hours.
 _MAX_SEARCHES = 20_000
+_PAGE = 0x1000
 
 
 class Scan(DynamicStrategy):
@@ -109,7 +110,10 @@ class Scan(DynamicStrategy):
         a stack just those would be believed that older calls of such a stub have left.
         """
         module = self.space.module_at(address)
-        return module is not None and module.kind == "pe" and self.space.image(module) is None
+        if module is None or module.kind != "pe" or self.space.image(module) is not None:
+            return False
+        window = self.space.memory.window(address - 1)
+        return window is None or window.high - window.low < _PAGE
 
     def _owner(self, address: int) -> str:
         module = self.space.module_at(address)
