@@ -13,10 +13,10 @@ from tests.build import minidump_records as r
 from tests.build.minidump import Minidump
 from tests.conftest import CORPUS, Corpus
 from tests.fuzz.commands import look_into_file, run_here
-from tests.fuzz.harness import directory, examine_file, within
+from tests.fuzz.harness import directory, examine, examine_file, within
 from tests.fuzz.minidump_seeds import KINDS, seed
 from unspool.errors import UnspoolError
-from unspool.model import StopReason
+from unspool.model import Report, StopReason
 
 PARTS = 4
 REAL = sorted(path.name.removesuffix(".zst") for path in CORPUS.glob("*.dmp.zst"))
@@ -101,3 +101,15 @@ def test_a_small_dump_cut_at_every_length_is_printed_or_refused() -> None:
             assert len(errors.splitlines()) == (code == 2)
             if length >= 4:
                 look_into_file(path)
+
+
+def test_a_dump_that_is_cut_behind_its_stacks_has_them(corpus: Corpus) -> None:
+    """Breakpad on Linux writes them first, and what system it is later."""
+    data = corpus("symbolicator__fixtures__linux.dmp")
+    frames = []
+    for each in (data, data[:15_800]):
+        report = examine(each)
+        assert isinstance(report, Report)
+        frames.append([frame.pc for frame in report.stacks[0].frames])
+    assert frames[1] == frames[0]
+    assert not report.complete

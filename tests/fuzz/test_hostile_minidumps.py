@@ -229,7 +229,7 @@ def the_wrong_cpu() -> bytes:
     return dump.build()
 
 
-@case(error="")
+@case(*ALL, said=("stack",))
 def no_system_information() -> bytes:
     return built(lambda dump: dump.drop(r.SYSTEM_INFO))
 
@@ -468,6 +468,24 @@ def a_long_name_of_everything() -> bytes:
     dump.drop(r.HANDLE_DATA)
     names = r.HANDLE.pack(TypeNameRva=at, ObjectNameRva=at)
     dump.stream(r.HANDLE_DATA, struct.pack("<4I", 16, 32, 6_000, 0) + names * 6_000)
+    data = dump.build()
+    assert dump.places[0x1234][0] == at
+    return data
+
+
+@case("threads", "frames", said=BOTH)
+def long_names_that_share_bytes() -> bytes:
+    """Each begins two bytes behind the one before, and claims 1 GB of the same text."""
+    dump = honest("linux-x86_64")
+    dump.stream(0x1234, b"A" * 200_000)
+    dump.streams.insert(0, dump.streams.pop())
+    dump.unloaded_module(1, 1, "")
+    dump.build()
+    at, _ = dump.places[0x1234]
+    for n in range(10_000):
+        dump.module(0x10_0000 + (n << 12), 4096, b"", ModuleNameRva=at + 6 * n)
+        dump.thread_name(n, b"", RvaOfThreadName=at + 6 * n + 2)
+        dump.unloaded_module(n << 12, 4096, "", ModuleNameRva=at + 6 * n + 4)
     data = dump.build()
     assert dump.places[0x1234][0] == at
     return data

@@ -152,8 +152,13 @@ class Minidump:
     # --- what has happened ----------------------------------------------------------------
 
     def system(self) -> System | None:
-        """Processor and operating system; None if the dump does not say, or only in part."""
-        return self._once("system", self._system)
+        """Processor and operating system; told by the threads where SystemInfo is lost, or None."""
+        return self._once("system", lambda: self._system() or self._guessed_system())
+
+    def _guessed_system(self) -> System | None:
+        from unspool.formats.minidump.guess import guess_system
+
+        return guess_system(self)
 
     def _system(self) -> System | None:
         values = self.values(streams.SYSTEM_INFO)
