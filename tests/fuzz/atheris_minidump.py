@@ -13,7 +13,8 @@ from tests.fuzz import coverage
 with coverage.instrumented():
     from tests.fuzz.commands import look_into
     from tests.fuzz.harness import examine
-    from tests.fuzz.test_mutated_minidumps import NAMES, made, read
+    from tests.fuzz.minidump_values import read
+    from tests.fuzz.test_mutated_minidumps import NAMES, made
 
 
 def one_input(data: bytes) -> None:

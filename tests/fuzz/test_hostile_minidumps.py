@@ -20,7 +20,9 @@ from tests.build.minidump import Block, File, List, Minidump
 from tests.build.process import Process
 from tests.conftest import Corpus
 from tests.fuzz import commands
+from tests.fuzz.harness import within
 from tests.fuzz.minidump_seeds import TIDS, honest, linux, seed, windows
+from tests.fuzz.minidump_values import read
 
 Make = Callable[[], bytes]
 MAX32, MAX64 = (1 << 32) - 1, (1 << 64) - 1
@@ -878,6 +880,12 @@ def test_a_hostile_minidump_is_read_as_far_as_it_goes(
         assert threads(report) == threads(honest_report)
     if "stack" in case.said:
         assert code == 1, "nothing is said of it"
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_the_reader_gives_of_a_hostile_minidump_holds(name: str) -> None:
+    with within(commands.SECONDS):
+        read(CASES[name].make())
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -14,16 +14,15 @@ from tests.conftest import CORPUS, examples
 from tests.fuzz.commands import look_into
 from tests.fuzz.harness import examine, within
 from tests.fuzz.minidump_seeds import KINDS, honest, places
+from tests.fuzz.minidump_values import read
 from tests.fuzz.mutants import Mutant, patched, rearranged
 from tests.fuzz.test_cut_minidumps import small
 from unspool.errors import FormatError, UnspoolError
 from unspool.formats.minidump.contexts import parse_context
-from unspool.formats.minidump.reader import Minidump
 
 SECONDS = 10
 REAL = sorted(path.name.removesuffix(".zst") for path in CORPUS.glob("*.dmp.zst"))
 NAMES = ("small", *KINDS)
-TEXTS = range(r.LINUX_CPU_INFO, r.LINUX_DSO_DEBUG)
 
 
 @cache
@@ -47,38 +46,6 @@ def real(name: str) -> bytes:
 
 names = st.tuples(st.sampled_from(NAMES))
 mutants = patched(made, names, places) | rearranged(made, names, places)
-
-
-def read(data: bytes) -> None:
-    """Everything that the reader gives: values that hold what they say, or a `FormatError`."""
-    with suppress(FormatError):
-        dump = Minidump(data)
-        system = dump.system()
-        for stream in dump.streams:
-            assert 0 <= stream.rva <= stream.rva + stream.size
-        for thread in dump.threads():
-            if thread.context is not None:
-                rva, size = thread.context
-                assert 0 <= rva <= rva + size <= len(data)
-                if system is not None:
-                    with suppress(FormatError):
-                        parse_context(data[rva : rva + size], system.processor_architecture)
-        assert all(isinstance(name, str) for name in dump.thread_names().values())
-        for module in dump.modules():
-            assert 0 <= module.base < 1 << 64
-            assert isinstance(module.name, str)
-        dump.unloaded_modules()
-        for block in dump.memory():
-            assert 0 <= block.rva <= block.rva + block.size <= len(data)
-            assert 0 <= block.start < block.start + block.size <= 1 << 64
-        dump.memory_info()
-        dump.exception()
-        dump.misc()
-        dump.dso_debug()
-        for kind in TEXTS:
-            dump.text(kind)
-        assert all(problem.where and problem.what for problem in dump.problems)
-        assert len(dump.problems) < 10_000
 
 
 @settings(max_examples=examples(400), suppress_health_check=list(HealthCheck))
