@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def write(draft: Draft, output: Output) -> bytes | None:
-    """MDRawDebug, and the dynamic section behind it. Without this stream LLDB walks no stack."""
+    """MDRawDebug, and the dynamic section behind it."""
     linker = draft.facts.linker
     if linker is None:
         return None
