@@ -13,7 +13,7 @@ from __future__ import annotations
 __version__ = "0.1.0"
 
 _HOMES = {
-    "api": ("open", "unwind"),
+    "api": ("open", "open_stream", "unwind"),
     "errors": ("InputError", "MissingDependency", "UnspoolError", "UsageError"),
     "model": (
         "Attempt", "Crash", "Finding", "Frame", "Gap", "Inline", "Location", "Module", "Report",
@@ -24,7 +24,7 @@ _HOMES = {
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from unspool.api import open, unwind
+    from unspool.api import open, open_stream, unwind
     from unspool.errors import InputError, MissingDependency, UnspoolError, UsageError
     from unspool.model import (
         Attempt,
@@ -76,6 +76,7 @@ __all__ = [
     "UsageError",
     "__version__",
     "open",
+    "open_stream",
     "unwind",
 ]
 

@@ -13,10 +13,11 @@ from unspool.targets.base import Options, Target
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from unspool.model import Thread
     from unspool.targets.source import Source
+    from unspool.unwind.step import Stepper
     from unspool.write.minidump import Written
 
 
@@ -75,6 +76,20 @@ def open(
     raise InputError(f"{opened.name}: {what}", _TRY)
 
 
+def open_stream(descriptor: int, pid: int, *, floating_point: bool = False) -> Target:
+    """Opens a process that crashed, in the kernel's core handler.
+
+    `descriptor` is where the kernel writes the core to, of which the notes alone are read; keep it
+    open, since everything else is read from /proc as long as the kernel waits. `pid` is what
+    core_pattern's %P says. `floating_point` keeps vector registers, for `dump`.
+
+    Raises `InputError` if no core comes there, or if there is no such process.
+    """
+    from unspool.targets.stream import open_stream
+
+    return open_stream(descriptor, pid, Options(floating_point=floating_point))
+
+
 def _open_dump(source: Source, kind: str, options: Options) -> Target:
     if kind == "minidump":
         from unspool.targets.minidump import MinidumpTarget
@@ -129,15 +144,9 @@ def unwind(
         wanted = {thread.index for thread in select_threads(target, threads)}
         return target.report.with_stacks(wanted)
     from unspool.unwind.strategies.order import default_stepper
-    from unspool.unwind.walk import walk
 
     stepper = default_stepper(target.space, target.wine)
-    stacks: list[Stack] = []
-    room = MAX_TOTAL_FRAMES
-    for thread in select_threads(target, threads):
-        limit = min(max_frames or room, room)
-        stacks.append(walk(stepper, thread, max(limit, 1), explain))
-        room -= len(stacks[-1].frames)
+    stacks = list(_walks(stepper, select_threads(target, threads), max_frames, explain))
     report = Report(
         target.info, target.modules, stacks, crash=target.crash, findings=list(target.findings)
     )
@@ -158,6 +167,27 @@ def unwind(
         # Decoding one instruction costs the import of a decoder: it goes with the lines.
         target.crash.access = access_of(target.crash, target.threads, target.space)
     return symbolicate(report, target.elf, target.options, pe_of=target.pe, lines=lines)
+
+
+def stacks(target: Target, *, max_frames: int = 0) -> Iterator[Stack]:
+    """Walks the target's threads one by one, the crashed one first, for who may have to stop."""
+    from unspool.unwind.strategies.order import default_stepper
+
+    threads = sorted(target.threads, key=lambda thread: not thread.crashed)
+    yield from _walks(default_stepper(target.space, target.wine), threads, max_frames, False)
+
+
+def _walks(
+    stepper: Stepper, threads: Iterable[Thread], max_frames: int, explain: bool
+) -> Iterator[Stack]:
+    from unspool.unwind.walk import walk
+
+    room = MAX_TOTAL_FRAMES
+    for thread in threads:
+        limit = min(max_frames or room, room)
+        stack = walk(stepper, thread, max(limit, 1), explain)
+        room -= len(stack.frames)
+        yield stack
 
 
 def dump(

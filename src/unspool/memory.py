@@ -93,6 +93,16 @@ class Region:
                     )
         return self._window
 
+    def around(self, address: int) -> Window | None:
+        """The bytes around one of its addresses, or None if they cannot be had."""
+        return self.window()
+
+    def windows(self, low: int, high: int) -> Iterator[Window]:
+        """Its bytes in `[low, high)` and maybe around, by address."""
+        window = self.window()
+        if window is not None:
+            yield window
+
 
 class Memory:
     """Reads a target's memory. Its regions never overlap, see `set_regions`."""
@@ -139,7 +149,7 @@ class Memory:
     def window(self, address: int) -> Window | None:
         """The bytes around `address` as one buffer, or None where there are none."""
         region = self.region(address)
-        window = region.window() if region else None
+        window = region.around(address) if region else None
         return window if window and window.low <= address < window.high else None
 
     def read(self, address: int, size: int) -> bytes:
@@ -175,8 +185,7 @@ class Memory:
         for region in self.regions[at:]:
             if region.start >= high:
                 return
-            window = region.window() if region.end > low else None
-            if window is not None:
+            for window in region.windows(low, high) if region.end > low else ():
                 start, end = max(low, window.low), min(high, window.high)
                 if start < end:
                     view = memoryview(window.buffer)

@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from unspool.formats.elf import ProgramHeader
     from unspool.targets.core_registers import FloatingPoint
     from unspool.targets.facts import Facts
+    from unspool.targets.note_stream import NoteStream
     from unspool.targets.source import Source
 
 _MAX_THREADS = 1_000_000
 
-_NOTE_TYPES = {
+# What a walk needs.
+WALK_NOTES = {
     notes.NT_PRSTATUS, notes.NT_PRPSINFO, notes.NT_SIGINFO, notes.NT_AUXV, notes.NT_FILE,
     notes.NT_ARM_PAC_MASK, notes.NT_386_TLS,
 }  # fmt: skip
@@ -45,7 +47,7 @@ class CoreNotes:
     def _read(self, elf: Elf, arch: Arch) -> None:
         for note in elf.notes():
             # Most of a big core's notes are vector registers, which nothing here needs.
-            if note.type not in _NOTE_TYPES or note.name not in (b"CORE", b"LINUX"):
+            if note.type not in WALK_NOTES or note.name not in (b"CORE", b"LINUX"):
                 continue
             data = bytes(elf.buffer[note.offset : note.offset + note.size])
             if note.type == notes.NT_PRSTATUS and len(self.statuses) < _MAX_THREADS:
@@ -79,7 +81,7 @@ class CoreTarget(Target):
         self.options = options
         self.findings = []
         self._floating_point: FloatingPoint | None = None
-        elf = _core_elf(source)
+        elf = core_elf(source)
         arch = architectures.by_machine(elf.machine, elf.elf_class)
         assert arch is not None
         loads = [header for header in elf.program_headers() if header.type == PT_LOAD]
@@ -102,8 +104,8 @@ class CoreTarget(Target):
         self.core_modules = self.mapped_modules = modules
         memory = Memory([*held_regions, *_rests(held_regions, loads, modules)])
         memory.add_missing(modules.unlisted_regions(memory))
-        self.threads = _threads(self.notes, arch)
-        self.crash = _crash(self.notes)
+        self.threads = core_threads(self.notes, arch)
+        self.crash = core_crash(self.notes)
         if self.crash is not None and self.threads:
             self.threads[0].crashed = True
         self.space = AddressSpace(
@@ -130,7 +132,7 @@ class CoreTarget(Target):
         from unspool.targets.core_registers import FloatingPoint
 
         if self._floating_point is None:
-            self._floating_point = FloatingPoint(_core_elf(self.source), self.arch)
+            self._floating_point = FloatingPoint(core_elf(self.source), self.arch)
         return self._floating_point.image(thread.index)
 
     def facts(self) -> Facts:
@@ -170,7 +172,7 @@ class CoreTarget(Target):
         self.source.close()
 
 
-def _core_elf(source: Source) -> Elf:
+def core_elf(source: Source | NoteStream) -> Elf:
     """The core's ELF header, or an `InputError` that says what the file is instead."""
     try:
         elf = Elf(source.buffer)
@@ -230,7 +232,7 @@ def _start(pair: tuple[Region, ProgramHeader]) -> int:
     return pair[0].start
 
 
-def _threads(core: CoreNotes, arch: Arch) -> list[Thread]:
+def core_threads(core: CoreNotes, arch: Arch) -> list[Thread]:
     """Threads in the order of their notes; ids may repeat, the position is the identity."""
     threads = []
     for index, status in enumerate(core.statuses):
@@ -241,7 +243,7 @@ def _threads(core: CoreNotes, arch: Arch) -> list[Thread]:
     return threads
 
 
-def _crash(core: CoreNotes) -> Crash | None:
+def core_crash(core: CoreNotes) -> Crash | None:
     """The signal of the core's first thread: kernel and gcore write the dumping one first."""
     if not core.statuses:
         return None

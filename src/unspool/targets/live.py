@@ -22,6 +22,7 @@ from unspool.targets.base import Options, Target
 from unspool.targets.freeze import Changed, Snapshot, take_snapshot
 from unspool.targets.live_modules import LiveModules, read_headers
 from unspool.targets.process_memory import ProcessMemory, memory_ended
+from unspool.targets.process_regions import ProcessRegions
 from unspool.targets.procfs import Maps, Process, parse_maps
 from unspool.targets.ptrace import Calls
 from unspool.targets.stacks import Copied, Planner, without
@@ -32,15 +33,10 @@ if TYPE_CHECKING:
 
     from unspool.arch.base import Arch
     from unspool.cursor import Buffer
-    from unspool.memory import Loader
     from unspool.targets.facts import Facts
-    from unspool.targets.procfs import Mapping
 
 _ATTEMPTS, _ATTEMPTS_TO_OPEN = 8, 3
 _PAUSE = 3e-3
-# Code that is not a file's is read in pieces: a JVM reserves 240 MB for it.
-_CODE_PIECE = 1 << 20
-_MOST_AT_ONCE = 64 << 20
 
 # i386 registers by DWARF number, as words of what a 64-bit tracer gets (asm/user_64.h):
 # ax, cx, dx, bx, sp, bp, si, di, ip.
@@ -128,7 +124,8 @@ class LiveTarget(Target):
             specials=[thread.special for thread in self.threads],
         )  # fmt: skip
         self.info.executable = modules.windows_path() or self.info.executable
-        memory = Memory(self._regions(maps, snapshot.stacks, modules))
+        others = self._others = ProcessRegions(self._memory, modules)
+        memory = Memory(self._regions(maps, snapshot.stacks, others))
         modules.memory = memory
         self.mapped_modules = modules
         self.space = AddressSpace(
@@ -138,7 +135,7 @@ class LiveTarget(Target):
             from unspool.targets.wine_variables import dispatcher_variables
 
             variables = dispatcher_variables(self.space, now)
-            memory.set_regions(self._regions(maps, [*snapshot.stacks, variables], modules))
+            memory.set_regions(self._regions(maps, [*snapshot.stacks, variables], others))
 
     def _read_maps(self) -> bytes:
         return self.process.read("maps") or b""
@@ -202,7 +199,7 @@ class LiveTarget(Target):
     # --- memory ------------------------------------------------------------------------
 
     def _regions(
-        self, maps: Maps, stacks: Sequence[Copied], modules: LiveModules
+        self, maps: Maps, stacks: Sequence[Copied], others: ProcessRegions
     ) -> list[Region]:
         regions = []
         taken = []
@@ -215,50 +212,8 @@ class LiveTarget(Target):
             whole = (mapping.start, mapping.end)
             around = taken if mapping.writable else ()
             for low, high in without(whole, around):
-                regions += self._uncopied(mapping, low, high, modules)
+                regions += others.constant(mapping, low, high)
         return regions
-
-    def _uncopied(
-        self, mapping: Mapping, low: int, high: int, modules: LiveModules
-    ) -> list[Region]:
-        """What is not stack: constant bytes, which are read when they are asked for, or none."""
-        step = high - low
-        load = None
-        if mapping.executable and (not mapping.is_file or modules.window_at(low)):
-            step = _CODE_PIECE
-        parts = []
-        for start in range(low, high, step):
-            end = min(high, start + step)
-            if mapping.executable or (mapping.readable and not mapping.writable):
-                load = self._loader(mapping, start, end, modules)
-            region = Region(
-                start, end, load,
-                writable=mapping.writable, executable=mapping.executable,
-                path=mapping.path, file_offset=mapping.offset + start - mapping.start,
-                mapping=(mapping.start, mapping.end),
-            )  # fmt: skip
-            parts.append(region)
-        return parts
-
-    def _loader(self, mapping: Mapping, start: int, end: int, modules: LiveModules) -> Loader:
-        def load() -> tuple[Buffer, int, int] | None:
-            if mapping.is_file and not mapping.writable:
-                buffer = modules.constant_bytes(mapping)
-                if buffer is not None:
-                    return buffer, mapping.offset + start - mapping.start, end - start
-            return self._read(start, end)
-
-        return load
-
-    def _read(self, start: int, end: int) -> tuple[Buffer, int, int] | None:
-        """Bytes of the process's memory as they are now; None if that is gone."""
-        if self._memory < 0 or end - start > _MOST_AT_ONCE:
-            return None
-        try:
-            data = os.pread(self._memory, end - start, start)
-        except (OSError, OverflowError):  # the vsyscall page is beyond any file offset
-            return None
-        return data, 0, len(data)
 
     def floating_point(self, thread: Thread) -> bytes | None:
         """Only with `Options.floating_point`: the process waits while they are taken."""
@@ -271,6 +226,7 @@ class LiveTarget(Target):
 
     def close(self) -> None:
         self.process.close()
+        self._others.close()
         if self._memory >= 0:
             os.close(self._memory)
             self._memory = -1

@@ -12,9 +12,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from unspool.memory import Memory
     from unspool.targets.live import LiveTarget
+    from unspool.targets.stream import StreamTarget
 
 
-def live_facts(target: LiveTarget, now: Memory) -> Facts:
+def live_facts(target: LiveTarget | StreamTarget, now: Memory) -> Facts:
     """The facts as they are now, but for the mappings. `now` is the process's memory."""
     process = target.process
     auxv = process.read("auxv")
