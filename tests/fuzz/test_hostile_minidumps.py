@@ -23,6 +23,7 @@ from tests.fuzz import commands
 from tests.fuzz.harness import within
 from tests.fuzz.minidump_seeds import TIDS, honest, linux, seed, windows
 from tests.fuzz.minidump_values import read
+from unspool.formats.minidump import reader
 
 Make = Callable[[], bytes]
 MAX32, MAX64 = (1 << 32) - 1, (1 << 64) - 1
@@ -886,6 +887,18 @@ def test_a_hostile_minidump_is_read_as_far_as_it_goes(
 def test_what_the_reader_gives_of_a_hostile_minidump_holds(name: str) -> None:
     with within(commands.SECONDS):
         read(CASES[name].make())
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_minidump_of_a_hostile_minidump_is_honest(tmp_path: Path, name: str) -> None:
+    path, output = tmp_path / "a.dmp", tmp_path / "b.dmp"
+    path.write_bytes(CASES[name].make())
+    with within(2 * commands.SECONDS):
+        code, _, errors = commands.run_here("dump", path, "-o", output)
+    assert output.exists() == (code != 2)
+    assert errors.startswith("unspool: ") == (code == 2)
+    if code != 2:
+        assert reader.Minidump(output.read_bytes()).read_all() == []
 
 
 @pytest.mark.parametrize("name", CASES)
