@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from unspool.errors import FormatError
 from unspool.formats.cfi import CfiSection, EhFrameHdr
-from unspool.formats.elf import PT_GNU_EH_FRAME, PT_LOAD, SHT_NOBITS, Elf
+from unspool.formats.elf import PT_ARM_EXIDX, PT_GNU_EH_FRAME, PT_LOAD, SHT_NOBITS, Elf
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from unspool.cursor import Buffer
+    from unspool.formats.exidx import ExidxTable
     from unspool.memory import Memory
 
 
@@ -39,6 +40,7 @@ class Image:
         self.problems: list[str] = []
         self._eh_frame: tuple[EhFrameHdr | None, CfiSection | None] | None = None
         self._debug_frames: list[CfiSection] | None = None
+        self._exidx: tuple[ExidxTable | None] | None = None
 
     def eh_frame(self) -> tuple[EhFrameHdr | None, CfiSection | None]:
         """The search table and .eh_frame; either can be missing."""
@@ -62,6 +64,25 @@ class Image:
             self._debug_frames = [section for section in found if section is not None]
         return self._debug_frames
 
+    def exidx(self) -> ExidxTable | None:
+        """The exception index of a 32-bit Arm module, if it has one."""
+        if self._exidx is None:
+            self._exidx = (self._find_exidx(),)
+        return self._exidx[0]
+
+    def _find_exidx(self) -> ExidxTable | None:
+        from unspool.formats.exidx import ExidxTable
+
+        assert self.elf is not None
+        for header in self.elf.program_headers():
+            if header.type == PT_ARM_EXIDX:
+                located = self.bytes_at(header.vaddr)
+                if located is None:
+                    continue
+                buffer, start, end = located
+                return ExidxTable(buffer, start, min(end, start + header.memsz), header.vaddr)
+        return None
+
     def _find_eh_frame(self) -> tuple[EhFrameHdr | None, CfiSection | None]:
         elf = self.elf
         assert elf is not None
@@ -69,13 +90,13 @@ class Image:
         for header in elf.program_headers():
             if header.type != PT_GNU_EH_FRAME:
                 continue
-            located = self._bytes_at(header.vaddr)
+            located = self.bytes_at(header.vaddr)
             if located is None:
                 break
             buffer, start, end = located
             end = min(end, start + header.memsz)
             hdr = EhFrameHdr(buffer, start, end, header.vaddr, size)
-            frames = self._bytes_at(hdr.eh_frame)
+            frames = self.bytes_at(hdr.eh_frame)
             if frames is None:
                 break
             section = CfiSection(
@@ -84,7 +105,7 @@ class Image:
             return (hdr if len(hdr) else None), section
         return None, self._section(".eh_frame", is_eh=True)
 
-    def _bytes_at(self, address: int) -> tuple[Buffer, int, int] | None:
+    def bytes_at(self, address: int) -> tuple[Buffer, int, int] | None:
         """The bytes from a file address to the end of its segment, as (buffer, start, end)."""
         if self.file is not None:
             for header in self.file.program_headers():

@@ -107,10 +107,17 @@ class AddressSpace:
         code = self.memory.read_available(address - LOOK_BEHIND, LOOK_BEHIND)
         return code if len(code) == LOOK_BEHIND else b""
 
-    def after_call(self, address: int) -> bool | None:
-        """Whether a call ends right before an address; None if its code is not at hand."""
+    def after_call(self, address: int, word: int | None = None) -> bool | None:
+        """Whether a call ends right before an address; None if its code is not at hand.
+
+        `word` is the address as it was found, with bits that are no part of it, if it was.
+        """
         code = self.code_before(address)
-        return self.arch.is_return_address(code, LOOK_BEHIND) if code else None
+        if not code:
+            return None
+        if word is not None and self.arch.is_return_word is not None:
+            return self.arch.is_return_word(code, LOOK_BEHIND, word)
+        return self.arch.is_return_address(code, LOOK_BEHIND)
 
 
 def _low(stack: KnownStack) -> int:

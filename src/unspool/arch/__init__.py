@@ -8,11 +8,11 @@ if TYPE_CHECKING:
 
 # e_machine values that people have cores of, for messages (elf.h).
 _OTHER_MACHINES = {
-    2: "SPARC", 8: "MIPS", 20: "PowerPC", 21: "PowerPC64", 22: "s390x", 40: "32-bit Arm",
+    2: "SPARC", 8: "MIPS", 20: "PowerPC", 21: "PowerPC64", 22: "s390x",
     43: "SPARC64", 50: "Itanium", 243: "RISC-V", 258: "LoongArch",
 }  # fmt: skip
 
-SUPPORTED = "x86-64, i386 and aarch64"
+SUPPORTED = "x86-64, i386, aarch64 and arm"
 
 
 def by_machine(machine: int, elf_class: int) -> Arch | None:
@@ -32,6 +32,10 @@ def by_machine(machine: int, elf_class: int) -> Arch | None:
         from unspool.arch.aarch64 import AARCH64
 
         return AARCH64
+    if machine == 40 and elf_class == 1:
+        from unspool.arch.arm import ARM
+
+        return ARM
     return None
 
 

@@ -74,10 +74,14 @@ class SignalFrame:
 
 
 class Arch:
-    """One architecture. `report_name` is its name in reports, `machine` its ELF e_machine."""
+    """One architecture. `report_name` is its name in reports, `machine` its ELF e_machine.
+
+    `is_return_address` says whether a call ends at a place in code; `is_return_word` the same
+    where there is the word that the call left, if that says more than the address does.
+    """
 
     __slots__ = (
-        "code_address_mask", "elf_class", "fp", "is_return_address", "link",
+        "code_address_mask", "elf_class", "fp", "is_return_address", "is_return_word", "link",
         "machine", "mask", "name", "pc", "pointer_size", "prpsinfo", "prstatus", "ra_column",
         "register_names", "report_name", "signal_frames", "sp", "stack_alignment",
     )  # fmt: skip
@@ -102,6 +106,7 @@ class Arch:
         prpsinfo: PrPsInfo,
         signal_frames: Sequence[SignalFrame],
         is_return_address: Callable[[Buffer, int], bool],
+        is_return_word: Callable[[Buffer, int, int], bool] | None = None,
     ) -> None:
         self.name = name
         self.report_name = report_name
@@ -121,6 +126,7 @@ class Arch:
         self.prpsinfo = prpsinfo
         self.signal_frames = signal_frames
         self.is_return_address = is_return_address
+        self.is_return_word = is_return_word
 
     def with_code_mask(self, mask: int) -> Arch:
         """The same architecture where code addresses have just the bits of `mask`."""

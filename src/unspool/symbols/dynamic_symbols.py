@@ -45,7 +45,8 @@ def dynamic_table(elf: Elf, bias: int = 0) -> SymbolTable | None:
         count = max(names - table, 0) // entry
     names_end = min(names + entries.get(DT_STRSZ, elf.size), elf.size)
     end = min(table + count * entry, elf.size)
-    return SymbolTable(elf.buffer, table, end, (elf.buffer, names, names_end), elf.elf_class)
+    place = elf.buffer, names, names_end
+    return SymbolTable(elf.buffer, table, end, place, elf.elf_class, machine=elf.machine)
 
 
 def soname(elf: Elf) -> str | None:

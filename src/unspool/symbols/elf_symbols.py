@@ -107,7 +107,9 @@ class ElfSymbols:
             except FormatError as error:
                 self.problems.append(str(error))
                 return None
-            return SymbolTable(buffer, start, end, names, elf.elf_class, sections)
+            return SymbolTable(
+                buffer, start, end, names, elf.elf_class, sections, machine=elf.machine
+            )
         return None
 
 

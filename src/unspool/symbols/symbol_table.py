@@ -49,7 +49,8 @@ class Symbol:
 class SymbolTable:
     """A symbol table in `buffer[start:end]`, with names in `names` (buffer, start, end).
 
-    `sections` are those that symbols refer to; empty if not known.
+    `sections` are those that symbols refer to; empty if not known. `machine` is the file's
+    e_machine.
     """
 
     def __init__(
@@ -60,6 +61,8 @@ class SymbolTable:
         names: tuple[Buffer, int, int],
         elf_class: int,
         sections: Sequence[Section] = (),
+        *,
+        machine: int = 0,
     ) -> None:
         entry = 24 if elf_class == 2 else 16
         self._count = min((min(end, len(buffer)) - start) // entry, _MAX_SYMBOLS)
@@ -67,6 +70,9 @@ class SymbolTable:
         self._is_64 = elf_class == 2
         self._names = names
         self._sections = sections
+        # A 32-bit Arm function's symbol has bit 0 set if the function is T32 code (ELF for the
+        # Arm Architecture, 5.5.3).
+        self._is_arm = machine == 40
         self._order: list[int] | None = None
         self._values: list[int] = []
         self._sizes: list[int] = []
@@ -156,6 +162,8 @@ class SymbolTable:
         else:
             words = memoryview(raw).cast("I")
             self._values, self._sizes = words[1::4].tolist(), words[2::4].tolist()
+            if self._is_arm:
+                self._values = [value & ~1 for value in self._values]
             info = raw[12::16]
         chosen = compress(range(self._count), info.translate(_CODE))
         return sorted(chosen, key=self._values.__getitem__)
@@ -186,8 +194,9 @@ class SymbolTable:
             return bool(name)
         if section == SHN_ABS:
             return False
-        # "$x", "$d.12": marks of ARM assemblers for code and data (ELF for the Arm 64-bit
-        # Architecture, 5.7); ".L12": labels that an assembler should have dropped.
+        # "$x", "$d.12", "$t": marks of Arm assemblers for code and data (ELF for the Arm
+        # Architecture, 5.5.5; for the 64-bit one, 5.7); ".L12": labels that an assembler should
+        # have dropped.
         return name[:1] not in (b"", b"$") and name[:2] != b".L"
 
     def _same_section(self, index: int, address: int) -> bool:

@@ -14,6 +14,9 @@ _MAX_THREADS = 1_000_000
 FXSAVE_SIZE, FPSIMD_SIZE = 512, 528
 # Of what FXSAVE writes, the last 48 bytes are software's own; the kernel keeps notes there.
 _FXSAVE_USED = 464
+# struct user_vfp: d0 to d31, then the status register.
+VFP_SIZE = 260
+_SIZES = {"aarch64": FPSIMD_SIZE, "arm": VFP_SIZE}
 
 
 class FloatingPoint:
@@ -22,14 +25,16 @@ class FloatingPoint:
     def __init__(self, elf: Elf, arch: Arch) -> None:
         self.buffer = elf.buffer
         # The first of them that is there counts. NT_FPREGSET of i386 is what FSAVE writes.
-        if arch.link is not None:
+        if arch.name == "arm":
+            kinds = {notes.NT_ARM_VFP: 0}
+        elif arch.link is not None:
             kinds = {notes.NT_FPREGSET: 0}
         elif arch.pointer_size == 8:
             kinds = {notes.NT_FPREGSET: 0, notes.NT_X86_XSTATE: 1}
         else:
             kinds = {notes.NT_PRXFPREG: 0, notes.NT_X86_XSTATE: 1}
-        self.size = FXSAVE_SIZE if arch.link is None else FPSIMD_SIZE
-        self.used = _FXSAVE_USED if arch.link is None else FPSIMD_SIZE
+        self.size = _SIZES.get(arch.name, FXSAVE_SIZE)
+        self.used = _SIZES.get(arch.name, _FXSAVE_USED)
         self.places: dict[int, tuple[int, int]] = {}
         index = -1
         for note in elf.notes():

@@ -25,6 +25,12 @@ def default_stepper(space: AddressSpace, wine: WineProcess | None = None) -> Ste
 
         tables.insert(1, PeX64(space))
     stepper = Stepper(space, tables, _Dynamic(space, tables, wine))
+    if space.arch.name == "arm":
+        from unspool.unwind.strategies.arm_edges import ArmEdges
+        from unspool.unwind.strategies.arm_exidx import ArmExidx
+
+        tables.insert(1, ArmExidx(space, cfi))
+        stepper.early.append(ArmEdges(space, cfi))
     if wine is not None:
         from unspool.unwind.strategies.wine import add_wine
 
@@ -61,6 +67,10 @@ class _Dynamic:
 
         space = self.space
         self.knowing = [Root(space), *_for_32_bit_windows(space), Leaf(space)]
+        if space.arch.name == "arm":
+            from unspool.unwind.strategies.arm_guesses import ArmLeaf
+
+            self.knowing[-1] = ArmLeaf(space)
 
     def _add_guesses(self) -> None:
         from unspool.unwind.strategies.frame_pointer import FramePointer
@@ -68,6 +78,10 @@ class _Dynamic:
 
         space = self.space
         self.guesses = [FramePointer(space), *_for_x86(space), Scan(space, self.tables)]
+        if space.arch.name == "arm":
+            from unspool.unwind.strategies.arm_guesses import ArmFramePointer
+
+            self.guesses[0] = ArmFramePointer(space)
         if self.wine is not None:
             from unspool.unwind.strategies.wine_rescue import guesses_for_wine
 

@@ -23,6 +23,9 @@ _THREAD_ENDS = (
     b"\x89\xc3\xb8\x01\x00\x00\x00",  # mov %eax,%ebx; mov $1,%eax
     b"\x93\x31\xc0\x40\xcd\x80",  # xchg %eax,%ebx; xor %eax,%eax; inc %eax; int $0x80
     b"\xa8\x0b\x80\xd2\x01\x00\x00\xd4",  # mov x8,#93; svc #0
+    b"\x4f\xf0\x01\x07\x00\xdf",  # mov.w r7,#1; svc #0
+    b"\x01\x27\x00\xdf",  # movs r7,#1; svc #0
+    b"\x01\x70\xa0\xe3\x00\x00\x00\xef",  # mov r7,#1; svc #0
 )
 
 

@@ -65,7 +65,9 @@ class Scan(DynamicStrategy):
             address = value & arch.code_address_mask
             if not self.space.is_code(address - 1):
                 continue
-            after_call = None if self._is_glimpse(address) else self.space.after_call(address)
+            after_call = None
+            if not self._is_glimpse(address):
+                after_call = self.space.after_call(address, value)
             if after_call is None:
                 unchecked[self._owner(address)] = None
             if not after_call or (analysis and not analysis.may_have_called(query, address)):
