@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from unspool.model import Thread
+    from unspool.symbols.missing import MissingFile
     from unspool.targets.source import Source
     from unspool.unwind.step import Stepper
     from unspool.write.minidump import Written
@@ -188,6 +189,39 @@ def _walks(
         stack = walk(stepper, thread, max(limit, 1), explain)
         room -= len(stack.frames)
         yield stack
+
+
+def symbolicate(
+    report: Report,
+    *,
+    symbols: Sequence[str] = (),
+    sysroot: str | None = None,
+    lines: bool = True,
+    online: bool = False,
+    progress: Callable[[str], None] | None = None,
+) -> tuple[Report, list[MissingFile]]:
+    """Names a report that was made elsewhere, and says which files it lacks for that.
+
+    Nothing is needed of the process: files are found by build id, by GUID and age, by time
+    stamp and size. What the report says already is kept where nothing better is found.
+    `symbols`, `sysroot` and `lines` are as in `open` and `unwind`. With `online` what is missing
+    is downloaded from the servers that the environment names, see docs/symbolicate.md.
+    `progress` is called with a sentence while something takes long.
+
+    Raises `MissingDependency` if `online` is asked for and its library is not installed; never
+    for what the report or a file holds, or a server does.
+    """
+    from unspool.symbols.elsewhere import name_elsewhere
+
+    fetcher = None
+    if online:
+        from unspool.symbols.online.fetch import Fetcher
+
+        fetcher = Fetcher(progress=progress)
+    return name_elsewhere(
+        report, lambda: Options(symbols=symbols, sysroot=sysroot), lines=lines,
+        fetch=fetcher, progress=progress,
+    )  # fmt: skip
 
 
 def dump(

@@ -53,6 +53,12 @@ def _inspect() -> Module:
     return inspect
 
 
+def _symbolicate() -> Module:
+    from unspool.cli import symbolicate
+
+    return symbolicate
+
+
 COMMANDS = {
     "stack": Command("TARGET", "every thread's call stack; `unspool TARGET` is the same", _stack),
     "dump": Command(
@@ -62,5 +68,8 @@ COMMANDS = {
         "CORE PROCFS OUT.dmp", "`unspool dump` with the arguments of Breakpad's core2md", _core2md
     ),
     "inspect": Command("DUMP", "what a minidump is made of, field by field", _inspect),
+    "symbolicate": Command(
+        "REPORT", "fills functions, files and lines into a report made elsewhere", _symbolicate
+    ),
 }
 DEFAULT = "stack"

@@ -32,6 +32,12 @@ OPERANDS = {
         "and what is wrong with it; then come the streams, each with its structures and what "
         "they point to. `gap` is what nothing in the dump points to."
     ),
+    "symbolicate": (
+        "A REPORT is what unspool stack --format json or unspool capture made, plain or compressed "
+        "as .gz, .zst, .xz or .lz4, or - for standard input. Files are found by their ids alone: "
+        "with --symbols, on this system, in debuginfod's cache and in the symbol stores of "
+        "_NT_SYMBOL_PATH; with --online those that are missing are downloaded there."
+    ),
 }
 
 EXAMPLES = {
@@ -62,6 +68,13 @@ EXAMPLES = {
         ("unspool inspect a.dmp --format html > a.html", "a page to click through"),
         ("unspool inspect a.dmp --format json", "for programs"),
     ),
+    "symbolicate": (
+        ("unspool symbolicate r.json --symbols dbg/", "by what is in a directory"),
+        ("unspool symbolicate r.json --missing", "which files it lacks, by id"),
+        ("unspool symbolicate r.json --online", "download what is missing"),
+        ("zcat r.gz | unspool symbolicate -", "from a pipe"),
+        ("unspool symbolicate a --format json -o b", "a report with names"),
+    ),
 }
 
 EXIT_CODES = (
@@ -78,6 +91,8 @@ ENVIRONMENT = (
     ("UNSPOOL_SPOOL_LIMIT", "at most so many bytes for that; 64 GiB if not set"),
     ("XDG_CACHE_HOME", "where symcaches are kept, in unspool/symcache; ~/.cache if not set"),
     ("UNSPOOL_CACHE_LIMIT", "at most so many bytes of them; 2 GiB if not set"),
+    ("DEBUGINFOD_URLS", "servers for symbolicate --online; also DEBUGINFOD_CACHE_PATH and more"),
+    ("_NT_SYMBOL_PATH", "stores and servers of Windows symbols, as srv*DIR*https://server"),
     ("UNSPOOL_TRACEBACK", "if set, an internal error shows Python's traceback"),
 )
 

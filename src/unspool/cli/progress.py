@@ -6,6 +6,7 @@ import sys
 from time import monotonic
 
 from unspool.cli.output import is_terminal
+from unspool.render.escape import printable
 from unspool.render.words import size
 
 _PATIENCE = 1.0
@@ -22,11 +23,21 @@ class Progress:
         self._enabled = enabled and is_terminal(sys.stderr)
 
     def __call__(self, done: int) -> None:
-        if not self._enabled or monotonic() < self._next:
-            return
+        if self._is_due():
+            self._show(f"{size(done)} read")
+
+    def say(self, what: str) -> None:
+        """Shows a sentence in place of the last one."""
+        if self._is_due():
+            self._show(printable(what))
+
+    def _is_due(self) -> bool:
+        return self._enabled and monotonic() >= self._next
+
+    def _show(self, text: str) -> None:
         self._next = monotonic() + _INTERVAL
         self._shown = True
-        self._write(f"{_ERASE}unspool: {size(done)} read")
+        self._write(f"{_ERASE}unspool: {text}")
 
     def _write(self, text: str) -> None:
         try:

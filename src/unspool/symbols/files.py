@@ -1,4 +1,9 @@
-"""Files on this machine that may belong to the target: opened safely, found by id or name."""
+"""Files on this machine that may belong to the target: opened safely, found by id or name.
+
+Known layouts of directories are asked first, since that costs a look-up or two: `.build-id`
+trees, the unified layout of debug-symbol servers (`ab/cdef…/debuginfo`), the cache of a
+debuginfod client (`abcdef…/debuginfo`), Microsoft symbol stores, Breakpad's trees.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +26,7 @@ _MAX_FILES = 50_000
 
 _ELF_MAGIC, _PE_MAGIC = b"\x7fELF", b"MZ"
 _PDB_MAGIC = b"Microsoft C/C++ MSF 7.00\r\n"
+_SYM_MAGIC = b"MODULE "
 
 
 def map_file(path: str) -> mmap | None:
@@ -56,6 +62,26 @@ def forget(buffer: Buffer) -> None:
 def is_pdb(buffer: Buffer) -> bool:
     """Whether a file starts as PDB files do since Visual C++ 7."""
     return buffer[: len(_PDB_MAGIC)] == _PDB_MAGIC
+
+
+def sym_id(buffer: Buffer) -> str | None:
+    """The id in a Breakpad symbol file, as symbol stores write it; None if it is none.
+
+    Its first line is `MODULE Linux x86_64 44E4EC8C2F41EDC5A4C4E8D5D0D8B1E50 libc.so.6`.
+    """
+    words = bytes(buffer[:1024]).partition(b"\n")[0].split(None, 4)
+    if len(words) < 5 or words[0] != b"MODULE":
+        return None
+    return words[3].decode("ascii", "replace").upper()
+
+
+def _build_id_paths(folder: str, build_id: str) -> Iterator[str]:
+    """Where a directory may keep files of a build id, debug files before programs."""
+    for tree in (folder, os.path.join(folder, ".build-id")):
+        for suffix in (".debug", "/debuginfo", "", "/executable"):
+            yield os.path.join(tree, build_id[:2], build_id[2:] + suffix)
+    for name in ("debuginfo", "executable"):
+        yield os.path.join(folder, build_id, name)
 
 
 def open_elf(path: str) -> Elf | None:
@@ -105,12 +131,14 @@ class SymbolPaths:
     """The directories and files that the user gave with `--symbols`, indexed once."""
 
     def __init__(self, paths: Iterable[str]) -> None:
-        self.paths = tuple(paths)
+        self.paths = tuple(map(os.fspath, paths))
         self._by_id: dict[str, list[str]] | None = None
         self._by_name: dict[str, list[str]] = {}
         self._elfs: list[str] = []
         self._pes: list[str] = []
         self._pdbs: list[str] = []
+        self._syms: dict[str, list[str]] = {}
+        self._stores: tuple[str, ...] | None = None
         self._pe_files: PeFiles | None = None
 
     def by_build_id(self, build_id: str) -> Iterator[str]:
@@ -119,11 +147,9 @@ class SymbolPaths:
         The directories are searched through only if the trees were not enough.
         """
         for path in self.paths:
-            for tree in (path, os.path.join(path, ".build-id")):
-                for suffix in (".debug", ""):
-                    candidate = os.path.join(tree, build_id[:2], build_id[2:] + suffix)
-                    if os.path.isfile(candidate):
-                        yield candidate
+            for candidate in _build_id_paths(path, build_id):
+                if os.path.isfile(candidate):
+                    yield candidate
         self._index()
         assert self._by_id is not None
         yield from self._by_id.get(build_id, [])
@@ -146,7 +172,7 @@ class SymbolPaths:
         any PE file of that code id. The case of letters does not matter. Without a code id
         files of that name are all there is.
         """
-        if self.paths:
+        if self.paths or self.stores:
             yield from self._pe().images(name, code_id)
 
     def pdb_candidates(self, name: str, store_id: str | None) -> Iterator[str]:
@@ -154,8 +180,19 @@ class SymbolPaths:
 
         `store_id` is the file's GUID and age as symbol stores write them (`CodeView.store_id`).
         """
-        if self.paths:
+        if self.paths or self.stores:
             yield from self._pe().pdbs(name, store_id)
+
+    def sym_candidates(self, name: str, store_id: str) -> Iterator[str]:
+        """Breakpad's symbol files of that id: `name/ID/name.sym` first, then any that has it.
+
+        `name` is the module's, or that of its PDB file. None is checked.
+        """
+        if self.paths or self.stores:
+            yield from self._pe().syms(name, store_id)
+        if self.paths:
+            self._index()
+            yield from self._syms.get(store_id.upper(), [])
 
     def pe_files(self) -> list[str]:
         """Every PE file there is (and whatever else starts as one)."""
@@ -166,6 +203,19 @@ class SymbolPaths:
         """Every PDB file there is."""
         self._index()
         return self._pdbs
+
+    @property
+    def stores(self) -> tuple[str, ...]:
+        """Symbol stores of this machine: those of `_NT_SYMBOL_PATH`, and our own."""
+        if self._stores is None:
+            from unspool.symbols.places import local_stores
+
+            self._stores = tuple(local_stores())
+        return self._stores
+
+    def problems(self) -> list[tuple[str, str]]:
+        """Files of symbol stores that could not be unpacked, and why."""
+        return self._pe_files.problems if self._pe_files else []
 
     def _pe(self) -> PeFiles:
         if self._pe_files is None:
@@ -188,6 +238,10 @@ class SymbolPaths:
                 self._pes.append(path)
             elif is_pdb(buffer):
                 self._pdbs.append(path)
+            elif buffer[: len(_SYM_MAGIC)] == _SYM_MAGIC:
+                identity = sym_id(buffer)
+                if identity:
+                    self._syms.setdefault(identity, []).append(path)
 
     def _add_elf(self, path: str, buffer: mmap) -> None:
         assert self._by_id is not None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 from unspool.errors import FormatError
-from unspool.formats.elf import SHT_SYMTAB, Elf
+from unspool.formats.elf import SHT_NOBITS, SHT_SYMTAB, Elf
 from unspool.symbols.files import SymbolPaths, open_elf, under_sysroot
 from unspool.symbols.ids import link_checksum
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 
 SYSTEM_DEBUG_ROOT = "/usr/lib/debug"
+_CODE = 4  # SHF_EXECINSTR
 
 
 class DebugFile:
@@ -66,9 +67,7 @@ class DebugFiles:
         `elf` is the module's own file, if there is one. Without it and without a build id
         there is nothing to find a debug file by.
         """
-        build_id = module.code_id or (elf.build_id() if elf else None)
-        if build_id and build_id.strip("0123456789abcdef"):
-            build_id = None  # a report from elsewhere says anything; this becomes a path
+        build_id = checked_build_id(module.code_id or (elf.build_id() if elf else None))
         link = elf.debug_link() if elf else None
         seen: set[str] = {module.file} if module.file else set()
         for finder in _FINDERS:
@@ -130,6 +129,17 @@ class DebugFiles:
                     yield f"{root}{folder}/{name}"
                     yield f"{root}{os.path.realpath(folder)}/{name}"
 
+    def by_build_id_in_debuginfod_cache(
+        self, _module: Module, build_id: str | None, _link: tuple[str, int] | None
+    ) -> Iterator[str]:
+        """What a debuginfod client of this user downloaded before."""
+        if build_id:
+            from unspool.symbols.places import debuginfod_cache
+
+            cache = debuginfod_cache()
+            if cache:
+                yield f"{cache}/{build_id}/debuginfo"
+
     def _debug_roots(self) -> Iterator[str]:
         if self.sysroot:
             inside = under_sysroot(self.sysroot, SYSTEM_DEBUG_ROOT)
@@ -143,7 +153,24 @@ _FINDERS = (
     DebugFiles.by_build_id_in_roots,
     DebugFiles.by_debug_link,
     DebugFiles.by_name_in_symbols,
+    DebugFiles.by_build_id_in_debuginfod_cache,
 )
+
+
+def checked_build_id(build_id: str | None) -> str | None:
+    """A build id that can become a path: a report from elsewhere says anything."""
+    if not build_id or len(build_id) > 128 or build_id.strip("0123456789abcdef"):
+        return None
+    return build_id
+
+
+def is_debug_file(elf: Elf) -> bool:
+    """Whether the code was left out.
+
+    `objcopy --only-keep-debug` and `eu-strip -f` keep the build id, and the latter program
+    headers that still claim the code's bytes; only its sections tell.
+    """
+    return any(section.type == SHT_NOBITS and section.flags & _CODE for section in elf.sections())
 
 
 def has_symbols(elf: Elf) -> bool:

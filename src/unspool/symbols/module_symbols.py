@@ -1,4 +1,7 @@
-"""All that can be known of the addresses of one module: its symbol tables and its DWARF."""
+"""All that can be known of the addresses of one module: its symbol tables and its DWARF.
+
+Where there is no DWARF, a symbol file of Breakpad's has to do.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from unspool.formats.elf import Elf
+    from unspool.symbols.breakpad import BreakpadLines
     from unspool.symbols.native import NativeLines, SourcePlace
 
     Found = tuple[str, int | None, Sequence[SourcePlace]]
@@ -22,7 +26,7 @@ class ModuleSymbols:
 
     `refused` are debug files that are another module's, with the reason; `problems` what is
     broken or not read, in words. `library_missing` tells that there is DWARF and nothing
-    to read it with.
+    to read it with. `lacking` are the files that would say more, as (kind, name, id).
     """
 
     def __init__(
@@ -42,7 +46,15 @@ class ModuleSymbols:
         self._bias = _bias(module, elf, debug)
         self._symbols = ElfSymbols(elf, debug.elf if debug else None, bias=self._bias or 0)
         self.module = _described(module, elf, debug)
+        self._has_dwarf = False
         self._lines = self._open_lines(elf, debug, progress) if lines else None
+        self._breakpad: BreakpadLines | None = None
+        if not (self._has_dwarf if lines else elf or debug):
+            self._breakpad = self._open_breakpad(files, progress)
+        self.lacking: list[tuple[str, str, str | None]] = []
+        if not (self._has_dwarf or self._breakpad if lines else self._names_all(elf, debug)):
+            kind = "debuginfo" if self.module.code_id else "executable"
+            self.lacking.append((kind, module.name, self.module.code_id))
         self.problems.extend(self._symbols.problems)
 
     def lookup(self, pc: int) -> Found | None:
@@ -54,16 +66,43 @@ class ModuleSymbols:
         name for both parts of a function that the compiler split, and `symbolic` takes any
         of several symbols of one address.
         """
-        if self._bias is None:
-            return None
-        address = pc - self._bias
+        found = self._look_up(pc - self._bias) if self._bias is not None else None
+        if self._breakpad is not None and not (found and found[2]):
+            other = self._breakpad.lookup(pc - self.module.base)
+            if other is not None and (other[2] or found is None):
+                return _moved(other, self.module.base)
+        return _moved(found, self._bias or 0)
+
+    def _look_up(self, address: int) -> Found | None:
+        """The same by the symbol tables and DWARF, for an address of the file."""
         symbol = self._symbols.lookup(address)
         places, start = self._lines.lookup(address) if self._lines else ([], None)
         if symbol is not None and (symbol.size or not places or symbol.start == start):
-            return symbol.name, symbol.start + self._bias, places
-        if places:
-            return places[-1].function, None if start is None else start + self._bias, places
-        return None
+            return symbol.name, symbol.start, places
+        return (places[-1].function, start, places) if places else None
+
+    def _open_breakpad(
+        self, files: DebugFiles, progress: Callable[[str], None] | None
+    ) -> BreakpadLines | None:
+        if not (files.symbols.paths or files.symbols.stores):
+            return None
+        from unspool.symbols import native
+        from unspool.symbols.breakpad import find_sym, open_sym
+
+        identity = (self.module.debug_id or "").replace("-", "")
+        path = find_sym(files.symbols, (self.module.name,), identity, self.refused)
+        if path is None:
+            return None
+        if not native.available():
+            self.library_missing = True
+            return None
+        self.module.debug_file = self.module.debug_file or path
+        return open_sym(path, identity, progress=progress, problems=self.problems)
+
+    @staticmethod
+    def _names_all(elf: Elf | None, debug: DebugFile | None) -> bool:
+        """Whether there is a table of all functions, and not only of exported ones."""
+        return debug is not None or (elf is not None and has_symbols(elf))
 
     def _open_lines(
         self, elf: Elf | None, debug: DebugFile | None, progress: Callable[[str], None] | None
@@ -74,6 +113,7 @@ class ModuleSymbols:
             if debug is None or elf is None or self.module.file is None or not has_dwarf(elf):
                 return None
             source, path = elf, self.module.file
+        self._has_dwarf = True
         from unspool.symbols import native
         from unspool.symbols.finders import alternate_debug_file
 
@@ -86,6 +126,13 @@ class ModuleSymbols:
                 f"parts of its debug information are in {other} (dwz), which is not read"
             )
         return native.open_lines(source, path, progress=progress, problems=self.problems)
+
+
+def _moved(found: Found | None, by: int) -> Found | None:
+    """What was found in a file's addresses, in those of the process."""
+    if found is None or found[1] is None:
+        return found
+    return found[0], found[1] + by, found[2]
 
 
 def _wants_debug_file(elf: Elf | None, lines: bool) -> bool:
@@ -110,8 +157,8 @@ def _described(module: Module, elf: Elf | None, debug: DebugFile | None) -> Modu
             known = debug_id(code_id)
         except ValueError:
             known = None  # a report from elsewhere can say anything
-    return Module(
-        module.index, module.name, module.base, module.end,
-        path=module.path, kind=module.kind, bias=module.bias, code_id=code_id,
-        debug_id=known, debug_file=debug.path if debug else module.debug_file, file=module.file,
-    )  # fmt: skip
+    described = module.copy()
+    described.code_id, described.debug_id = code_id, known
+    if debug is not None:
+        described.debug_file = debug.path
+    return described

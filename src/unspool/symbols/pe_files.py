@@ -2,8 +2,10 @@
 
 A symbol store is a directory that Microsoft's `symstore` filled, or a debugger's cache:
 `name/id/name`, or `na/name/id/name` where it has two tiers. Its servers ignore the case of
-letters, so copies of stores spell names in any. Compressed files (`name.dl_`, `name.pd_`)
-and references to other places (`file.ptr`) are not read.
+letters, so copies of stores spell names in any. In place of a file there may be a cabinet with
+it (`name.dl_`, `name.pd_`) or a note where it lies (`file.ptr`): `stored_files`.
+
+Breakpad keeps its symbol files the same way, as `name/id/name.sym`.
 """
 
 from __future__ import annotations
@@ -65,6 +67,7 @@ class PeFiles:
         self._images: dict[str, list[str]] | None = None
         self._pdbs: dict[str, list[str]] | None = None
         self._by_code_id: dict[str, list[str]] | None = None
+        self.problems: list[tuple[str, str]] = []
 
     def images(self, name: str, code_id: str | None) -> Iterator[str]:
         """See `SymbolPaths.pe_candidates`."""
@@ -88,6 +91,16 @@ class PeFiles:
             self._pdbs = _named(self._paths.pdb_files())
         yield from _new(_by_name(self._pdbs, name, store_id), seen)
 
+    def syms(self, name: str, store_id: str) -> Iterator[str]:
+        """Breakpad's symbol files in symbol-store layout; see `SymbolPaths.sym_candidates`."""
+        name = base_name(name)
+        if not name or not store_id or store_id.lower().strip(_HEX):
+            return
+        # The PDB file's name loses its ending, a program's and a library's stay whole.
+        stem = name[:-4] if name.lower().endswith(".pdb") else name
+        for root in (*self._paths.paths, *self._paths.stores):
+            yield from self._spelled(root, (name, store_id, f"{stem}.sym"))
+
     def _with_code_id(self, code_id: str) -> list[str]:
         """PE files under another name: a copy that was renamed, a program's `.bak`."""
         if self._by_code_id is None:
@@ -102,9 +115,24 @@ class PeFiles:
         """Files in symbol-store layout, in every directory."""
         if not name or not identifier or identifier.lower().strip(_HEX):
             return  # a report from elsewhere says anything; this becomes a path
-        for root in self._paths.paths:
-            for parts in ((name, identifier, name), (name[:2], name, identifier, name)):
-                yield from self._spelled(root, parts)
+        for root in (*self._paths.paths, *self._paths.stores):
+            for parts in ((name, identifier), (name[:2], name, identifier)):
+                yield from self._spelled(root, (*parts, name))
+                yield from self._stand_ins(root, (*parts, f"{name[:-1]}_"), name, identifier)
+                yield from self._stand_ins(root, (*parts, "file.ptr"), name, identifier)
+
+    def _stand_ins(
+        self, root: str, parts: tuple[str, ...], name: str, identifier: str
+    ) -> Iterator[str]:
+        for path in self._spelled(root, parts):
+            from unspool.symbols.stored_files import Unusable, behind
+
+            try:
+                yield behind(path, name, identifier)
+            except Unusable as why:
+                problem = (path, str(why))
+                if problem not in self.problems:
+                    self.problems.append(problem)
 
     def _spelled(self, root: str, parts: tuple[str, ...]) -> Iterator[str]:
         """Files at `root` and `parts`, in whatever case they are spelled."""

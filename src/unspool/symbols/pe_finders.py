@@ -84,7 +84,7 @@ class PeDebugFiles:
             return None
         recorded = codeview.path if codeview else ""
         seen = set()
-        for path in self._pdbs(module, recorded, store_id(wanted)):
+        for path in self._pdbs(module, pe, recorded, store_id(wanted)):
             if path in seen:
                 continue
             seen.add(path)
@@ -95,6 +95,42 @@ class PeDebugFiles:
                 return path, wanted
             self.refused.append((path, f"its id is {found or 'missing'}, the module's {wanted}"))
         return None
+
+    def pdb_names(self, module: Module, pe: Pe | None) -> list[str]:
+        """What the module's PDB file may be called, the likeliest first.
+
+        Its image says, and may be missing; most are called as the module is.
+        """
+        codeview = pe.codeview() if pe else None
+        recorded = base_name(codeview.path) if codeview else ""
+        names = dict.fromkeys((recorded, os.path.splitext(base_name(module.name))[0] + ".pdb"))
+        return [name for name in names if name]
+
+    def pdb_id(self, module: Module, pe: Pe | None) -> str | None:
+        """The id of the module's PDB file as symbol stores write it; None without one."""
+        codeview = pe.codeview() if pe else None
+        known = codeview.debug_id if codeview else module.debug_id
+        return store_id(known) if known else None
+
+    def lacking(
+        self, module: Module, headers: Pe | None, file: Pe | None, lines: bool
+    ) -> Iterator[tuple[str, str, str | None]]:
+        """What would say more of a module without debug information, as (kind, name, id).
+
+        `headers` are of its `file`, or of the image in memory. The image itself counts if it
+        is not at hand: its exports are names, and its headers say what its PDB file is called.
+        """
+        if file is None:
+            yield "image", module.name, module.code_id
+        codeview = headers.codeview() if headers else None
+        if headers is not None and (codeview is None or not codeview.path):
+            link = debug_link(headers)
+            if link is not None:
+                yield "debuginfo", link[0], module.debug_id or f"crc {link[1]:08x}"
+            return
+        identity = self.pdb_id(module, headers)
+        if identity and lines:
+            yield "pdb", self.pdb_names(module, headers)[0], identity
 
     # --- where they may be ------------------------------------------------------------
 
@@ -117,9 +153,10 @@ class PeDebugFiles:
             yield from self._files.symbols.pe_candidates(name, None)
         yield from self._files.by_debug_link(module, None, link)
 
-    def _pdbs(self, module: Module, recorded: str, store: str) -> Iterator[str]:
-        names = dict.fromkeys((base_name(recorded), os.path.splitext(module.name)[0] + ".pdb"))
-        names.pop("", None)
+    def _pdbs(
+        self, module: Module, pe: Pe | None, recorded: str, store: str
+    ) -> Iterator[str]:
+        names = self.pdb_names(module, pe)
         for name in names:
             yield from self._files.symbols.pdb_candidates(name, store)
         if module.file:

@@ -1,5 +1,7 @@
 """All that can be known of the addresses of one PE module: DWARF, PDB, COFF symbols, exports.
 
+Where there is neither DWARF nor a PDB file, a symbol file of Breakpad's has to do.
+
 Everything here counts from the image's base (RVAs): a separate debug file can have another
 preferred base than the module, and a symcache of a PE or PDB file counts like that anyway.
 """
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
     from unspool.formats.pe import Pe
     from unspool.pe_image import PeImage
+    from unspool.symbols.breakpad import BreakpadLines
     from unspool.symbols.finders import DebugFiles
     from unspool.symbols.module_symbols import Found
     from unspool.symbols.native import NativeLines, SourcePlace
@@ -54,15 +57,23 @@ class PeModuleSymbols:
         headers = self._file or (image.headers if image else None)
         self._plain_c = headers is not None and headers.machine == MACHINE_I386
         self._from_pdb = False
+        self._breakpad: BreakpadLines | None = None
         debug = self._find_debug(module, headers, lines)
         self._lines, used = (None, None)
         if lines:
             self._lines, used = self._open_lines(module, headers, debug, progress)
+            if used is None and self._lines is None and not self.library_missing:
+                self._breakpad = self._open_breakpad(module, headers, files, progress)
+                used = self._breakpad.path if self._breakpad else None
         tables = [pe for pe in (debug[1] if debug else None, self._file) if pe is not None]
         self._symbols = PeSymbols(image, tables) if image else None
         self.refused = self._finder.refused
         self.module = _described(module, headers, used or (debug[0] if debug else None))
         self._image = image
+        self.lacking: list[tuple[str, str, str | None]] = []
+        there = debug or self._lines or self._breakpad or self.library_missing
+        if not there and not _own_has(self._file, lines):
+            self.lacking = list(self._finder.lacking(module, headers, self._file, lines))
 
     @property
     def problems(self) -> list[str]:
@@ -88,6 +99,12 @@ class PeModuleSymbols:
                 return name, None if start is None else start + self._base, places
             if self._from_pdb:
                 label = self._lines.label(rva)
+        if self._breakpad is not None:
+            found = self._breakpad.lookup(rva)
+            if found is not None and found[2]:
+                return found[0], None if found[1] is None else found[1] + self._base, found[2]
+            if found is not None and found[1] is not None:
+                label = found[0], found[1]
         named = self._symbols.lookup(rva, label) if self._symbols else label
         return (self._as_written(named[0]), named[1] + self._base, []) if named else None
 
@@ -123,6 +140,20 @@ class PeModuleSymbols:
                 return body.removeprefix("@") or name
         return name
 
+    def _open_breakpad(
+        self, module: Module, headers: Pe | None, files: DebugFiles, progress: Progress
+    ) -> BreakpadLines | None:
+        if not (files.symbols.paths or files.symbols.stores):
+            return None
+        from unspool.symbols.breakpad import find_sym, open_sym
+
+        identity = self._finder.pdb_id(module, headers)
+        names = (*self._finder.pdb_names(module, headers), module.name)
+        path = find_sym(files.symbols, names, identity, self._finder.refused)
+        if path is None or identity is None:
+            return None
+        return open_sym(path, identity, progress=progress, problems=self._problems)
+
     def _image_of_file(self, module: Module) -> tuple[Module, PeImage | None]:
         found = self._finder.module_file(module)
         if found is None:
@@ -135,8 +166,7 @@ class PeModuleSymbols:
 
     def _find_debug(self, module: Module, headers: Pe | None, lines: bool) -> tuple[str, Pe] | None:
         """A separate debug file, if it could say more than the module's own."""
-        own = self._file
-        if own is not None and (has_dwarf(own) if lines else has_symbols(own)):
+        if _own_has(self._file, lines):
             return None
         return self._finder.dwarf(module, headers)
 
@@ -175,6 +205,11 @@ class PeModuleSymbols:
         )
 
 
+def _own_has(own: Pe | None, lines: bool) -> bool:
+    """Whether the module's own file says all that a debug file could."""
+    return own is not None and (has_dwarf(own) if lines else has_symbols(own))
+
+
 def _dwarf(pe: Pe) -> bytes:
     data = as_elf(pe)
     forget(pe.buffer)
@@ -192,8 +227,6 @@ def _described(module: Module, headers: Pe | None, debug_file: str | None) -> Mo
 
 
 def _with_file(module: Module, path: str | None) -> Module:
-    return Module(
-        module.index, module.name, module.base, module.end,
-        path=module.path, kind=module.kind, bias=module.bias, code_id=module.code_id,
-        debug_id=module.debug_id, debug_file=module.debug_file, file=path,
-    )  # fmt: skip
+    copy = module.copy()
+    copy.file = path
+    return copy

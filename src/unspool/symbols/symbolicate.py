@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from unspool.formats.elf import Elf
     from unspool.pe_image import PeImage
     from unspool.symbols.finders import DebugFiles, SearchOptions
+    from unspool.symbols.missing import MissingFile
     from unspool.symbols.pe_module import PeModuleSymbols
 
     AnySymbols = ModuleSymbols | PeModuleSymbols
@@ -41,6 +42,7 @@ def symbolicate(
     pe_of: Callable[[Module], PeImage | None] | None = None,
     lines: bool = True,
     progress: Progress = None,
+    missing: list[MissingFile] | None = None,
 ) -> Report:
     """A copy of the report whose locations have names; it shares the report's stacks.
 
@@ -50,18 +52,24 @@ def symbolicate(
     that has a function already stays as it is. `progress` is called with a sentence before
     something that takes seconds.
 
+    With a list `missing` the report may be of another machine: functions without lines are
+    looked up as well, what it says is kept where nothing better is found, and files that would
+    say more are appended to the list.
+
     `Location.function_offset` is that of the look-up pc; what is shown for a frame is it
     plus `frame.pc - frame.lookup_pc`. Whatever the files hold, nothing is raised: files
     that are no good are findings.
     """
     named = dict(report.locations)
-    unnamed = [pc for pc in lookup_pcs(report) if pc not in named or named[pc].function is None]
+    kept = named if missing is not None else {}
+    have_lines = {each.module for each in named.values() if each.file is not None}
+    unnamed = _unnamed(report, have_lines if lines and missing is not None else None)
     modules = {module.index: module for module in report.modules}
     findings = _Findings()
     shared: DebugFiles | None = None
     for module, pcs in _by_module(report.modules, sorted(unnamed)):
         if module.kind not in _NATIVE and module.kind != "pe":
-            named.update((pc, Location(module.index)) for pc in pcs)
+            named.update((pc, Location(module.index)) for pc in pcs if pc not in kept)
             continue
         if shared is None:
             from unspool.symbols.finders import DebugFiles
@@ -74,7 +82,9 @@ def symbolicate(
         else:
             symbols = ModuleSymbols(module, elf_of(module), shared, lines=lines, progress=progress)
         for pc in pcs:
-            named[pc] = _locate(symbols, module, pc)
+            named[pc] = _better(_locate(symbols, module, pc), kept.get(pc))
+        if missing is not None and module.index not in have_lines:
+            _add_missing(missing, symbols, [named[pc] for pc in pcs], lines)
         modules[module.index] = symbols.module
         findings.add(symbols, (named[pc] for pc in pcs))
     return Report(
@@ -85,6 +95,48 @@ def symbolicate(
         locations=named,
         findings=[*report.findings, *findings.found],
     )
+
+
+def _unnamed(report: Report, have_lines: set[int | None] | None) -> list[int]:
+    """Look-up pcs without a function, and those without a line in other modules than these.
+
+    Whoever named some of a module's addresses with lines had its debug information, and that
+    does not know the rest. None: lines do not matter.
+    """
+    known = report.locations
+    return [
+        pc
+        for pc in lookup_pcs(report)
+        if pc not in known
+        or known[pc].function is None
+        or (have_lines is not None and known[pc].file is None
+            and known[pc].module not in have_lines)
+    ]  # fmt: skip
+
+
+def _better(new: Location, old: Location | None) -> Location:
+    """The one of two that says more; of equals the old one."""
+    if old is None or old.function is None or (new.file is not None and old.file is None):
+        return new
+    return old
+
+
+def _add_missing(
+    missing: list[MissingFile], symbols: AnySymbols, found: list[Location], lines: bool
+) -> None:
+    """Appends what a module lacks, if that could say more of these locations."""
+    named = all(each.function is not None for each in found)
+    if not symbols.lacking or (named and not lines):
+        return
+    from unspool.symbols.missing import MissingFile, purpose
+
+    missing += [
+        MissingFile(
+            symbols.module.index, kind, name, identity,
+            purpose=purpose(named, lines), addresses=len(found),
+        )
+        for kind, name, identity in symbols.lacking
+    ]  # fmt: skip
 
 
 def locate(report: Report) -> Report:

@@ -14,6 +14,8 @@ from __future__ import annotations
 import os
 from zlib import crc32
 
+from unspool.symbols.places import cache_home
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -136,10 +138,8 @@ def default_store() -> SymcacheStore | None:
 
     `UNSPOOL_CACHE_LIMIT` is its size in bytes, or with K, M or G behind it; 0 stores nothing.
     """
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    if not os.path.isabs(base):  # the XDG specification: ignore a relative one
-        base = os.path.join(os.path.expanduser("~"), ".cache")
-    if not os.path.isabs(base):
+    base = cache_home()
+    if base is None:
         return None
     limit = parse_limit(os.environ.get("UNSPOOL_CACHE_LIMIT", ""))
     return SymcacheStore(os.path.join(base, "unspool", "symcache"), limit)

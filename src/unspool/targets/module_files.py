@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 
-from unspool.formats.elf import ET_CORE, ET_REL, PF_W, PT_LOAD, SHT_NOBITS, Elf
+from unspool.formats.elf import ET_CORE, ET_REL, PF_W, PT_LOAD, Elf
 from unspool.symbols.files import open_elf, under_sysroot
+from unspool.symbols.finders import is_debug_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 # Bytes compared in each mapping; enough to notice any rebuild, cheap on every core.
 _COMPARED = 1 << 20
 _DELETED = " (deleted)"
-_CODE = 4  # SHF_EXECINSTR
 
 
 class Wanted:
@@ -110,7 +110,7 @@ class ModuleFiles:
                 continue
             seen.add(path)
             elf = open_elf(path)
-            if elf is None or (self.options.symbols.paths and _is_debug_file(elf)):
+            if elf is None or (self.options.symbols.paths and is_debug_file(elf)):
                 continue  # --symbols gives debug files for their own sake
             why = self.objection(wanted, elf)
             if why is None:
@@ -191,15 +191,6 @@ def may_be_written(elf: Elf, mapping: FileMapping) -> bool:
         for header in elf.program_headers()
         if header.type == PT_LOAD and header.flags & PF_W
     )
-
-
-def _is_debug_file(elf: Elf) -> bool:
-    """Whether the code was left out.
-
-    `objcopy --only-keep-debug` and `eu-strip -f` keep the build id, and the latter program
-    headers that still claim the code's bytes; only its sections tell.
-    """
-    return any(section.type == SHT_NOBITS and section.flags & _CODE for section in elf.sections())
 
 
 def _same_entry(stated: int, entry: int, bias: int | None) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -16,6 +17,10 @@ from unspool.model import Module
 if TYPE_CHECKING:
     from tests.unit.symbols.pe_programs import Programs
 
+def _is_debuginfods(name: str) -> bool:
+    return name.startswith("DEBUGINFOD_")
+
+
 SOURCES = Path(__file__).parent / "programs"
 Compile = Callable[..., Path]
 Run = Callable[..., None]
@@ -25,7 +30,9 @@ Run = Callable[..., None]
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """No test touches the cache of whoever runs the tests."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.delenv("UNSPOOL_CACHE_LIMIT", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for name in ("UNSPOOL_CACHE_LIMIT", "_NT_SYMBOL_PATH", *filter(_is_debuginfods, os.environ)):
+        monkeypatch.delenv(name, raising=False)
     return tmp_path / "cache" / "unspool" / "symcache"
 
 

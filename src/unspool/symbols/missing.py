@@ -1,0 +1,59 @@
+"""What a report needs to be named and this machine does not have."""
+
+from __future__ import annotations
+
+from unspool.record import Record
+from unspool.symbols.finders import checked_build_id
+
+# What a file of each kind is.
+KINDS = {
+    "debuginfo": "debug file",
+    "executable": "program or library",
+    "image": "program or DLL",
+    "pdb": "PDB file",
+}
+
+
+class MissingFile(Record):
+    """A file that would say more of the code of a module.
+
+    `kind` is one of `KINDS`; `name` the file's, `id` its build id, or the GUID and age, or time
+    stamp and size as symbol stores write them; None if nothing identifies it. `purpose` is
+    what it is needed for; `addresses` is how many different ones of the report are in it.
+    `places` are paths below a directory given with --symbols where it would be found.
+    """
+
+    __slots__ = ("addresses", "id", "kind", "module", "name", "places", "purpose")
+
+    def __init__(
+        self, module: int, kind: str, name: str, id: str | None, *, purpose: str, addresses: int
+    ) -> None:
+        self.module = module
+        self.kind = kind
+        self.name = name
+        self.id = id
+        self.purpose = purpose
+        self.addresses = addresses
+        self.places = tuple(_places(kind, name, id))
+
+
+def _places(kind: str, name: str, id: str | None) -> list[str]:
+    if not id or kind not in KINDS:
+        return [name]
+    if kind in ("pdb", "image"):
+        return [f"{name}/{id}/{name}"]
+    build_id = checked_build_id(id)
+    if build_id is None or len(build_id) < 3:
+        return [name]
+    suffix = ".debug" if kind == "debuginfo" else ""
+    return [
+        f".build-id/{build_id[:2]}/{build_id[2:]}{suffix}",
+        f"{build_id[:2]}/{build_id[2:]}/{kind}",
+    ]
+
+
+def purpose(named: bool, lines: bool) -> str:
+    """What a file is needed for, where functions have names already or have none."""
+    if not lines:
+        return "functions"
+    return "files and lines" if named else "functions, files and lines"

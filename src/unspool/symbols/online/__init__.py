@@ -1,0 +1,1 @@
+"""Downloads symbol files that are missing; used with --online only, over urllib3."""
