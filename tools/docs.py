@@ -146,6 +146,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "commands": commands,
     "options of stack": lambda: options("stack"),
     "examples of stack": lambda: examples("stack"),
+    "options of dump": lambda: options("dump"),
+    "examples of dump": lambda: examples("dump"),
     "exit codes": exit_codes,
     "environment": environment,
     "keys": lambda: keys("report-1.schema.json"),

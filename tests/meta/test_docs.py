@@ -70,7 +70,7 @@ def test_the_manual_names_every_option_and_every_key() -> None:
     from unspool.cli.help import options
 
     manual = (ROOT / "docs" / "cli.md").read_text("utf-8")
-    for option in options("stack"):
+    for option in (*options("stack"), *options("dump"), *options("core2md")):
         assert option.name in manual
     contract = (ROOT / "docs" / "json-report.md").read_text("utf-8")
     schema = json.loads((ROOT / "src/unspool/render/report-1.schema.json").read_text("utf-8"))
