@@ -59,6 +59,30 @@ def forget(buffer: Buffer) -> None:
         buffer.madvise(MADV_DONTNEED)
 
 
+def cache_home() -> str | None:
+    """`$XDG_CACHE_HOME`, `~/.cache` if it is not set; None without a home directory."""
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    if not os.path.isabs(base):  # the XDG specification: ignore a relative one
+        base = os.path.join(os.path.expanduser("~"), ".cache")
+    return base if os.path.isabs(base) else None
+
+
+def debuginfod_cache() -> str | None:
+    """The directory that debuginfod's clients share, whether it is there or not.
+
+    `DEBUGINFOD_CACHE_PATH`, else `~/.debuginfod_client_cache` if it is there (the place of
+    clients before elfutils 0.181), else `debuginfod_client` in the user's cache directory.
+    """
+    path = os.environ.get("DEBUGINFOD_CACHE_PATH", "")
+    if path:
+        return path
+    old = os.path.join(os.path.expanduser("~"), ".debuginfod_client_cache")
+    if os.path.isdir(old):
+        return old
+    base = cache_home()
+    return os.path.join(base, "debuginfod_client") if base else None
+
+
 def is_pdb(buffer: Buffer) -> bool:
     """Whether a file starts as PDB files do since Visual C++ 7."""
     return buffer[: len(_PDB_MAGIC)] == _PDB_MAGIC

@@ -11,7 +11,7 @@ import os
 
 from unspool.errors import FormatError
 from unspool.formats.elf import SHT_NOBITS, SHT_SYMTAB, Elf
-from unspool.symbols.files import SymbolPaths, open_elf, under_sysroot
+from unspool.symbols.files import SymbolPaths, debuginfod_cache, open_elf, under_sysroot
 from unspool.symbols.ids import link_checksum
 
 TYPE_CHECKING = False
@@ -134,8 +134,6 @@ class DebugFiles:
     ) -> Iterator[str]:
         """What a debuginfod client of this user downloaded before."""
         if build_id:
-            from unspool.symbols.places import debuginfod_cache
-
             cache = debuginfod_cache()
             if cache:
                 yield f"{cache}/{build_id}/debuginfo"

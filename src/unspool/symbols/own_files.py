@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import os
 
-from unspool.symbols.files import SymbolPaths, open_elf, under_sysroot
+from unspool.symbols.files import SymbolPaths, debuginfod_cache, open_elf, under_sysroot
 from unspool.symbols.finders import checked_build_id, is_debug_file
-from unspool.symbols.places import debuginfod_cache
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

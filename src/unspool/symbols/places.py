@@ -1,4 +1,4 @@
-"""Where other programs of this machine keep symbols, as their environment variables say.
+"""Symbol stores of this machine, as Microsoft's environment variables say, and our own.
 
 Only directories are named here; what is in them is checked by whoever looks there, and nothing
 is downloaded (`online` does that, into the same places).
@@ -8,35 +8,13 @@ from __future__ import annotations
 
 import os
 
+from unspool.symbols.files import cache_home
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _STORE_WORDS = ("srv", "symsrv")
-
-
-def cache_home() -> str | None:
-    """`$XDG_CACHE_HOME`, `~/.cache` if it is not set; None without a home directory."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    if not os.path.isabs(base):  # the XDG specification: ignore a relative one
-        base = os.path.join(os.path.expanduser("~"), ".cache")
-    return base if os.path.isabs(base) else None
-
-
-def debuginfod_cache() -> str | None:
-    """The directory that debuginfod's clients share, whether it is there or not.
-
-    `DEBUGINFOD_CACHE_PATH`, else `~/.debuginfod_client_cache` if it is there (the place of
-    clients before elfutils 0.181), else `debuginfod_client` in the user's cache directory.
-    """
-    path = os.environ.get("DEBUGINFOD_CACHE_PATH", "")
-    if path:
-        return path
-    old = os.path.join(os.path.expanduser("~"), ".debuginfod_client_cache")
-    if os.path.isdir(old):
-        return old
-    base = cache_home()
-    return os.path.join(base, "debuginfod_client") if base else None
 
 
 def own_store() -> str | None:

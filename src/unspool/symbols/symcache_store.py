@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 from zlib import crc32
 
-from unspool.symbols.places import cache_home
+from unspool.symbols.files import cache_home
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
