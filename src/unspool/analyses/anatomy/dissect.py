@@ -18,7 +18,6 @@ from unspool.formats.minidump.layout import wide_text
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from unspool.cursor import Buffer
-    from unspool.formats.minidump.layout import Layout
 
 _SWAPPED = int.from_bytes(b"PMDM", "little")
 # An honest dump has some twenty.
@@ -98,24 +97,9 @@ def _prepare(survey: Survey) -> None:
             values = st.SYSTEM_INFO.unpack_known(survey.buffer, entry.offset, end)
             survey.architecture = values.get("ProcessorArchitecture")
             survey.system = names.SYSTEMS.get(values.get("PlatformId", -1))
-            survey.cpu = _cpu(survey.architecture, values.get("Cpu", b""))
+            survey.cpu = streams.cpu_layout(survey.architecture, values.get("Cpu", b""))
         elif entry.number == streams.THREAD_NAMES and not survey.thread_names:
             _thread_names(survey, entry.offset, end)
-
-
-def _cpu(architecture: int | None, data: bytes) -> Layout:
-    """The form of CPU_INFORMATION.
-
-    Breakpad writes x86's on Linux for x86-64 as well, where Windows has bits of features: the
-    vendor is told by its letters ("GenuineIntel").
-    """
-    vendor = data[:12]
-    is_vendor = vendor.isascii() and vendor.decode("ascii", "replace").isprintable()
-    if architecture == names.X86 or (architecture == names.AMD64 and vendor and is_vendor):
-        return st.CPU_X86
-    if architecture in (names.ARM, names.ARM64_OLD):
-        return st.CPU_ARM
-    return st.CPU_OTHER
 
 
 def _thread_names(survey: Survey, start: int, end: int) -> None:

@@ -211,14 +211,19 @@ def structure_of(number: int, buffer: Buffer, rva: int) -> Layout | None:
     return stream_type(number).header
 
 
-def cpu_layout(processor_architecture: int, cpu: bytes) -> Layout:
+def cpu_layout(processor_architecture: int | None, cpu: bytes) -> Layout:
     """Which form of CPU_INFORMATION the bytes have.
 
     Windows writes the one of x86 for 32-bit systems alone, Breakpad and Crashpad sometimes for
-    x86-64, too: then the vendor's name is there.
+    x86-64, too: then the vendor's name is there. We write it of cores, which tell the features
+    and not the vendor; Windows' form has some features of every processor.
     """
-    if processor_architecture in (names.ARM, names.ARM64, names.ARM64_OLD):
+    if processor_architecture in (names.ARM, names.ARM64_OLD):
         return st.CPU_ARM
+    if processor_architecture == names.X86:
+        return st.CPU_X86
     vendor = cpu[:12]
     named = vendor.isascii() and vendor.isalpha()
-    return st.CPU_X86 if processor_architecture == names.X86 or named else st.CPU_OTHER
+    nameless = any(cpu) and not any(cpu[:16])
+    is_x86 = processor_architecture == names.AMD64 and (named or nameless)
+    return st.CPU_X86 if is_x86 else st.CPU_OTHER

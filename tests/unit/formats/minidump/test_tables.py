@@ -170,6 +170,9 @@ def test_the_form_of_the_processors_features() -> None:
     assert layout(names.X86, bytes(24)) is structures.CPU_X86
     assert layout(names.AMD64, bytes(24)) is structures.CPU_OTHER
     assert layout(names.AMD64, b"GenuineIntel" + bytes(12)) is structures.CPU_X86
+    assert layout(names.AMD64, bytes(16) + b"\1" + bytes(7)) is structures.CPU_X86
+    assert layout(names.AMD64, b"\1" + bytes(23)) is structures.CPU_OTHER
+    assert layout(None, bytes(24)) is structures.CPU_OTHER
     assert layout(names.ARM64_OLD, b"GenuineIntel" + bytes(12)) is structures.CPU_ARM
     assert {each.size for each in (structures.CPU_ARM, structures.CPU_OTHER)} == {24}
 
