@@ -18,7 +18,8 @@ FRAME = "frame"  # register `mask` is made to point `size` bytes above the stack
 RETURN = "return"  # bx lr
 JUMP = "jump"  # what follows is not what runs next
 CALL = "call"
-UNKNOWN = "unknown"  # the stack pointer or the link register becomes something else
+LINK = "link"  # the link register becomes something else
+UNKNOWN = "unknown"  # so does the stack pointer
 OTHER = "other"  # nothing of that
 
 SP, LR, PC = 13, 14, 15
@@ -59,6 +60,11 @@ def looks_like_thumb(code: Buffer) -> bool:
     return 2 * always < words
 
 
+def _written(goal: int, length: int) -> Effect:
+    """An instruction that writes a register."""
+    return Effect(UNKNOWN if goal == SP else LINK if goal == LR else OTHER, length)
+
+
 def _registers(kind: str, length: int, mask: int) -> Effect:
     return Effect(kind, length, mask, 4 * mask.bit_count())
 
@@ -89,7 +95,7 @@ def _t16_high(half: int) -> Effect:
     if goal == PC:
         return Effect(JUMP, 2)
     if goal in (SP, LR):
-        return Effect(UNKNOWN, 2)
+        return _written(goal, 2)
     if half >> 8 == 0x46 and source == SP:
         return Effect(FRAME, 2, goal, 0)
     return Effect(OTHER, 2)
@@ -136,7 +142,7 @@ def _t32_immediate(first: int, second: int) -> Effect:
             return Effect(MOVE, 4, 0, sizes[operation])
         if goal != PC:
             return Effect(FRAME, 4, goal, sizes[operation])
-    return Effect(UNKNOWN if goal in (SP, LR) else OTHER, 4)
+    return _written(goal, 4)
 
 
 def _plain(high: int, second: int) -> int:
@@ -161,13 +167,13 @@ def _t32_rest(first: int, second: int) -> Effect:
     if first & 0xFF70 == 0xF850:  # ldr
         if second >> 12 == PC:
             return Effect(JUMP, 4)
-        return Effect(UNKNOWN if second >> 12 in (SP, LR) else OTHER, 4)
+        return _written(second >> 12, 4)
     # Data processing with a shifted register.
-    if first >> 9 == 0b1110101 and goal in (SP, LR):
-        return Effect(UNKNOWN, 4)
+    if first >> 9 == 0b1110101:
+        return _written(goal, 4)
     # ldm and stm of other registers than sp, with lr or pc in the list.
     if first & 0xFE50 == 0xE810 and second >> 14:
-        return Effect(JUMP if second >> 15 else UNKNOWN, 4)
+        return Effect(JUMP if second >> 15 else LINK, 4)
     return Effect(OTHER, 4)
 
 
@@ -212,7 +218,9 @@ def _a32_rest(word: int) -> Effect:
         # Comparisons have no result: their bits 12 to 15 are 0.
         if goal == PC:
             return Effect(JUMP, 4)
-        return Effect(UNKNOWN if goal in (SP, LR) else OTHER, 4)
+        return _written(goal, 4)
     if word & 0x0E100000 == 0x08100000 and word >> 13 & 7:  # ldm with sp, lr or pc
-        return Effect(JUMP if word >> 15 & 1 else UNKNOWN, 4)
+        if word >> 13 & 1:
+            return Effect(UNKNOWN, 4)
+        return Effect(JUMP if word >> 15 & 1 else LINK, 4)
     return Effect(OTHER, 4)

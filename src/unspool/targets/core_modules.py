@@ -6,7 +6,7 @@ import os
 from bisect import bisect_right
 
 from unspool.formats import notes
-from unspool.formats.elf import ET_DYN, ET_EXEC, PT_LOAD, Elf, is_elf
+from unspool.formats.elf import ET_DYN, ET_EXEC, PT_INTERP, PT_LOAD, Elf, is_elf
 from unspool.formats.notes import FileMapping
 from unspool.memory import Memory, Region
 from unspool.model import Finding, Module
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 # The largest programs load a few thousand.
 _MAX_MODULES = 10_000
+_MAX_PATH = 4096
 
 
 class CoreModules(MappedModules):
@@ -163,10 +164,12 @@ class CoreModules(MappedModules):
         if bias is not None:
             self._add_unmapped(program, bias, found if isinstance(found, tuple) else None)
         for item in read_link_map(self.held, phdr, count, self.word, elf)[1:]:
-            if item.name and item.name.startswith("/"):
-                wanted = Wanted(
-                    item.name, self.machine, bias=item.bias, dynamic=item.dynamic
-                )
+            name = item.name
+            if not name and item.bias == self.auxv.get(notes.AT_BASE) and elf is not None:
+                # The linker's name for itself is the program's constant, which is not in cores.
+                name = interpreter(elf)
+            if name.startswith("/"):
+                wanted = Wanted(name, self.machine, bias=item.bias, dynamic=item.dynamic)
                 headers = headers_at(self.held, item.bias)
                 wanted.build_id = headers.build_id() if headers else None
                 library = self.files.find(wanted)
@@ -260,6 +263,15 @@ class CoreModules(MappedModules):
             )  # fmt: skip
             if self._add_unmapped(wanted, bias, None, headers):
                 self.mapped[-1].module.name = os.path.basename(path) or f"image at 0x{base:x}"
+
+
+def interpreter(elf: Elf) -> str:
+    """The path of a program's dynamic linker; empty if it has none."""
+    for header in elf.program_headers():
+        if header.type == PT_INTERP and header.filesz < _MAX_PATH:
+            data = bytes(elf.buffer[header.offset : header.offset + header.filesz])
+            return data.split(b"\0")[0].decode("utf-8", "surrogateescape")
+    return ""
 
 
 def _flags(elf: Elf, address: int) -> int:

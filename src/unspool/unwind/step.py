@@ -300,7 +300,7 @@ class Stepper:
             # instruction before: a signal trampoline, a context's first function (glibc's
             # `__start_context`, Go's `goexit`), or the faulting instruction under Go's
             # `runtime.sigpanic`, which the runtime makes look as if it had called.
-            answer.exact = self.space.after_call(pc) is False
+            answer.exact = self.space.after_call(pc, self._word_of(pc, answer)) is False
             return answer
         # A null return address alone may be an overwritten stack. It ends a chain where the
         # frame pointer is null as well, as the ABI asks, or under a function that nothing
@@ -310,6 +310,12 @@ class Stepper:
         if query.planted and answer.row is not None and answer.row.function == query.pc:
             return Ended("a context begins here: the function was never called")
         return Missed(f"the return address 0x{pc:x} is not in executable memory")
+
+    def _word_of(self, pc: int, answer: Found) -> int | None:
+        """The return address as the call left it, if the link register still has it."""
+        arch = self.space.arch
+        word = answer.registers[arch.link] if arch.link is not None else None
+        return word if word is not None and word & arch.code_address_mask == pc else None
 
     def _words(self, answer: Found | Missed | Ended, row: Row | None = None) -> str:
         if not isinstance(answer, Found):

@@ -137,7 +137,11 @@ class _Walk:
         """One step with every check: the caller's registers, or why there are none."""
         frame = self.frames[-1]
         trail: list[Attempt] = []
-        planted = frame.exact and frame.trust not in _STOPPED
+        planted = frame.exact and (
+            frame.trust not in _STOPPED
+            # On Windows alone such data lead to code that was stopped.
+            or (frame.trust == Trust.UNWIND_INFO and self.space.arch.name == "arm")
+        )
         query = Query(
             frame.pc, frame.exact, registers, self.stack, planted, frame.sp, self.thread
         )  # fmt: skip

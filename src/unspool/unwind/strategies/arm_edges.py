@@ -9,10 +9,9 @@ frame yet. Where the code is from DWARF call frame information, this is not need
 from __future__ import annotations
 
 from unspool.arch import arm_stack
-from unspool.arch.arm_code import arm_call_target
-from unspool.arch.calls import LOOK_BEHIND
 from unspool.model import Trust
 from unspool.unwind.rows import Row
+from unspool.unwind.arm_prologue import called_function
 from unspool.unwind.step import EarlyStrategy, Found, Missed, Query
 
 TYPE_CHECKING = False
@@ -24,9 +23,6 @@ if TYPE_CHECKING:
 _MAX_PROLOGUE = 512
 _MAX_EPILOGUE = 10
 _LONGEST = 4
-# A stub of the procedure linkage table: `add ip, pc, #n; add ip, ip, #n; ldr pc, [ip, #n]!`,
-# for T32 code behind `bx pc; nop`.
-_THUMB_STUB = b"\x78\x47\xc0\x46"
 
 
 class ArmEdges(EarlyStrategy):
@@ -57,8 +53,7 @@ class ArmEdges(EarlyStrategy):
         sp, link = query.registers[arm_stack.SP], query.registers[arm_stack.LR]
         if sp is None or link is None:
             return None
-        target = arm_call_target(self.space.code_before(link & ~1), LOOK_BEHIND, link)
-        start = self._behind_stub(target) if target is not None else None
+        start = called_function(self.space, link)
         if start is None or not 0 <= query.pc - (start & ~1) <= _MAX_PROLOGUE:
             return None
         code = self.space.memory.read_available(start & ~1, query.pc - (start & ~1))
@@ -97,21 +92,6 @@ class ArmEdges(EarlyStrategy):
             elif effect.kind == arm_stack.MOVE:
                 sp -= effect.size
         return sp & self.space.arch.mask
-
-    def _behind_stub(self, target: int) -> int | None:
-        """The function that a call's target stands for: itself, or what a stub jumps to."""
-        memory = self.space.memory
-        at = target & ~1
-        code = memory.read_available(at, 16)
-        if target & 1:
-            if not code.startswith(_THUMB_STUB):
-                return target
-            code, at = memory.read_available(at + 4, 12), at + 4
-        words = [int.from_bytes(code[index : index + 4], "little") for index in (0, 4, 8)]
-        if words[0] >> 12 != 0xE28FC or words[1] >> 12 != 0xE28CC or words[2] >> 12 != 0xE5BCF:
-            return target
-        slot = at + 8 + sum(map(_rotated, words[:2])) + (words[2] & 0xFFF)
-        return memory.read_uint(slot & self.space.arch.mask, 4)
 
     # --- epilogues ----------------------------------------------------------------------
 
@@ -160,11 +140,7 @@ class ArmEdges(EarlyStrategy):
         return None
 
 
-_NO_PROLOGUE = (arm_stack.POP, arm_stack.CALL, arm_stack.UNKNOWN, arm_stack.RETURN)
+_NO_PROLOGUE = (
+    arm_stack.POP, arm_stack.CALL, arm_stack.LINK, arm_stack.UNKNOWN, arm_stack.RETURN,
+)  # fmt: skip
 _EPILOGUE = (arm_stack.POP, arm_stack.MOVE, arm_stack.RETURN)
-
-
-def _rotated(word: int) -> int:
-    """The immediate of an A32 data processing instruction."""
-    rotation, byte = word >> 7 & 0x1E, word & 0xFF
-    return (byte >> rotation | byte << 32 - rotation) & 0xFFFFFFFF

@@ -57,6 +57,14 @@ class ArmExidx(TableStrategy):
         bias = self.image(lookup_pc).bias  # type: ignore[union-attr]
         return to_row(self.space.arch, row_of_entry, entry.start + bias)
 
+    def is_barred(self, pc: int) -> bool:
+        """Whether the exception index says that the code at an address cannot be unwound."""
+        try:
+            decoded = self.decoded(pc)
+        except FormatError:
+            return False
+        return decoded is not None and decoded[1] is None
+
     def decoded(self, lookup_pc: int) -> tuple[Entry, ExidxRow | None] | None:
         """The index entry of an address and what its instructions say, if it has any.
 

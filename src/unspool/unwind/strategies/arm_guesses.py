@@ -11,6 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from unspool.memory import Region
     from unspool.space import AddressSpace
+    from unspool.unwind.strategies.arm_exidx import ArmExidx
 
 
 class ArmLeaf(Leaf):
@@ -19,7 +20,15 @@ class ArmLeaf(Leaf):
     said by `ArmEdges`, which needs no unwind data either.
     """
 
-    def answer(self, query: Query) -> Found | Missed:
+    def __init__(self, space: AddressSpace, exidx: ArmExidx) -> None:
+        super().__init__(space)
+        self.exidx = exidx
+
+    def answer(self, query: Query) -> Found | Ended | Missed:
+        if query.planted and self.exidx.is_barred(query.pc):
+            # makecontext() leaves the address of glibc's __startcontext() for a function that
+            # nothing has called.
+            return Ended("nothing called this code, and the exception index leads no further")
         link = query.registers[LR]
         if query.exact and link is not None and not self.space.is_code(query.pc):
             address = link & self.space.arch.code_address_mask

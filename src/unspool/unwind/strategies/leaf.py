@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from unspool.arch.calls import LOOK_BEHIND, aarch64_call_target, x86_call_target
 from unspool.model import Trust
-from unspool.unwind.step import DynamicStrategy, Found, Missed, Query
+from unspool.unwind.step import DynamicStrategy, Ended, Found, Missed, Query
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Leaf(DynamicStrategy):
     def __init__(self, space: AddressSpace) -> None:
         self.space = space
 
-    def answer(self, query: Query) -> Found | Missed:
+    def answer(self, query: Query) -> Found | Ended | Missed:
         if not query.exact:
             return Missed("the frame has called another one")
         arch = self.space.arch

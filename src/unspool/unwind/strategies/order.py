@@ -68,9 +68,12 @@ class _Dynamic:
         space = self.space
         self.knowing = [Root(space), *_for_32_bit_windows(space), Leaf(space)]
         if space.arch.name == "arm":
+            from unspool.unwind.strategies.arm_exidx import ArmExidx
             from unspool.unwind.strategies.arm_guesses import ArmLeaf
 
-            self.knowing[-1] = ArmLeaf(space)
+            exidx = self.tables[1]
+            assert isinstance(exidx, ArmExidx)
+            self.knowing[-1] = ArmLeaf(space, exidx)
 
     def _add_guesses(self) -> None:
         from unspool.unwind.strategies.frame_pointer import FramePointer
@@ -79,9 +82,11 @@ class _Dynamic:
         space = self.space
         self.guesses = [FramePointer(space), *_for_x86(space), Scan(space, self.tables)]
         if space.arch.name == "arm":
+            from unspool.unwind.strategies.arm_code_analysis import ArmCodeAnalysis
             from unspool.unwind.strategies.arm_guesses import ArmFramePointer
 
-            self.guesses[0] = ArmFramePointer(space)
+            analysis = ArmCodeAnalysis(space, self.tables[0])
+            self.guesses[:1] = [analysis, ArmFramePointer(space)]
         if self.wine is not None:
             from unspool.unwind.strategies.wine_rescue import guesses_for_wine
 
