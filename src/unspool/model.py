@@ -47,13 +47,15 @@ class StopReason:
 class Module(Record):
     """An image mapped in the target. `bias` is its addresses' distance from the file's.
 
-    `code_id` is the ELF build id in lower-case hex; `debug_id` its form as GUID plus age.
-    `file` is where the target found the module's own bytes outside of the dump, if it did.
+    `code_id` is the ELF build id in lower-case hex; `debug_id` its form as GUID plus age;
+    `pdb_name` what the linker called a PE module's PDB file. `code_base` and `code_end` bound
+    its first executable segment, by whole pages. `file` is where the target found the
+    module's own bytes outside of the dump, if it did.
     """
 
     __slots__ = (
-        "base", "bias", "code_id", "debug_file", "debug_id", "end", "file", "index", "kind",
-        "name", "path",
+        "base", "bias", "code_base", "code_end", "code_id", "debug_file", "debug_id", "end", "file",
+        "index", "kind", "name", "path", "pdb_name",
     )  # fmt: skip
 
     def __init__(
@@ -66,9 +68,12 @@ class Module(Record):
         path: str | None = None,
         kind: str = "elf",
         bias: int | None = None,
+        code_base: int | None = None,
+        code_end: int | None = None,
         code_id: str | None = None,
         debug_id: str | None = None,
         debug_file: str | None = None,
+        pdb_name: str | None = None,
         file: str | None = None,
     ) -> None:
         self.index = index
@@ -78,9 +83,12 @@ class Module(Record):
         self.base = base
         self.end = end
         self.bias = bias
+        self.code_base = code_base
+        self.code_end = code_end
         self.code_id = code_id
         self.debug_id = debug_id
         self.debug_file = debug_file
+        self.pdb_name = pdb_name
         self.file = file
 
 
@@ -313,10 +321,10 @@ class Finding(Record):
 
 
 class TargetInfo(Record):
-    """The facts of a target that a report carries. `arch` is the report's name for it."""
+    """The facts that a report carries: `arch` by its name there, `system` by its keys."""
 
     __slots__ = (
-        "arch", "captured_at", "command_line", "executable", "kind", "os", "path", "pid",
+        "arch", "captured_at", "command_line", "executable", "kind", "os", "path", "pid", "system",
         "truncated", "wine",
     )  # fmt: skip
 
@@ -333,6 +341,7 @@ class TargetInfo(Record):
         wine: dict[str, object] | None = None,
         captured_at: str | None = None,
         truncated: bool | None = None,
+        system: dict[str, object] | None = None,
     ) -> None:
         self.kind = kind
         self.arch = arch
@@ -344,6 +353,7 @@ class TargetInfo(Record):
         self.wine = wine
         self.captured_at = captured_at
         self.truncated = truncated
+        self.system = system
 
 
 class Report(Record):

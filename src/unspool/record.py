@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Self
+
 
 class Record:
     """Comparison and a readable `repr` from `__slots__`."""
@@ -10,6 +14,13 @@ class Record:
 
     def _values(self) -> list[object]:
         return [getattr(self, name) for name in self.__slots__]
+
+    def copy(self) -> Self:
+        """Another one that is equal; it shares what the values refer to."""
+        made = object.__new__(type(self))
+        for name in self.__slots__:
+            setattr(made, name, getattr(self, name))
+        return made
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):

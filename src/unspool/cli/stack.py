@@ -15,7 +15,14 @@ if TYPE_CHECKING:
     from unspool.render.text import Facts
 
 OPTIONS = (
-    Option("--format", "what to print", value="FORMAT", choices=("text", "json"), default="text"),
+    Option(
+        "--format",
+        "what to print: text, unspool's own JSON, memfaultd's stack trace, or the JSON of "
+        "rust-minidump's minidump-stackwalk",
+        value="FORMAT",
+        choices=("text", "json", "memfault", "minidump-stackwalk"),
+        default="text",
+    ),
     *TARGET_OPTIONS,
     Option(
         "--thread",
@@ -104,10 +111,11 @@ def _size(source: str | int) -> int | None:
 def _show(report: Report, facts: Facts, arguments: Arguments) -> None:
     from unspool.cli import output
 
-    if arguments.text("--format") == "json":
-        from unspool.render.json import chunks
+    form = arguments.text("--format") or "text"
+    if form != "text":
+        from unspool.render.formats import chunks
 
-        output.write(chunks(report))
+        output.write(chunks(form, report))
         return
     from unspool.render.text import lines
 

@@ -35,6 +35,11 @@ class CodeView:
         self.age = age
 
     @property
+    def name(self) -> str:
+        """The last part of `path`."""
+        return self.path.replace("\\", "/").rpartition("/")[2]
+
+    @property
     def debug_id(self) -> str:
         """`3249d99d-0c40-4931-8610-f4e4fb0b6936-1`; the age is left out if it is 0."""
         digits = _guid_digits(self.guid)

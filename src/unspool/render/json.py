@@ -9,10 +9,10 @@ time. `json_reader` reads reports back.
 from __future__ import annotations
 
 import json
-from bisect import bisect_right
 from json.encoder import encode_basestring_ascii
 
 from unspool.render.escape import well_formed
+from unspool.render.modules_of import ModulesOf
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -75,9 +75,7 @@ class _Frames:
 
     def __init__(self, report: Report) -> None:
         self.locations = report.locations
-        self.modules = {module.index: module for module in report.modules}
-        self._by_base = sorted(report.modules, key=_base)
-        self._bases = [module.base for module in self._by_base]
+        self.modules = ModulesOf(report)
         self._tails: dict[int, str] = {}
         self._trusts: dict[str, str] = {}
 
@@ -107,7 +105,7 @@ class _Frames:
         lookup = frame.lookup_pc
         location = self.locations.get(lookup)
         known: dict[str, object] = {}
-        module = self._module(lookup)
+        module = self.modules.at(lookup)
         if module is not None:
             known["module"] = module.index
             known["module_offset"] = _hex(frame.pc - module.base)
@@ -121,19 +119,6 @@ class _Frames:
             known["inlines"] = [_inline(call) for call in location.inlines] or None
         text = _record(known)[1:-1]
         return "," + text if text else ""
-
-    def _module(self, lookup: int) -> Module | None:
-        location = self.locations.get(lookup)
-        if location is not None and location.module is not None:
-            return self.modules.get(location.module)
-        at = bisect_right(self._bases, lookup) - 1
-        if at >= 0 and lookup < self._by_base[at].end:
-            return self._by_base[at]
-        return None
-
-
-def _base(module: Module) -> int:
-    return module.base
 
 
 def _array(key: str, records: Iterable[str]) -> Iterator[str]:
@@ -174,6 +159,7 @@ def _target(target: TargetInfo) -> Json:
         "executable": target.executable,
         "command_line": target.command_line,
         "wine": target.wine,
+        "system": target.system,
         "captured_at": target.captured_at,
         "truncated": target.truncated,
     }
@@ -200,9 +186,12 @@ def _module(module: Module) -> Json:
         "base": _hex(module.base),
         "end": _hex(module.end),
         "bias": _hex(module.bias),
+        "code_base": _hex(module.code_base),
+        "code_end": _hex(module.code_end),
         "code_id": module.code_id,
         "debug_id": module.debug_id,
         "debug_file": module.debug_file,
+        "pdb_name": module.pdb_name,
     }
 
 

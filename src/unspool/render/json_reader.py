@@ -233,7 +233,7 @@ def _target(values: _Object) -> TargetInfo:
     words = values.items("command_line")
     if not all(isinstance(word, str) for word in words):
         raise _wrong(values.place("command_line"), "a list of strings")
-    wine = values.values.get("wine")
+    wine, system = values.values.get("wine"), values.values.get("system")
     return TargetInfo(
         values.text("kind"),
         values.text("arch"),
@@ -245,7 +245,24 @@ def _target(values: _Object) -> TargetInfo:
         wine=None if wine is None else _wine(values.child("wine")),
         captured_at=values.maybe_text("captured_at"),
         truncated=values.flag("truncated"),
+        system=None if system is None else _system(values.child("system")),
     )
+
+
+def _system(values: _Object) -> dict[str, object]:
+    found: dict[str, object] = {
+        "os_version": values.maybe_text("os_version"), "cpu": values.maybe_text("cpu"),
+        "cpu_count": values.maybe_integer("cpu_count"),
+        "memory_maps": values.maybe_integer("memory_maps"),
+    }  # fmt: skip
+    if values.values.get("distribution") is not None:
+        names = values.child("distribution")
+        found["distribution"] = {
+            key: names.maybe_text(key)
+            for key in ("id", "release", "codename", "description")
+            if names.values.get(key) is not None
+        }
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def _wine(values: _Object) -> dict[str, object]:
@@ -281,9 +298,12 @@ def _module(values: _Object) -> Module:
         path=values.maybe_text("path"),
         kind=values.text("kind"),
         bias=values.maybe_address("bias"),
+        code_base=values.maybe_address("code_base"),
+        code_end=values.maybe_address("code_end"),
         code_id=values.maybe_text("code_id"),
         debug_id=values.maybe_text("debug_id"),
         debug_file=values.maybe_text("debug_file"),
+        pdb_name=values.maybe_text("pdb_name"),
     )
 
 

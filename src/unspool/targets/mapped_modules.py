@@ -9,7 +9,7 @@ from unspool.formats.elf import PT_LOAD, Elf
 from unspool.image import Image
 from unspool.memory import Memory, Region
 from unspool.model import Finding, Module
-from unspool.targets.modules import MappedModule, headers_at, vdso_module
+from unspool.targets.modules import MappedModule, headers_at, note_code, vdso_module
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -179,6 +179,7 @@ class MappedModules:
         headers = elf or entry.headers
         if headers is None or module.bias is None:
             return None
+        note_code(module, headers)
         return Image(
             self.memory, module.bias, file=elf, mapped=entry.headers,
             find_debug=lambda: self.files.debug_file(module, headers),
@@ -190,13 +191,13 @@ class MappedModules:
         if headers is None:
             return None
         from unspool.pe_image import PeImage
-        from unspool.targets.pe_modules import debug_id
+        from unspool.targets.pe_modules import note_pdb
 
         image = PeImage(
             self.memory, entry.module.base, headers, pe,
             find_stack_win=lambda: self.files.stack_win(entry.module, headers),
         )  # fmt: skip
-        entry.module.debug_id = debug_id(image) or entry.module.debug_id
+        note_pdb(entry.module, image)
         return image
 
     def elf(self, entry: MappedModule) -> Elf | None:

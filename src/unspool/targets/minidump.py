@@ -28,6 +28,7 @@ from unspool.targets.minidump_regions import (
     spans_of_information,
     spans_of_maps,
 )
+from unspool.targets.minidump_system import system_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -250,6 +251,7 @@ class MinidumpTarget(Target):
             executable=modules.windows_path() or (program.path if program else None),
             command_line=_words(arguments) if arguments else None,
             captured_at=strftime("%Y-%m-%dT%H:%M:%SZ", gmtime(time)) if time else None,
+            system=system_of(self.dump),
         )
 
     def _pid_of_status(self) -> int | None:

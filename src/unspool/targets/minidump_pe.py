@@ -47,7 +47,7 @@ def identify(modules: Sequence[MappedPe], records: Sequence[ModuleRecord]) -> No
         record = known.get(entry.module.base)
         view = codeview(record) if record is not None else None
         if view is not None:
-            entry.module.debug_id = view.debug_id
+            entry.module.debug_id, entry.module.pdb_name = view.debug_id, view.name or None
 
 
 def codeview(record: ModuleRecord) -> CodeView | None:

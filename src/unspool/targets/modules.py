@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from unspool.errors import FormatError
-from unspool.formats.elf import PT_LOAD, Elf
+from unspool.formats.elf import PF_X, PT_LOAD, Elf
 from unspool.image import Image
 from unspool.model import Module
 from unspool.targets.module_files import Wanted
@@ -156,6 +156,19 @@ def _mapped_module(
     return MappedModule(module, wanted, group, headers)
 
 
+def note_code(module: Module, elf: Elf) -> None:
+    """Says in the module where its first executable segment lies, by whole pages."""
+    if module.bias is None or module.code_base is not None:
+        return
+    for header in elf.program_headers():
+        if header.type == PT_LOAD and header.flags & PF_X:
+            low = module.bias + (header.vaddr & ~0xFFF)
+            high = module.bias + (header.vaddr + header.memsz + 0xFFF & ~0xFFF)
+            if module.base <= low < high <= module.end + 0xFFF:
+                module.code_base, module.code_end = low, high
+            return
+
+
 def vdso_module(index: int, dump: Memory, base: int) -> tuple[Module, Image] | None:
     """The kernel's vdso, which is whole in memory; None if the dump does not hold it."""
     region = dump.region(base)
@@ -170,6 +183,7 @@ def vdso_module(index: int, dump: Memory, base: int) -> tuple[Module, Image] | N
     module = Module(
         index, "[vdso]", base, base + len(data), kind="vdso", bias=bias, code_id=elf.build_id()
     )
+    note_code(module, elf)
     return module, Image(dump, bias, file=elf)
 
 

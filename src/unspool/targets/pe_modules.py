@@ -296,8 +296,8 @@ def _mappings_of(place: Place, base: int, end: int) -> list[FileMapping]:
     return found
 
 
-def debug_id(image: PeImage) -> str | None:
-    """The id of the module's PDB file, by its file, else by its debug directory in memory."""
+def note_pdb(module: Module, image: PeImage) -> None:
+    """Says in the module which PDB file it has, by its file, else by its debug directory."""
 
     def read(rva: int, size: int) -> bytes:
         return image.memory.read_available(image.base + rva, size)
@@ -307,7 +307,8 @@ def debug_id(image: PeImage) -> str | None:
     else:
         directory = image.headers.directory(DEBUG)
         found = find_codeview(read, directory) if directory else None
-    return found.debug_id if found is not None else None
+    if found is not None:
+        module.debug_id, module.pdb_name = found.debug_id, found.name or None
 
 
 def _has_pe_name(path: str) -> bool:

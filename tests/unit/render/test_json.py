@@ -90,7 +90,19 @@ modules = st.builds(
     code_id=maybe(texts),
     debug_id=maybe(texts),
     debug_file=maybe(texts),
+    pdb_name=maybe(texts),
+    code_base=maybe(addresses),
+    code_end=maybe(addresses),
 )
+system = st.fixed_dictionaries(
+    {},
+    optional={
+        "os_version": texts, "cpu": texts, "cpu_count": counts, "memory_maps": counts,
+        "distribution": st.fixed_dictionaries(
+            {}, optional=dict.fromkeys(("id", "release", "codename", "description"), texts)
+        ),
+    },
+)  # fmt: skip
 wine = st.fixed_dictionaries(
     {},
     optional={
@@ -104,7 +116,7 @@ made = st.builds(
         TargetInfo, texts, texts, texts, path=maybe(texts), pid=maybe(counts),
         executable=maybe(texts), command_line=maybe(st.lists(texts, max_size=3)),
         wine=maybe(wine), captured_at=maybe(texts),
-        truncated=maybe(st.booleans()),
+        truncated=maybe(st.booleans()), system=maybe(system),
     ),
     modules.map(lambda module: [module]),
     st.lists(stacks, max_size=3),
