@@ -82,3 +82,23 @@ def module_of(modules: list[dict[str, Any]], frame: dict[str, Any]) -> tuple[str
 def crash(report: dict[str, Any]) -> dict[str, Any] | None:
     found = report.get("crash")
     return found and {key: found.get(key) for key in OF_CRASH}
+
+
+def check(original: dict[str, Any], dumped: dict[str, Any]) -> None:
+    """Every thread has the same frames, segments and end, and the crash is the same."""
+    theirs, ours = stacks(original), stacks(dumped)
+    assert [each["tid"] for each in ours] == [each["tid"] for each in theirs]
+    for mine, other in zip(ours, theirs, strict=True):
+        assert mine["frames"] == other["frames"], mine["tid"]
+        assert mine == other
+    assert crash(dumped) == crash(original)
+    assert dumped["target"].get("wine") == original["target"].get("wine")
+
+
+def without_names(report: dict[str, Any]) -> dict[str, Any]:
+    """The report as one made without symbols; changed in place."""
+    for thread in report["threads"]:
+        for frame in thread["frames"]:
+            frame.pop("function", None)
+            frame.pop("function_offset", None)
+    return report

@@ -12,16 +12,7 @@ from typing import Any
 import pytest
 
 from tests.minidumps import Place
-from tests.peers import breakpad, lldb, python_minidump, search_path
-from tests.peers.memory import core_bytes
-from tests.programs.build import Unavailable, run, tool
-from tests.wine.conftest import CoreMaker
-from tests.wine.cores import ZooCore
-from tests.wine.flavours import FLAVOURS
-from tests.wine.install import AMD64, I386, windows
-from unspool.write.minidump import Written
-
-from .test_minidump_peers import (
+from tests.oracle.test_minidump_peers import (
     PC,
     REQUIRED,
     asked,
@@ -32,9 +23,17 @@ from .test_minidump_peers import (
     pcs,
     without_inlined,
 )
+from tests.peers import breakpad, lldb, python_minidump, search_path
+from tests.peers.memory import core_bytes
+from tests.programs.build import Unavailable, run, tool
+from unspool.write.minidump import Written
+
+from .conftest import CoreMaker
+from .cores import ZooCore
+from .flavours import FLAVOURS
+from .install import AMD64, I386, windows
 
 pytestmark = pytest.mark.oracle
-pytest_plugins = ["tests.wine.conftest"]
 
 SCENARIOS = ["@sleep:2", "qsort:3", "suspended_wait:1"]  # as other tests have them
 KERNEL = tuple(f"{name}/O0/kernel" for name in FLAVOURS)
