@@ -6,7 +6,7 @@ from itertools import islice
 
 from unspool.errors import FormatError
 from unspool.formats.minidump import names, streams
-from unspool.formats.minidump.contexts import AMD64, ARM64, X86, find_table
+from unspool.formats.minidump.contexts import find_table
 from unspool.formats.minidump.records import System
 from unspool.formats.minidump.structures import SYSTEM_INFO
 
@@ -14,7 +14,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from unspool.formats.minidump.reader import Minidump
 
-_CPUS = ((X86, names.X86), (AMD64, names.AMD64), (ARM64, names.ARM64))
+# A processor's contexts have these sizes; extended state may follow that of AMD64.
+_SIZES = (
+    (names.X86, (716,)), (names.ARM64, (912, 796)), (names.ARM, (368, 416)),
+    (names.AMD64, range(1232, 1 << 16)),
+)  # fmt: skip
 _MOST_CONTEXTS = 64
 
 
@@ -40,15 +44,14 @@ def _processor(dump: Minidump) -> int | None:
     """The processor whose context the first whole one is; they are told by flags and size."""
     places = (thread.context for thread in dump.threads() if thread.context is not None)
     for rva, size in islice(places, _MOST_CONTEXTS):
-        data = dump.file.buffer[rva : rva + size]
-        try:
-            layout = find_table(data, None).layout
-        except FormatError:
-            continue
-        for known, cpu in _CPUS:
-            # Extended state may follow that of AMD64.
-            if layout is known and (size == layout.size or (known is AMD64 and size > layout.size)):
-                return cpu
+        for cpu, sizes in _SIZES:
+            if size not in sizes:
+                continue
+            try:
+                find_table(dump.file.buffer[rva : rva + size], cpu)
+            except FormatError:
+                continue
+            return cpu
     return None
 
 

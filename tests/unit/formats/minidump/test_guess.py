@@ -10,7 +10,10 @@ from tests.conftest import Corpus
 from unspool.formats.minidump.reader import Minidump
 from unspool.formats.minidump.records import System
 
-NAMES = {"x86": "x86", "amd64": "x86_64", "arm64": "aarch64"}
+NAMES = {
+    "x86": "x86", "amd64": "x86_64", "arm64": "aarch64", "arm64_old": "aarch64", "arm": "arm",
+    "arm_windows": "arm",
+}  # fmt: skip
 
 
 def without_system(arch: str, *contexts: bytes) -> Builder:
@@ -30,6 +33,13 @@ def test_contexts_tell_the_processor(arch: str) -> None:
     assert system is not None
     assert system.arch_name == NAMES[arch]
     assert (system.cpu_count, system.version, system.csd) == (0, (0, 0, 0), "")
+
+
+def test_registers_of_one_processor_are_no_flags_of_another() -> None:
+    """r11 of 32-bit Arm is where AMD64 has its ContextFlags."""
+    system = guessed(without_system("arm", r.context("arm", {"r11": 0x10001F})))
+    assert system is not None
+    assert system.arch_name == "arm"
 
 
 def test_extended_state_may_follow() -> None:
