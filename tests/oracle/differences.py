@@ -58,6 +58,7 @@ NO_MASK = (
     "a qemu-user core has no NT_ARM_PAC_MASK note, and without it the peer takes the "
     "authentication code for a part of the return address: no code is there"
 )
+NO_EXIDX = "eu-stack does not read 32-bit Arm's exception index, and stops where no CFI is"
 NO_CALL = (
     "where nothing was executed there is no unwind data: the return address that the call has "
     "just pushed lies at the stack pointer (in the link register on aarch64), after a call"
@@ -99,6 +100,78 @@ DIFFERENCES = (
         "gdb 13 loops for ever over the SVE record of a signal frame when the core has no SVE "
         "registers; the same core made with sve=off is no problem",
         hangs=True,
+    ),
+    # 32-bit Arm.
+    Difference("eu-stack", ("*-arm/qemu", "*-arm-*/qemu"), None, NO_EXIDX),
+    Difference(
+        "eu-stack",
+        ("overflow-arm/qemu",),
+        None,
+        "eu-stack takes the mark $t for a function's name where that has no size",
+        names=False,
+    ),
+    Difference(
+        "gdb",
+        ("chain-arm-exidx-a32-O0/qemu",),
+        "main",
+        "gdb reads main()'s prologue instead of its entry in the exception index, and stops",
+    ),
+    *(
+        Difference(
+            "gdb",
+            ("threads-arm-exidx/qemu",),
+            None,
+            "a system call that the crash has interrupted is to be made once more: gdb believes "
+            "the exception index about a thread's first frame only behind a system call",
+            among=among,
+        )
+        for among in ("park", "main")
+    ),
+    Difference(
+        "gdb",
+        ("exceptions-arm-4/qemu",),
+        "Guard::~Guard",
+        "~Guard() cannot throw and has no entry in the exception index: gdb guesses its prologue, "
+        "and finds no caller",
+    ),
+    Difference(
+        "gdb",
+        ("chain-arm-apcs/qemu", "chain-arm-exidx-apcs/qemu", "overflow-arm/qemu"),
+        "-",
+        "at the first instruction of crash() or down() gdb names the function before, "
+        "frame_dummy(), whose last byte is the one before the pc",
+        names=False,
+    ),
+    *(
+        Difference(
+            "gdb",
+            ("threads-arm/qemu",),
+            after,
+            "glibc's functions without an entry in the exception index have no names either: gdb "
+            "does not know where they start. Their prologues lead to callers that called them",
+            among=among,
+        )
+        for after, among in ((None, "main"), ("worker", "park"), ("crasher", "crasher"))
+    ),
+    Difference(
+        "gdb",
+        ("signal-arm-simple/qemu", "nested-arm/qemu"),
+        "__default_sa_restorer",
+        "gdb takes the frame of __default_sa_restorer() for one with siginfo: what it finds there "
+        "is no code. The registers of victim() are where the kernel's older frame has them",
+    ),
+    Difference(
+        "gdb",
+        ("vla-arm-exidx/qemu",),
+        "with_array",
+        "gdb restores r7 after with_alloca() wrongly, by a prologue that it guesses",
+    ),
+    Difference(
+        "gdb",
+        ("noreturn-arm/qemu",),
+        "fatal",
+        "the call is the last instruction of fatal(): gdb looks for the return address itself in "
+        "the exception index, and takes the next function's entry",
     ),
     *(
         Difference(

@@ -43,6 +43,13 @@ def word(address):
     return int(gdb.parse_and_eval(f"*(unsigned long *) {address:#x}"))
 
 
+def linker_of(frame):
+    """The dynamic linker's name, and the size of a word."""
+    if frame.architecture().name().startswith("aarch64"):
+        return "ld-linux-aarch64.so.1", 8
+    return "ld-linux-armhf.so.3", 4
+
+
 def load_files():
     """Load the executable and every library where a qemu-user process had them."""
     executable = gdb.current_progspace().filename
@@ -52,17 +59,18 @@ def load_files():
     execute(f"symbol-file {executable} -o {slide:#x}" if slide else f"symbol-file {executable}")
     if not vector.get(AT_BASE):
         return
-    linker = f"{SYSROOT}/lib/ld-linux-aarch64.so.1"
+    name, size = linker_of(gdb.newest_frame())
+    linker = f"{SYSROOT}/lib/{name}"
     execute(f"add-symbol-file {linker} -o {vector[AT_BASE]:#x}")
-    entry = word(address_of("_r_debug") + 8)
+    entry = word(address_of("_r_debug") + size)
     for _ in range(64):
         if not entry:
             break
-        base, name = word(entry), word(entry + 8)
+        base, name = word(entry), word(entry + size)
         path = SYSROOT + gdb.parse_and_eval(f"(char *) {name:#x}").string()
         if os.path.isfile(path) and os.path.basename(path) != os.path.basename(linker):
             execute(f"add-symbol-file {path} -o {base:#x}")
-        entry = word(entry + 24)
+        entry = word(entry + 3 * size)
 
 
 def frames():

@@ -58,7 +58,10 @@ def compiler_command(key: str) -> tuple[str, ...]:
             if not probe(command):
                 return command
         raise Unavailable(f"gcc -m32 makes no programs here: {probe((tool('gcc'), '-m32'))}")
-    names = {"aarch64-gcc": "aarch64-linux-gnu-gcc", "aarch64-g++": "aarch64-linux-gnu-g++"}
+    names = {
+        "aarch64-gcc": "aarch64-linux-gnu-gcc", "aarch64-g++": "aarch64-linux-gnu-g++",
+        "arm-gcc": "arm-linux-gnueabihf-gcc", "arm-g++": "arm-linux-gnueabihf-g++",
+    }  # fmt: skip
     return (tool(names.get(key, key)),)
 
 

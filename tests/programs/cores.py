@@ -37,7 +37,11 @@ FILTERS = {"kernel": "0x33", "kernel-anonymous": "0x1", "kernel-everything": "0x
 STACK = 4 << 20  # bytes; more than 100,000 frames of overflow.c
 TRUNCATED = 192 * 1024
 QEMU_CPUS = {"qemu": "max,sve=off,sme=off", "qemu-sve": "max"}
-ARM_SYSROOT = "/usr/aarch64-linux-gnu"
+# The emulator and the cross compiler's libraries, by how a compiler of the table begins.
+EMULATORS = {
+    "aarch64": ("qemu-aarch64", "/usr/aarch64-linux-gnu"),
+    "arm": ("qemu-arm", "/usr/arm-linux-gnueabihf"),
+}
 PATIENCE = 60  # seconds until a program that should crash counts as hanging
 
 
@@ -54,7 +58,11 @@ class Core:
 
     @property
     def sysroot(self) -> str | None:
-        return ARM_SYSROOT if self.kind.startswith("qemu") else None
+        return self.emulator[1] if self.kind.startswith("qemu") else None
+
+    @property
+    def emulator(self) -> tuple[str, str]:
+        return EMULATORS[self.program.compiler.partition("-")[0]]
 
 
 def make_core(program: Program, kind: str, root: Path) -> Core:
@@ -195,12 +203,13 @@ def wait_until_asleep(pid: int) -> None:
 
 
 def made_by_qemu(core: Core, command: list[str]) -> None:
-    qemu = tool("qemu-aarch64")
-    emulator = [qemu, "-cpu", QEMU_CPUS[core.kind], "-L", ARM_SYSROOT]
+    name, sysroot = core.emulator
+    cpu = ["-cpu", QEMU_CPUS[core.kind]] if name == "qemu-aarch64" else []
+    emulator = [tool(name), *cpu, "-L", sysroot]
     pid = crash(core, [*emulator, *command], FILTERS["kernel-anonymous"])
     found = list(core.folder.glob(f"qemu_*_{pid}.core"))
     if not found:
-        raise Unavailable("qemu-aarch64 wrote no core")
+        raise Unavailable(f"{name} wrote no core")
     found[0].rename(core.path)
 
 

@@ -79,6 +79,8 @@ handmade = Program(
 )
 M32: dict[str, Any] = {"compiler": "gcc-m32"}
 ARM: dict[str, Any] = {"compiler": "aarch64-gcc", "kinds": ("qemu",)}
+ARM_32: dict[str, Any] = {"compiler": "arm-gcc", "kinds": ("qemu",)}
+EXIDX = ("-O2", "-funwind-tables")
 NO_TABLES = ("-fno-asynchronous-unwind-tables", "-fno-unwind-tables")
 
 TINY: dict[str, Any] = {
@@ -227,6 +229,86 @@ PROGRAMS: tuple[Program, ...] = (
         compiler="aarch64-g++",
         language="c++",
         kinds=("qemu",),
+    ),
+    # 32-bit Arm. Without -g, and without -funwind-tables, C code has no unwind data at all.
+    *(
+        chain.variant(f"chain-arm-{name}", flags=tuple(flags.split()), **ARM_32)
+        for name, flags in (
+            ("O0", "-O0 -g"),
+            ("O2", "-O2 -g"),
+            ("a32", "-O2 -g -marm"),
+            ("nofp", "-O2 -g -fomit-frame-pointer"),
+            ("static", "-O2 -g -static"),
+            ("exidx", "-O2 -funwind-tables"),
+            ("exidx-O0", "-O0 -funwind-tables"),
+            ("exidx-a32", "-O2 -marm -funwind-tables"),
+            ("exidx-a32-O0", "-O0 -marm -funwind-tables"),
+            ("exidx-static", "-O2 -static -funwind-tables"),
+            ("exidx-apcs", "-O1 -marm -mapcs-frame -funwind-tables"),
+            ("fp", "-O1 -marm -fno-omit-frame-pointer"),
+            ("fp-t32", "-O1 -fno-omit-frame-pointer"),
+            ("apcs", "-O1 -marm -mapcs-frame"),
+            ("bare", "-O2"),
+            ("bare-O0", "-O0"),
+            ("bare-a32", "-O2 -marm"),
+        )
+    ),
+    threads.variant("threads-arm", **ARM_32),
+    threads.variant(
+        "threads-arm-exidx", flags=("-O2", "-funwind-tables", "-pthread", "-static"), **ARM_32
+    ),
+    altstack.variant("altstack-arm", **ARM_32),
+    altstack.variant("altstack-arm-bare", flags=("-O2",), **ARM_32),
+    altstack.variant(
+        "signal-arm-a32", flags=("-O2", "-marm", "-funwind-tables", "-DSAME_STACK"), **ARM_32
+    ),
+    altstack.variant(
+        "signal-arm-simple", flags=("-O2", "-g", "-DSIMPLE", "-DSAME_STACK"), **ARM_32
+    ),
+    Program(
+        "nested-arm", "nested.c", ("crash", "second", "first", "begin", "main"),
+        flags=EXIDX, **ARM_32,
+    ),  # fmt: skip
+    Program("vla-arm", "vla.c", ("crash", "with_alloca", "with_array", "main"), **ARM_32),
+    Program(
+        "vla-arm-exidx", "vla.c", ("crash", "with_alloca", "with_array", "main"),
+        flags=EXIDX, **ARM_32,
+    ),  # fmt: skip
+    Program("call-null-arm", "badcall.c", ("invoke", "dispatch", "main"), **ARM_32),
+    Program(
+        "call-wild-arm", "badcall.c", ("invoke", "dispatch", "main"),
+        flags=("-O2", "-marm", "-funwind-tables", "-DTARGET=0x12345678"), **ARM_32,
+    ),  # fmt: skip
+    Program("tailcall-arm", "tailcall.c", ("last", "first", "main"), **ARM_32),
+    Program(
+        "noreturn-arm", "noreturn.c", ("fatal", "bail", "outer", "main"),
+        flags=(*EXIDX, "-falign-functions=1", "-fno-toplevel-reorder"),
+        signal="SIGABRT", **ARM_32,
+    ),  # fmt: skip
+    Program("coroutine-arm", "coroutine.c", ("crash", "coroutine"), flags=EXIDX, **ARM_32),
+    Program(
+        "deep-arm", "overflow.c", ("down",) * 20_000 + ("begin", "main"),
+        flags=(*EXIDX, "-DLIMIT=20000"), **ARM_32,
+    ),  # fmt: skip
+    Program(
+        "overflow-arm", "overflow.c", ("down", "begin", "main"), repeats=100_000,
+        flags=EXIDX, **ARM_32,
+    ),  # fmt: skip
+    *(
+        Program(
+            f"exceptions-arm-{mode}", "exceptions.cpp", ours,
+            flags=("-O2", f"-DMODE={mode}", *more), signal="SIGABRT",
+            compiler="arm-g++", language="c++", kinds=("qemu",),
+        )  # fmt: skip
+        for mode, more, ours in (
+            (1, (), ("catcher", "main")),
+            (2, (), ("thrower", "guarded", "compare", "sorted", "main")),
+            (
+                4,
+                ("-marm",),
+                ("Guard::~Guard", "guarded", "compare", "sorted", "rethrower", "catcher", "main"),
+            ),
+        )
     ),
     # Threads.
     threads.variant("threads", kinds=("kernel", "gcore")),
