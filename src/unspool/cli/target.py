@@ -36,6 +36,9 @@ TARGET_OPTIONS = (
     ),
 )
 
+# Not --procfs: scripts call core2md with what is left of /proc/PID, maybe nothing.
+_PATHS = ("--executable", "--symbols", "--sysroot")
+
 
 def source_of(operands: Sequence[str], command: str) -> str | int:
     """The TARGET: a number is a process id, unless there is a file of that name."""
@@ -64,9 +67,17 @@ def open_target(
     *,
     floating_point: bool = False,
 ) -> Target:
-    """The TARGET, with the files that the options name. See `Options`."""
+    """The TARGET, with the files that the options name. See `Options`.
+
+    Raises `UsageError` if there is nothing where an option says: as a file that is not found it
+    would cost names and frames in silence.
+    """
     from unspool import api
 
+    for name in _PATHS:
+        for path in arguments.texts(name):
+            if not os.path.exists(path):
+                raise UsageError(f"{name} {path}: there is no such file or directory")
     return api.open(
         source,
         executable=arguments.text("--executable"),

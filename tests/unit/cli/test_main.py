@@ -34,7 +34,12 @@ def test_a_target_alone_is_the_stack_command(fake: Fake, capsys: Capture, words:
     assert fake.source == "/core"
 
 
-def test_options_reach_the_api(fake: Fake, capsys: Capture) -> None:
+def test_options_reach_the_api(
+    fake: Fake, capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in "eabr":
+        (tmp_path / name).mkdir()
     words = (
         "/core --executable e --symbols a --symbols b --sysroot r --thread #3 --max-frames 20 "
         "--no-symbols --no-lines --explain --offline --quiet"
@@ -121,6 +126,11 @@ def test_a_file_named_like_a_command_is_read(
         (["stack", "a", "b"], "more than one TARGET; one at a time; see unspool stack --help"),
         (["./a", "b"], "more than one TARGET; one at a time; see unspool stack --help"),
         (["--explain", "stack", "core"], "stack: the command comes first; options come after it"),
+        (["./core", "--symbols", "nowhere"],
+         "--symbols nowhere: there is no such file or directory"),
+        (["./core", "--sysroot=nowhere"], "--sysroot nowhere: there is no such file or directory"),
+        (["dump", "a", "-o", "b", "--procfs", "nowhere"],
+         "--procfs nowhere: there is no such directory"),
         (["./core", "--bananas"], "unknown option --bananas; see unspool stack --help"),
         (["--format", "xml", "core"], "--format xml: it is text or json; "
          "see unspool stack --help"),
@@ -229,6 +239,8 @@ def test_examples_of_the_help_are_commands_that_work(
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "core").touch()
+    for name in ("dbg", "fs"):
+        (tmp_path / name).mkdir()
     for name, examples in EXAMPLES.items():
         for example, _ in examples:
             called = example.rpartition("unspool ")[2].partition(" >")[0].partition(" |")[0]
