@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from unspool.formats.minidump import streams
-from unspool.formats.minidump.contexts import ARM64, ARM64_OLD
+from unspool.formats.minidump.contexts import ARM, ARM64, ARM64_OLD, ARM_FLOATING_POINT
 from unspool.targets.facts import Facts
 from unspool.targets.link_map import Linker, LinkMapEntry
 
@@ -51,9 +51,19 @@ def floating_state(context: Context, data: bytes) -> bytes | None:
     None if there are none. Contexts of ARM64 do not tell those that are zero from those that
     are missing.
     """
+    if context.table.layout is ARM:
+        return _vfp(context, data)
     if context.table.layout not in (ARM64, ARM64_OLD):
         return context.floating
     layout = context.table.layout
     first, status, control = (layout.field(name).offset for name in ("V0", "Fpsr", "Fpcr"))
     state = data[first : first + 512] + data[status : status + 4] + data[control : control + 4]
     return state + bytes(8) if len(state) == 520 and any(state) else None
+
+
+def _vfp(context: Context, data: bytes) -> bytes | None:
+    """Those of 32-bit Arm as `user_vfp`: d0 to d31, then the status."""
+    first, status = (context.table.layout.field(name).offset for name in ("D0", "Fpscr"))
+    state = data[first : first + 256] + data[status : status + 4]
+    has_them = context.flags & ARM_FLOATING_POINT and len(state) == 260
+    return state if has_them else None

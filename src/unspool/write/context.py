@@ -23,6 +23,7 @@ TABLES = {
     "x86": contexts.X86_TABLE,
     "x86_64": contexts.AMD64_TABLE,
     "aarch64": contexts.ARM64_OLD_TABLE,
+    "arm": contexts.ARM_BREAKPAD_TABLE,
 }
 
 _NOTHING = bytes(8)
@@ -103,7 +104,17 @@ def _arm64(table: ContextTable, data: bytearray, image: bytes) -> int:
     return contexts.ARM_FLOATING_POINT
 
 
+def _arm(table: ContextTable, data: bytearray, image: bytes) -> int:
+    """`user_vfp` has the registers first, then the status; here that is before them."""
+    start = table.layout.field("D0").offset
+    data[start : start + 256] = image[:256]
+    start = table.layout.field("Fpscr").offset
+    data[start : start + 4] = image[256:260]
+    return contexts.ARM_FLOATING_POINT
+
+
 _FLOATING = {
+    contexts.ARM.name: _arm,
     contexts.AMD64.name: _amd64,
     contexts.X86.name: _x86,
     contexts.ARM64_OLD.name: _arm64,

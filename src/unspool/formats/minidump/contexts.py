@@ -367,14 +367,22 @@ ARM64_OLD_TABLE = ContextTable(
 # AADWARF32: r0 to r15.
 _ARM_NAMES = (*(f"R{n}" for n in range(13)), "Sp", "Lr", "Pc")
 _ARM_CONTROL = frozenset(("Sp", "Lr", "Pc", "Cpsr"))
+_ARM_ALL = frozenset((*_ARM_NAMES, "Cpsr"))
 # Breakpad's flags have no CONTROL: INTEGER is for all registers.
 ARM_TABLE = ContextTable(
     ARM,
     0x200000 | 0x40000000,
     "CONTEXT_ARM",
     dict(enumerate(_ARM_NAMES)),
-    ((CONTROL, _ARM_CONTROL), (INTEGER, frozenset(_ARM_NAMES))),
+    ((CONTROL, _ARM_CONTROL), (INTEGER, _ARM_ALL)),
+    special={"cpsr": "Cpsr"},
 )
+
+# Of the two bits Breakpad and its readers write and want the one, Windows the other.
+ARM_BREAKPAD_TABLE = ContextTable(
+    ARM, 0x40000000, "CONTEXT_ARM", dict(enumerate(_ARM_NAMES)),
+    ((INTEGER, _ARM_ALL),), special={"cpsr": "Cpsr"},
+)  # fmt: skip
 
 _TABLES = {
     names.X86: (X86_TABLE,),

@@ -19,7 +19,7 @@ SYSTEMS = {
     ANDROID: "android", 0x8204: "ps3", 0x8205: "nacl", 0x8206: "fuchsia",
 }  # fmt: skip
 
-# Names of `arch.Arch.report_name`, and "arm", which nothing here walks.
+# Names of `arch.Arch.report_name`.
 ARCHITECTURES = {
     X86: "x86", X86_ON_WIN64: "x86", AMD64: "x86_64", ARM64: "aarch64", ARM64_OLD: "aarch64",
     ARM: "arm",

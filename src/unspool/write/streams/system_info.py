@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from unspool.write.draft import Draft
     from unspool.write.output import Output
 
-_ARCHITECTURES = {"x86": names.X86, "x86_64": names.AMD64, "aarch64": names.ARM64_OLD}
+_ARCHITECTURES = {
+    "x86": names.X86, "x86_64": names.AMD64, "aarch64": names.ARM64_OLD, "arm": names.ARM,
+}  # fmt: skip
 _MAX_PROCESSORS = 255
 # Fields of /proc/cpuinfo that make up the main ID register: how far to the left, how many bits.
 _ID_PARTS = (
