@@ -42,9 +42,9 @@ if TYPE_CHECKING:
     from unspool.targets.source import Source
 
 # ELF machine and class by `System.arch_name`.
-_MACHINES = {"x86_64": (62, 2), "x86": (3, 1), "aarch64": (183, 2)}
+_MACHINES = {"x86_64": (62, 2), "x86": (3, 1), "aarch64": (183, 2), "arm": (40, 1)}
 # Names for people of those that nobody here walks.
-_CPUS = {5: "32-bit Arm", 1: "MIPS", 3: "PowerPC", 6: "Itanium", 0x8006: "RISC-V"}
+_CPUS = {1: "MIPS", 3: "PowerPC", 6: "Itanium", 0x8006: "RISC-V"}
 _WHOLE = "is the file whole?"
 # Two streams of one type, or two that have bytes in common, are odd and lose nothing.
 _HARMLESS = ("is there more than once", "shares bytes with")
