@@ -199,6 +199,7 @@ def symbolicate(
     lines: bool = True,
     online: bool = False,
     progress: Callable[[str], None] | None = None,
+    log: Callable[[str], None] | None = None,
 ) -> tuple[Report, list[MissingFile]]:
     """Names a report that was made elsewhere, and says which files it lacks for that.
 
@@ -206,7 +207,8 @@ def symbolicate(
     stamp and size. What the report says already is kept where nothing better is found.
     `symbols`, `sysroot` and `lines` are as in `open` and `unwind`. With `online` what is missing
     is downloaded from the servers that the environment names, see docs/symbolicate.md.
-    `progress` is called with a sentence while something takes long.
+    `progress` is called with a sentence while something takes long, `log` with lines that
+    DEBUGINFOD_PROGRESS and DEBUGINFOD_VERBOSE ask for, from other threads too.
 
     Raises `MissingDependency` if `online` is asked for and its library is not installed; never
     for what the report or a file holds, or a server does.
@@ -217,7 +219,7 @@ def symbolicate(
     if online:
         from unspool.symbols.online.fetch import Fetcher
 
-        fetcher = Fetcher(progress=progress)
+        fetcher = Fetcher(progress=progress, log=log)
     return name_elsewhere(
         report, lambda: Options(symbols=symbols, sysroot=sysroot), lines=lines,
         fetch=fetcher, progress=progress,

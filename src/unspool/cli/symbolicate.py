@@ -91,6 +91,7 @@ def run(argv: list[str]) -> int:
 
 def _named(source: str, arguments: Arguments) -> tuple[Report, list[MissingFile]]:
     from unspool import api
+    from unspool.cli import output
     from unspool.cli.progress import Progress
     from unspool.targets.report import ReportTarget
 
@@ -109,6 +110,7 @@ def _named(source: str, arguments: Arguments) -> tuple[Report, list[MissingFile]
             lines=not arguments.flag("--no-lines"),
             online=arguments.flag("--online"),
             progress=progress.say,
+            log=output.complain,
         )
 
 

@@ -76,4 +76,8 @@ def open_sym(
 
 
 def _as_elsewhere(name: str) -> str:
-    return as_elsewhere(without_parameters(name))
+    """GNU's demangler, which made the name, puts a space between two closing brackets."""
+    name = as_elsewhere(without_parameters(name))
+    while "> >" in name:
+        name = name.replace("> >", ">>")
+    return name

@@ -20,9 +20,12 @@ if TYPE_CHECKING:
     from unspool.symbols.missing import MissingFile
 
     class Fetch(Protocol):
-        """What downloads files. `findings` are what a person should know of it."""
+        """What downloads files."""
 
-        findings: list[Finding]
+        @property
+        def findings(self) -> list[Finding]:
+            """What a person should know of it."""
+            ...
 
         def fetch(self, missing: Sequence[MissingFile]) -> bool:
             """Downloads what it can, and says whether there is anything new."""

@@ -222,6 +222,7 @@ def _described(module: Module, headers: Pe | None, debug_file: str | None) -> Mo
     known = _with_file(module, module.file)
     known.code_id = module.code_id or (headers.code_id if headers else None)
     known.debug_id = module.debug_id or (codeview.debug_id if codeview else None)
+    known.pdb_name = module.pdb_name or (codeview.name if codeview else None) or None
     known.debug_file = debug_file or module.debug_file
     return known
 
