@@ -77,7 +77,10 @@ def _exception(survey: Survey, node: Node, layout: Layout) -> str:
     else:
         detail = _access(code, record)
     words += f" ({detail})" if detail else ""
-    return f"{words} at 0x{record['ExceptionAddress']:x} in thread {values['ThreadId']}"
+    # Only signals of the CPU's have an address: the others' is 0, which would mislead.
+    address = record["ExceptionAddress"]
+    where = f" at 0x{address:x}" if address or names.has_address(code, survey.system) else ""
+    return f"{words}{where} in thread {values['ThreadId']}"
 
 
 def _access(code: int, record: dict[str, Any]) -> str | None:

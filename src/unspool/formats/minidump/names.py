@@ -282,6 +282,12 @@ def exception_name(code: int, system: str | None) -> str | None:
     return WINDOWS_EXCEPTIONS.get(code) if system in ("windows", None) else None
 
 
+def has_address(code: int, system: str | None) -> bool:
+    """Whether an exception's address means something where it is 0: all of Windows', and signals
+    that the CPU raises (SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSEGV)."""
+    return system not in ("linux", "android") or code in (4, 5, 7, 8, 11)
+
+
 def signal_code_name(signal: int, code: int) -> str | None:
     """The name of a signal's code: what the exception's flags are on Linux."""
     names = SIGNAL_CODES.get(signal, ())
