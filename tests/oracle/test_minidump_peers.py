@@ -38,11 +38,12 @@ AARCH64 = (
     *("chain-aarch64-O0/qemu", "chain-aarch64-O2/qemu", "threads-aarch64/qemu"),
     *("leaf-aarch64/qemu", "altstack-aarch64/qemu", "chain-aarch64-pac/qemu"),
 )
-NATIVE = (*X86_64, *X86, *AARCH64)
+ARM = ("chain-arm-O2/qemu", "chain-arm-bare/qemu", "threads-arm/qemu", "altstack-arm/qemu")
+NATIVE = (*X86_64, *X86, *AARCH64, *ARM)
 
 REQUIRED = {3, 4, 5, 6, 7, 15, 16}  # what minidump_dump insists on, and the exception
 LINUX = {0x47670004, 0x47670008, 0x47670009}  # process status, auxiliary vector, maps
-PC = {"x86_64": "rip", "x86": "eip", "aarch64": "iregs[32]"}
+PC = {"x86_64": "rip", "x86": "eip", "aarch64": "iregs[32]", "arm": "pc"}
 DUMP_REQUESTED = 0xFFFFFFFF
 WITHOUT_IDS = ("chain-musl", "tiny-deep")  # programs, that of their C library included
 # Where a thread runs on another stack, its frame records lead out of the only range of memory
@@ -257,6 +258,11 @@ def limited(subject: Subject, thread: Mapping[str, Any]) -> int | None:
             return functions.index("_start")
         case "altstack-aarch64":  # qemu's page of signal code has no name, nor symbols
             return functions.index("handler") + 1
+        case "altstack-arm":  # abort() has no entry in the exception index
+            return functions.index("abort") + 1
+        case "threads-arm":  # functions have neither an entry nor a name
+            nameless = [index for index, name in enumerate(functions) if index and name is None]
+            return nameless[0]
     return None
 
 
