@@ -29,7 +29,7 @@ def unpack(path: str, to: str, most: int = MOST_BYTES) -> None:
     than `most` bytes or 1100 times the cabinet's; `OSError` if `to` cannot be written.
     """
     libarchive = _library()
-    with open(path, "rb") as file:
+    with open(path, "rb", buffering=0) as file:
         if file.read(len(MAGIC)) != MAGIC:
             raise Unusable("it is no cabinet")
         file.seek(0)

@@ -48,8 +48,8 @@ def symbol_path(text: str) -> list[SymbolServer]:
     """
     found: list[SymbolServer] = []
     before: tuple[str, ...] = ()
-    for element in text.split(";"):
-        words = element.strip().split("*")
+    for element in filter(None, map(str.strip, text.split(";"))):
+        words = element.split("*")
         kind = words[0].lower()
         if kind == "cache" and len(words) > 1:
             folders = tuple(filter(None, map(_folder, words[1:])))
