@@ -130,6 +130,39 @@ def inspect_example(name: str, start: str = "", lines: int = 1000) -> str:
     return "```\n" + "".join(text[at:].splitlines(keepends=True)[:lines]) + "```\n"
 
 
+def capture_settings() -> str:
+    from unspool.capture.config import SETTINGS
+
+    rows = []
+    for each in SETTINGS:
+        default = str(each.default).lower() if isinstance(each.default, int) else each.default
+        choices = f" ({', '.join(each.choices)})" if each.choices else ""
+        rows.append((f"`{each.section}.{each.key}`", f"`{default}`", each.help + choices))
+    return table(("setting", "default", "is"), rows)
+
+
+def capture_classes() -> str:
+    from unspool.capture.classes import CLASSES, NEVER
+    from unspool.capture.config import BY_KEY
+
+    rows = []
+    for each in CLASSES:
+        default = str(BY_KEY[each.setting].default) if each.setting else each.always
+        setting = f"`privacy.{each.setting}`" if each.setting else ""
+        keys = ", ".join(f"`{key}`" for key in each.keys)
+        rows.append((each.name, default, setting, keys))
+    rows += [(name, what, "", "") for name, what in NEVER]
+    return table(("class", "default", "setting", "keys"), rows)
+
+
+def measured_of(heading: str) -> str:
+    """The table below a heading of bench/README.md."""
+    results = (ROOT / "bench" / "README.md").read_text("utf-8")
+    part = results.partition(f"### {heading}\n")[2].partition("###")[0]
+    lines = [line for line in part.splitlines() if line.startswith("| ")]
+    return "\n".join(lines) + "\n" if lines else "Not measured yet: run `make bench`.\n"
+
+
 def measured() -> str:
     """What `make bench` found, from the first table of bench/README.md."""
     results = (ROOT / "bench" / "README.md").read_text("utf-8").partition("### Goals")
@@ -156,6 +189,10 @@ PARTS: dict[str, Callable[[], str]] = {
     "measured": measured,
     "options of inspect": lambda: options("inspect"),
     "examples of inspect": lambda: examples("inspect"),
+    "examples of capture": lambda: examples("capture"),
+    "settings of capture": capture_settings,
+    "classes of capture": capture_classes,
+    "measured capture": lambda: measured_of("Capture"),
     "inspect summary": lambda: inspect_example("windows", lines=16),
     "inspect problems": lambda: inspect_example("lying", "9 problems", 10),
     "inspect fields": lambda: inspect_example("windows.exception"),

@@ -28,6 +28,7 @@ RANKS = (
     {"analyses"},
     {"render"},
     {"api"},
+    {"capture"},
     {"cli"},
     {"__main__"},
 )

@@ -59,6 +59,12 @@ def _symbolicate() -> Module:
     return symbolicate
 
 
+def _capture() -> Module:
+    from unspool.cli import capture
+
+    return capture
+
+
 COMMANDS = {
     "stack": Command("TARGET", "every thread's call stack; `unspool TARGET` is the same", _stack),
     "dump": Command(
@@ -68,6 +74,9 @@ COMMANDS = {
         "CORE PROCFS OUT.dmp", "`unspool dump` with the arguments of Breakpad's core2md", _core2md
     ),
     "inspect": Command("DUMP", "what a minidump is made of, field by field", _inspect),
+    "capture": Command(
+        "ACTION", "reports of crashes, made by the kernel's core handler", _capture
+    ),
     "symbolicate": Command(
         "REPORT", "fills functions, files and lines into a report made elsewhere", _symbolicate
     ),

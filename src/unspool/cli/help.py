@@ -32,6 +32,13 @@ OPERANDS = {
         "and what is wrong with it; then come the streams, each with its structures and what "
         "they point to. `gap` is what nothing in the dump points to."
     ),
+    "capture": (
+        "An ACTION is `install`, which makes the kernel run the handler when a program crashes, "
+        "and keeps what it ran before; `uninstall`, which puts that back; `status`, which exits "
+        "with 1 if it is not installed; or `handle`, which is what the kernel runs. Settings are "
+        "those of the configuration file, and options come before them: what is given to `install` "
+        "is given to the handler, too."
+    ),
     "symbolicate": (
         "A REPORT is what unspool stack --format json or unspool capture made, plain or compressed "
         "as .gz, .zst, .xz or .lz4, or - for standard input. Files are found by their ids alone: "
@@ -59,6 +66,13 @@ EXAMPLES = {
     ),
     "core2md": (
         ("unspool core2md core /proc/1234 a.dmp", "while the process is still there"),
+    ),
+    "capture": (
+        ("unspool capture install --dry-run", "what would be done"),
+        ("unspool capture install --sysctl", "from now on, and after the next boot"),
+        ("unspool capture status", "whether it is installed, how many reports"),
+        ("unspool capture --explain-privacy", "what a report can hold, and does"),
+        ("unspool capture uninstall", "as it was before"),
     ),
     "inspect": (
         ("unspool inspect a.dmp | less", "everything, field by field"),

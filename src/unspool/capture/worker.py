@@ -1,0 +1,205 @@
+"""Looks at the crashed process and sends documents to its supervisor, each better than the last.
+
+A child process: whatever happens to it, the supervisor goes on. It can be killed at any
+moment (`handle`), so a first document goes out before anything slow is done, others while that
+lasts, each with all threads that were walked by then; the last one says that it is the last.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from struct import Struct
+
+from unspool.errors import UnspoolError
+from unspool.model import Finding, Report
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from unspool.capture.config import Config
+    from unspool.capture.crash import KernelCrash
+    from unspool.model import Stack
+    from unspool.targets.base import Target
+
+# A message: its kind and the size of what follows.
+HEAD = Struct("<cI")
+PARTIAL, COMPLETE, ERROR, NOTE = b"P", b"C", b"E", b"N"
+
+# When the time is up for walking, as a part of all the time; the rest is for writing.
+_WALKING = 0.75
+# Documents of what is known so far: when it took so long, and each time twice as long.
+_FIRST_PAUSE = 0.2
+_MB = 1 << 20
+
+
+class OutOfTime(BaseException):
+    """No `Exception`: nothing on the way shall take it for an error of its own."""
+
+
+def run(
+    crash: KernelCrash, config: Config, *, output: int, seconds: float, dump_path: str
+) -> None:
+    """Reads the core on standard input; `seconds` are left. Does not raise."""
+    sender = Sender(output)
+    try:
+        limit_memory(config)
+        signal.signal(signal.SIGALRM, _out_of_time)
+        signal.setitimer(signal.ITIMER_REAL, max(seconds * _WALKING, 1e-3))
+        _capture(crash, config, sender, dump_path)
+    except OutOfTime:
+        sender.send(ERROR, b"the time was up before the process could be looked at")
+    except UnspoolError as error:
+        sender.send(ERROR, str(error).encode("utf-8", "replace"))
+    except MemoryError:
+        sender.send(ERROR, b"limits.memory_mb is not enough to look at the process")
+    except Exception as error:
+        sender.send(ERROR, words(error).encode("utf-8", "replace"))
+
+
+def words(error: BaseException) -> str:
+    """An error that nobody expected, and where it came from. It holds no text of its own.
+
+    The message of an exception may quote what could not be read: bytes of the process.
+    """
+    trace, where = error.__traceback__, ""
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        where = f" in {os.path.basename(code.co_filename)}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    number = f" {error.strerror}" if isinstance(error, OSError) and error.strerror else ""
+    return f"internal error{where}: {type(error).__name__}{number}"
+
+
+def limit_memory(config: Config) -> None:
+    """Limits what this process can write to.
+
+    Not RLIMIT_AS: libraries and programs are mapped as whole files, a browser's is larger than
+    any limit, and mapping costs nothing.
+    """
+    import resource
+
+    limit = config.number("memory_mb") * _MB
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    if hard == resource.RLIM_INFINITY or limit < hard:
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+
+
+def _out_of_time(number: int, frame: FrameType | None) -> None:
+    raise OutOfTime
+
+
+class Sender:
+    """Writes messages to the supervisor."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+
+    def send(self, kind: bytes, data: bytes) -> None:
+        view = memoryview(HEAD.pack(kind, len(data)) + data)
+        while view:
+            view = view[os.write(self.descriptor, view) :]
+
+
+def _capture(crash: KernelCrash, config: Config, sender: Sender, dump_path: str) -> None:
+    from unspool import api
+
+    minidump = config.text("minidump")
+    with api.open_stream(0, crash.pid, floating_point=minidump != "none") as target:
+        target.info.captured_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        maker = _Maker(target, crash, config, sender)
+        maker.walk()
+        # From here on nothing is interrupted: the supervisor ends what takes too long.
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        maker.send(COMPLETE)
+        if minidump != "none":
+            _dump(target, config, sender, dump_path)
+
+
+class _Maker:
+    """Walks threads, and makes documents of those that have been walked."""
+
+    def __init__(
+        self, target: Target, crash: KernelCrash, config: Config, sender: Sender
+    ) -> None:
+        from unspool.capture.privacy import Policy
+
+        self.target = target
+        self.crash = crash
+        self.config = config
+        self.sender = sender
+        self.policy = Policy(config, target.space.memory)
+        self.stacks: list[Stack] = []
+        self.missing: list[Finding] = []
+        self.environ: bytes | None = None
+        if config.text("environment") != "out":
+            with open(f"/proc/{crash.pid}/environ", "rb") as file:
+                self.environ = file.read(1 << 20)
+        if config.problem:
+            self._lack("configuration", f"everything optional is left out: {config.problem}")
+
+    def walk(self) -> None:
+        """As many threads as time and memory allow."""
+        from unspool import api
+
+        self.send(PARTIAL)
+        count = len(self.target.threads)
+        most = room = self.config.number("max_frames")
+        begun, pause = time.monotonic(), _FIRST_PAUSE
+        try:
+            for stack in api.stacks(self.target, max_frames=most):
+                self.stacks.append(self.policy.stack(stack))
+                room -= len(stack.frames)
+                if room <= 0:
+                    self._lack(
+                        "frames_limit", f"limits.max_frames was reached: {self._progress()}"
+                    )
+                    break
+                if time.monotonic() - begun > pause and len(self.stacks) < count:
+                    self.send(PARTIAL)
+                    pause = 2 * (time.monotonic() - begun)
+        except OutOfTime:
+            self._lack("time_limit", f"the time was up: {self._progress()}")
+        except MemoryError:
+            self._lack("memory_limit", f"limits.memory_mb was reached: {self._progress()}")
+
+    def _progress(self) -> str:
+        return f"{len(self.stacks):,} of {len(self.target.threads):,} threads have been walked"
+
+    def _lack(self, kind: str, title: str) -> None:
+        self.missing.append(Finding(kind, title, incomplete=True))
+
+    def send(self, kind: bytes) -> None:
+        """Sends a document of what is known. Of one that is not the last a finding says so."""
+        from unspool.capture.document import compressed, render
+        from unspool.symbols.symbolicate import locate
+
+        target, policy = self.target, self.policy
+        findings = policy.findings(target.findings) + self.missing
+        if kind == PARTIAL:
+            title = f"the handler ended before its work did: {self._progress()}"
+            findings.append(Finding("unfinished", title, incomplete=True))
+        report = Report(
+            policy.target(target.info), policy.modules(target.modules), self.stacks,
+            crash=policy.crash(target.crash), findings=findings,
+        )  # fmt: skip
+        chunks = render(locate(report), self.crash, self.config, policy, self.environ)
+        self.sender.send(kind, compressed(chunks))
+
+
+def _dump(target: Target, config: Config, sender: Sender, path: str) -> None:
+    """Writes the minidump; what goes wrong with it is told, and costs nothing else."""
+    from unspool import api
+
+    try:
+        api.dump(
+            target, path,
+            sanitize=config.text("minidump") == "sanitized",
+            environ=config.text("environment") == config.text("arguments") == "in",
+        )  # fmt: skip
+    except UnspoolError as error:
+        sender.send(NOTE, f"no minidump: {error}".encode("utf-8", "replace"))
+    except Exception as error:
+        sender.send(NOTE, f"no minidump: {words(error)}".encode("utf-8", "replace"))
