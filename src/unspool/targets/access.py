@@ -8,7 +8,7 @@ from unspool import arch as architectures
 from unspool.errors import FormatError, InputError
 from unspool.formats.elf import Elf
 from unspool.targets.procfs import Process
-from unspool.targets.ptrace import is_unsupported
+from unspool.targets.ptrace import architectures_of, is_unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -160,8 +160,7 @@ def architecture(process: Process) -> Arch:
         os.close(descriptor)
     arch = architectures.by_machine(elf.machine, elf.elf_class)
     host = os.uname().machine
-    # A 32-bit program of an Arm CPU runs on aarch64, and we cannot read it.
-    if arch is None or (arch.name == "aarch64") != (host == "aarch64"):
+    if arch is None or arch.name not in architectures_of(host):
         name = architectures.machine_name(elf.machine, elf.elf_class)
         raise InputError(
             f"process {process.pid} runs a {name} program, which cannot be read live on {host}",

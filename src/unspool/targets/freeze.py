@@ -344,7 +344,7 @@ class _Work:
 
     def held_threads(self) -> list[Held]:
         layout = self.calls.layout
-        words = memoryview(self.calls.registers).cast("Q")
+        words = memoryview(self.calls.registers).cast(layout.code)
         narrow = self.planner.word == 4
         tls = layout.tls_32 if narrow else layout.tls
         size, pc, sp = layout.words, layout.pc, layout.sp
@@ -364,7 +364,7 @@ class _Work:
 
     def results(self) -> Snapshot:
         """The snapshot with its threads, in the order in which they were found."""
-        words = memoryview(self.calls.registers).cast("Q")
+        words = memoryview(self.calls.registers).cast(self.calls.layout.code)
         size = self.calls.layout.words
         ended = set(self.snapshot.exited)
         for tid in self.known:

@@ -103,7 +103,7 @@ class LiveTarget(Target):
         heads = read_headers(maps, self._memory)
         self.info = self._info()
         capacity = 2 * len(process.tasks()) + 256
-        calls = Calls(capacity, floating_point=self.options.floating_point)
+        calls = Calls(capacity, arch.name, floating_point=self.options.floating_point)
         planner = make_planner(process.pid, maps, arch)
         snapshot = take_snapshot(process, calls, planner, self._memory)
         self.held = snapshot.held
@@ -249,7 +249,7 @@ def make_planner(pid: int, maps: Maps, arch: Arch) -> Planner:
 
 def to_registers(arch: Arch, words: Sequence[int]) -> list[int | None]:
     """A thread's registers by DWARF number, from the host's words of them."""
-    if arch.pointer_size == 4:
+    if arch.name == "i386":
         return [words[index] & 0xFFFFFFFF for index in _I386_WORDS]
     registers: list[int | None] = [None] * len(arch.register_names)
     for number, value in zip(arch.prstatus.order, words, strict=False):

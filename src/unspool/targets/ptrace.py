@@ -20,24 +20,33 @@ if TYPE_CHECKING:
 
 # linux/ptrace.h, asm/ptrace-abi.h, elf.h, linux/prctl.h
 _GETREGS, _GETFPREGS, _GETREGSET, _SEIZE, _INTERRUPT = 12, 14, 0x4204, 0x4206, 0x4207
-_NT_PRSTATUS, _NT_PRFPREG, _NT_ARM_TLS = 1, 2, 0x401
+_NT_PRSTATUS, _NT_PRFPREG, _NT_ARM_VFP, _NT_ARM_TLS = 1, 2, 0x400, 0x401
+# Of 32-bit Arm kernels alone (linux/arch/arm/include/uapi/asm/ptrace.h).
+_ARM_GET_THREAD_AREA = 22
 _PR_SET_TIMERSLACK = 29
 
 # More would be EINVAL (UIO_MAXIOV).
 _MAX_VECTORS = 1024
 
 
+# struct iovec: an address and a size, as wide as the host's pointers.
+_VECTOR, _TWO_VECTORS = Struct("2N"), Struct("4N")
+
+
 class Layout:
     """How a host's kernel gives a thread's registers: words, and which of them is what.
 
-    `floating` is how many bytes its floating point and vector registers take.
+    `floating` is how many bytes its floating point and vector registers take. `word` is the
+    size of a word, and `code` the letter for it in formats.
     """
 
-    __slots__ = ("floating", "pc", "sp", "tls", "tls_32", "words")
+    __slots__ = ("code", "floating", "pc", "sp", "tls", "tls_32", "word", "words")
 
     def __init__(
-        self, words: int, pc: int, sp: int, tls: int, tls_32: int, floating: int
+        self, words: int, pc: int, sp: int, tls: int, tls_32: int, floating: int, word: int = 8
     ) -> None:
+        self.word = word
+        self.code = "Q" if word == 8 else "I"
         self.floating = floating
         self.words = words
         self.pc = pc
@@ -47,7 +56,7 @@ class Layout:
 
     @property
     def size(self) -> int:
-        return self.words * 8
+        return self.words * self.word
 
 
 # struct user_regs_struct (asm/user_64.h). PTRACE_GETREGS gives a 64-bit tracer this layout
@@ -59,23 +68,44 @@ _X86_64 = Layout(27, 16, 19, 21, 22, 512)
 # struct user_pt_regs, and one word more for TPIDR_EL0, which is a register set of its own.
 # Its floating point registers are struct user_fpsimd_state.
 _AARCH64 = Layout(35, 32, 31, 34, 34, 528)
+# Of a 32-bit Arm process, on hosts of both kinds: r0 to r15, cpsr, orig_r0, and the thread pointer
+# (linux/arch/arm/kernel/ptrace.c; linux/arch/arm64/kernel/ptrace.c, user_aarch32_ptrace_view).
+# Its floating point registers are struct user_vfp.
+_ARM = Layout(19, 15, 13, 18, 18, 260, 4)
+
+
+def architectures_of(host: str) -> tuple[str, ...]:
+    """Names of the architectures whose processes a host's kernel can run and we can read.
+
+    `host` is what uname says. A 32-bit tracer sees 32-bit processes alone.
+    """
+    is_wide = calcsize("P") == 8
+    if host == "x86_64" and is_wide:
+        return "x86-64", "i386"
+    if host == "aarch64":
+        return ("aarch64", "arm") if is_wide else ("arm",)
+    return ("arm",) if host.startswith("arm") else ()
 
 
 class Calls:
     """The bound functions, and memory for the registers of up to `capacity` threads.
 
-    With `floating_point` there is room for these registers as well.
+    With `floating_point` there is room for these registers as well. `arch` is the process's
+    architecture by name, where that matters: "arm".
     """
 
-    def __init__(self, capacity: int, *, floating_point: bool = False) -> None:
-        """Raises `InputError` on a host that is neither x86-64 nor aarch64."""
-        host = uname().machine if calcsize("P") == 8 else "32-bit"
-        if host not in ("x86_64", "aarch64"):
+    def __init__(self, capacity: int, arch: str = "", *, floating_point: bool = False) -> None:
+        """Raises `InputError` on a host that is none of x86-64, aarch64 and arm."""
+        host = uname().machine
+        known = architectures_of(host)
+        if not known:
             raise InputError(
                 f"live processes cannot be read on this host ({host})",
                 "make a core of it with gcore and give that",
             )
-        self.layout = layout = _X86_64 if host == "x86_64" else _AARCH64
+        by_host = {"x86-64": _X86_64, "aarch64": _AARCH64, "arm": _ARM}
+        self.layout = layout = _ARM if arch == "arm" else by_host[known[0]]
+        self._has_thread_area = calcsize("P") == 4
         self.capacity = capacity
         self._blocking = CDLL(None, use_errno=True)
         prototype = (c_long, c_long, c_void_p, c_void_p)
@@ -89,10 +119,11 @@ class Calls:
         # Bytes that are written once now cost no page faults while the target is held.
         self.registers = bytearray(b"\xff") * (capacity * layout.size)
         self._address = _address_of(self.registers)
-        self.read_registers = self._read_regset if host == "aarch64" else self._read_regs
-        if host == "aarch64":
+        self.read_registers = self._read_regs if layout is _X86_64 else self._read_regset
+        if layout is not _X86_64:
+            size = layout.size - layout.word
             self._vectors = b"".join(
-                Struct("4Q").pack(start, 34 * 8, start + 34 * 8, 8)
+                _TWO_VECTORS.pack(start, size, start + size, layout.word)
                 for start in range(
                     self._address, self._address + capacity * layout.size, layout.size
                 )
@@ -101,7 +132,7 @@ class Calls:
             self._vectors_address = _address_of(self._vectors_buffer)
         self.floating = bytearray(b"\xff") * (capacity * layout.floating * floating_point)
         self._floating_address = _address_of(self.floating) if floating_point else 0
-        self._floating_vector = bytearray(16)
+        self._floating_vector = bytearray(_VECTOR.size)
         self._floating_vector_address = _address_of(self._floating_vector)
 
     def seize(self, tid: int) -> int:
@@ -126,10 +157,14 @@ class Calls:
         return bool(self._ptrace(_GETREGS, tid, None, address) == 0)
 
     def _read_regset(self, tid: int, slot: int) -> bool:
-        vector = self._vectors_address + slot * 32
+        vector = self._vectors_address + slot * _TWO_VECTORS.size
         if self._ptrace(_GETREGSET, tid, _NT_PRSTATUS, vector) != 0:
             return False
-        self._ptrace(_GETREGSET, tid, _NT_ARM_TLS, vector + 16)
+        if self._has_thread_area:
+            place = self._address + (slot + 1) * self.layout.size - self.layout.word
+            self._ptrace(_ARM_GET_THREAD_AREA, tid, None, place)
+        else:
+            self._ptrace(_GETREGSET, tid, _NT_ARM_TLS, vector + _VECTOR.size)
         return True
 
     def read_floating(self, tid: int, slot: int) -> bool:
@@ -138,9 +173,10 @@ class Calls:
         address = self._floating_address + slot * size
         if self.layout is _X86_64:
             return bool(self._ptrace(_GETFPREGS, tid, None, address) == 0)
-        self._floating_vector[:] = Struct("2Q").pack(address, size)
+        self._floating_vector[:] = _VECTOR.pack(address, size)
         vector = self._floating_vector_address
-        return bool(self._ptrace(_GETREGSET, tid, _NT_PRFPREG, vector) == 0)
+        kind = _NT_ARM_VFP if self.layout is _ARM else _NT_PRFPREG
+        return bool(self._ptrace(_GETREGSET, tid, kind, vector) == 0)
 
     def read_memory(
         self, tid: int, ranges: Sequence[tuple[int, int]], buffer: bytearray
@@ -159,8 +195,8 @@ class Calls:
             for low, high in part:
                 numbers += [low, high - low]
                 wanted += high - low
-            remote = Struct(f"{len(numbers)}Q").pack(*numbers)
-            local = Struct("2Q").pack(target + total, wanted)
+            remote = Struct(f"{len(numbers)}N").pack(*numbers)
+            local = _VECTOR.pack(target + total, wanted)
             done = self._readv(tid, local, 1, remote, len(part), 0)
             total += max(done, 0)
             if done != wanted:

@@ -58,6 +58,8 @@ _SIGNAL_FRAMES = {
     "i386": (b"\x2b\0\0\0\x2b\0\0\0", 20),
     # FPSIMD_MAGIC and its size 0x210 begin `__reserved`, four words after sp
     "aarch64": (b"\x01\x80\x50\x46\x10\x02\0\0", -32),
+    # VFP_MAGIC and its size 0x120 begin `uc_regspace`, 148 bytes after sp
+    "arm": (b"\x01\x50\x46\x56\x20\x01\0\0", -148),
 }
 
 

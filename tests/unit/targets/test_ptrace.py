@@ -10,11 +10,12 @@ from types import SimpleNamespace
 import pytest
 
 from unspool.arch.aarch64 import AARCH64
+from unspool.arch.arm import ARM
 from unspool.arch.x86 import X86
 from unspool.arch.x86_64 import X86_64
 from unspool.errors import InputError
 from unspool.targets import ptrace
-from unspool.targets.live import to_registers
+from unspool.targets.live import to_registers, to_special
 from unspool.targets.ptrace import Calls
 
 
@@ -104,3 +105,67 @@ def test_registers_of_x86_threads() -> None:
     narrow = to_registers(X86, words)
     for name, value in zip(X86.register_names, narrow, strict=True):
         assert value == names.index("r" + name[1:])
+
+
+@pytest.mark.parametrize("host", ["aarch64", "armv7l"])
+def test_registers_of_arm_threads(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By made-up answers of the kernel: a 64-bit one has the thread pointer in a register set,
+    a 32-bit one has a request of its own for it.
+    """
+    on(host, monkeypatch)
+    if host != "aarch64":
+        monkeypatch.setattr(ptrace, "calcsize", lambda _: 4)
+    calls = Calls(2, "arm")
+
+    def answer(request: int, tid: int, kind: int | None, place: int) -> int:
+        if request == 22:  # PTRACE_GET_THREAD_AREA
+            assert host != "aarch64"
+            ctypes.memmove(place, struct.pack("<I", tid * 1000), 4)
+            return 0
+        base, size = struct.unpack("<QQ", ctypes.string_at(place, 16))
+        if kind == 1:  # NT_PRSTATUS: r0 to r15, cpsr, orig_r0
+            assert size == 18 * 4
+            ctypes.memmove(base, struct.pack("<18I", *range(tid, tid + 18)), size)
+        else:
+            assert (kind, size, host) == (0x401, 4, "aarch64")
+            ctypes.memmove(base, struct.pack("<I", tid * 1000), size)
+        return 0
+
+    calls._ptrace = answer
+    assert calls.read_registers(7, 0) and calls.read_registers(8, 1)
+    layout = calls.layout
+    words = memoryview(calls.registers).cast(layout.code).tolist()
+    first, second = words[: layout.words], words[layout.words :]
+    assert first[layout.sp] == 7 + 13 and first[layout.pc] == 7 + 15
+    assert first[layout.tls_32] == 7000 and second[layout.tls_32] == 8000
+    assert to_registers(ARM, first) == list(range(7, 23))
+    assert to_special(ARM, first) == {"cpsr": 7 + 16}
+
+
+def test_vector_registers_of_arm_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    on("aarch64", monkeypatch)
+    calls = Calls(2, "arm", floating_point=True)
+
+    def answer(request: int, tid: int, kind: int, vector: int) -> int:
+        base, size = struct.unpack("<QQ", ctypes.string_at(vector, 16))
+        assert (request, kind, size) == (0x4204, 0x400, 260)
+        ctypes.memset(base, tid, size)
+        return 0
+
+    calls._ptrace = answer
+    assert calls.read_floating(5, 1)
+    assert calls.floating[260:] == b"\5" * 260
+
+
+@pytest.mark.parametrize(
+    ("host", "word", "names"),
+    [
+        ("x86_64", 8, ("x86-64", "i386")), ("aarch64", 8, ("aarch64", "arm")),
+        ("aarch64", 4, ("arm",)), ("armv7l", 4, ("arm",)), ("x86_64", 4, ()), ("riscv64", 8, ()),
+    ],
+)  # fmt: skip
+def test_what_a_host_can_read(
+    host: str, word: int, names: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ptrace, "calcsize", lambda _: word)
+    assert ptrace.architectures_of(host) == names

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unspool.arch.aarch64 import AARCH64
+from unspool.arch.arm import ARM
 from unspool.arch.base import Arch
 from unspool.arch.x86 import X86
 from unspool.arch.x86_64 import X86_64
@@ -67,7 +68,7 @@ def test_main_stack_is_copied_to_its_end() -> None:
 
 def test_only_x86_64_has_a_red_zone() -> None:
     held = Held(1, PC, MAIN[1] - 0x500, 0)
-    for arch in (X86, AARCH64):
+    for arch in (X86, AARCH64, ARM):
         assert first(held, arch=arch) == [(MAIN[1] - 0x500, MAIN[1])]
 
 
@@ -192,14 +193,20 @@ def signal_frame(arch: Arch, sp: int) -> bytes:
         return bytes(40) + struct.pack("<23Q", *gregs)
     if arch is X86:
         return struct.pack("<4I4I", 0, 0, 0x2B, 0x2B, 1, 2, 3, sp) + bytes(40)
+    if arch is ARM:
+        # siginfo; ucontext: three words and uc_stack, trap_no to oldmask, r0 to pc, cpsr,
+        # fault_address; masks of 128 bytes; then uc_regspace.
+        registers = [*range(13), sp, 0x1234, 0x5678, 0x10, 0]
+        frame = bytes(128) + struct.pack("<5I3I18I", *[0] * 8, *registers) + bytes(128)
+        return frame + struct.pack("<II", 0x5646_5001, 0x120) + bytes(280)
     words = [*range(31), sp, 0x1234, 0]  # x0-x30, sp, pc, pstate; fault_address is before them
     frame = bytes(128 + 176) + bytes(8) + struct.pack("<34Q", *words) + bytes(8)
     return frame + struct.pack("<II", 0x4650_8001, 0x210) + bytes(528)
 
 
-@pytest.mark.parametrize("arch", [X86_64, X86, AARCH64], ids=lambda arch: arch.name)
+@pytest.mark.parametrize("arch", [X86_64, X86, AARCH64, ARM], ids=lambda arch: arch.name)
 def test_interrupted_stack_is_found_in_the_signal_frame(arch: Arch) -> None:
-    if arch is X86:
+    if arch.pointer_size == 4:
         places = [
             Mapping(0x8000, 0x20000, "rw-p", 0, 0, 0, ""),
             Mapping(0xF000_0000, 0xF080_0000, "rw-p", 0, 0, 0, ""),
