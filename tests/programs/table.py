@@ -266,40 +266,64 @@ PROGRAMS: tuple[Program, ...] = (
         "signal-arm-simple", flags=("-O2", "-g", "-DSIMPLE", "-DSAME_STACK"), **ARM_32
     ),
     Program(
-        "nested-arm", "nested.c", ("crash", "second", "first", "begin", "main"),
-        flags=EXIDX, **ARM_32,
-    ),  # fmt: skip
+        "nested-arm",
+        "nested.c",
+        ("crash", "second", "first", "begin", "main"),
+        flags=EXIDX,
+        **ARM_32,
+    ),
     Program("vla-arm", "vla.c", ("crash", "with_alloca", "with_array", "main"), **ARM_32),
     Program(
-        "vla-arm-exidx", "vla.c", ("crash", "with_alloca", "with_array", "main"),
-        flags=EXIDX, **ARM_32,
-    ),  # fmt: skip
+        "vla-arm-exidx",
+        "vla.c",
+        ("crash", "with_alloca", "with_array", "main"),
+        flags=EXIDX,
+        **ARM_32,
+    ),
     Program("call-null-arm", "badcall.c", ("invoke", "dispatch", "main"), **ARM_32),
     Program(
-        "call-wild-arm", "badcall.c", ("invoke", "dispatch", "main"),
-        flags=("-O2", "-marm", "-funwind-tables", "-DTARGET=0x12345678"), **ARM_32,
-    ),  # fmt: skip
+        "call-wild-arm",
+        "badcall.c",
+        ("invoke", "dispatch", "main"),
+        flags=("-O2", "-marm", "-funwind-tables", "-DTARGET=0x12345678"),
+        **ARM_32,
+    ),
     Program("tailcall-arm", "tailcall.c", ("last", "first", "main"), **ARM_32),
     Program(
-        "noreturn-arm", "noreturn.c", ("fatal", "bail", "outer", "main"),
+        "noreturn-arm",
+        "noreturn.c",
+        ("fatal", "bail", "outer", "main"),
         flags=(*EXIDX, "-falign-functions=1", "-fno-toplevel-reorder"),
-        signal="SIGABRT", **ARM_32,
-    ),  # fmt: skip
+        signal="SIGABRT",
+        **ARM_32,
+    ),
     Program("coroutine-arm", "coroutine.c", ("crash", "coroutine"), flags=EXIDX, **ARM_32),
     Program(
-        "deep-arm", "overflow.c", ("down",) * 20_000 + ("begin", "main"),
-        flags=(*EXIDX, "-DLIMIT=20000"), **ARM_32,
-    ),  # fmt: skip
+        "deep-arm",
+        "overflow.c",
+        ("down",) * 20_000 + ("begin", "main"),
+        flags=(*EXIDX, "-DLIMIT=20000"),
+        **ARM_32,
+    ),
     Program(
-        "overflow-arm", "overflow.c", ("down", "begin", "main"), repeats=100_000,
-        flags=EXIDX, **ARM_32,
-    ),  # fmt: skip
+        "overflow-arm",
+        "overflow.c",
+        ("down", "begin", "main"),
+        repeats=100_000,
+        flags=EXIDX,
+        **ARM_32,
+    ),
     *(
         Program(
-            f"exceptions-arm-{mode}", "exceptions.cpp", ours,
-            flags=("-O2", f"-DMODE={mode}", *more), signal="SIGABRT",
-            compiler="arm-g++", language="c++", kinds=("qemu",),
-        )  # fmt: skip
+            f"exceptions-arm-{mode}",
+            "exceptions.cpp",
+            ours,
+            flags=("-O2", f"-DMODE={mode}", *more),
+            signal="SIGABRT",
+            compiler="arm-g++",
+            language="c++",
+            kinds=("qemu",),
+        )
         for mode, more, ours in (
             (1, (), ("catcher", "main")),
             (2, (), ("thrower", "guarded", "compare", "sorted", "main")),

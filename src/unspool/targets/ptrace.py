@@ -17,6 +17,7 @@ from unspool.errors import InputError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Literal
 
 # linux/ptrace.h, asm/ptrace-abi.h, elf.h, linux/prctl.h
 _GETREGS, _GETFPREGS, _GETREGSET, _SEIZE, _INTERRUPT = 12, 14, 0x4204, 0x4206, 0x4207
@@ -46,7 +47,7 @@ class Layout:
         self, words: int, pc: int, sp: int, tls: int, tls_32: int, floating: int, word: int = 8
     ) -> None:
         self.word = word
-        self.code = "Q" if word == 8 else "I"
+        self.code: Literal["Q", "I"] = "Q" if word == 8 else "I"
         self.floating = floating
         self.words = words
         self.pc = pc
