@@ -61,6 +61,13 @@ def context(
     return bytes(data)
 
 
+def write_contexts(draft: Draft, output: Output) -> None:
+    """Puts all threads' registers into the output and their places into `draft.contexts`."""
+    for thread in draft.target.threads:
+        if thread.index not in draft.contexts:
+            draft.contexts[thread.index] = write_context(draft, output, thread)
+
+
 def write_context(draft: Draft, output: Output, thread: Thread) -> bytes:
     """Puts a thread's registers into the output; a location, empty if there are none.
 

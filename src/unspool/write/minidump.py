@@ -1,7 +1,7 @@
 """Writes a target as a minidump: memory is chosen and laid out, then the streams that name it.
 
-The file holds first what is big, the memory, and then what describes it: a stream can only name
-what has a place. Layouts are Microsoft's (minidumpapiset.h) and, for Linux, Breakpad's
+The file holds first what describes the process and then what is big, its memory. Layouts are
+Microsoft's (minidumpapiset.h) and, for Linux, Breakpad's
 (google_breakpad/common/minidump_format.h).
 """
 
@@ -13,6 +13,7 @@ from importlib import import_module
 
 from unspool.formats.minidump import streams as types
 from unspool.record import Record
+from unspool.write.context import write_contexts
 from unspool.write.draft import Block, Draft
 from unspool.write.output import Output
 from unspool.write.save import save
@@ -22,11 +23,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from unspool.cursor import Buffer
     from unspool.memory import Memory
-    from unspool.model import Stack
+    from unspool.model import Stack, Thread
     from unspool.targets.base import Target
     from unspool.write.ranges import Range
     from unspool.write.sanitize import Sanitizer
+    from unspool.write.selection import Selection
+
+    Piece = tuple[Block, list[Buffer]]
 
 # The stream's type and the module that writes it, in the order of the directory. Readers that
 # stop at the first thing they do not know find the system's kind and the threads first.
@@ -49,6 +54,9 @@ _STREAMS = (
     (types.LINUX_DSO_DEBUG, "dso_debug"),
     (types.COMMENT_A, "comment"),
 )
+
+# These name places of memory in the file, which comes behind them.
+_OF_MEMORY = (types.THREAD_LIST, types.MEMORY_LIST)
 
 
 class Written(Record):
@@ -109,16 +117,10 @@ def write_minidump(
         with_environ=environ and not sanitize,
         time=int(clock.time()) if time is None else time,
     )
-    draft.blocks = _append(target.space.memory, chosen.ranges(), output, sanitizer)
-    draft.stack_blocks = _own_blocks(draft.blocks, chosen.own)
-    bodies: list[tuple[int, bytes]] = []
-    for kind, name in _STREAMS:
-        write: Callable[[Draft, Output], bytes | None]
-        write = import_module(f"unspool.write.streams.{name}").write
-        body = write(draft, output)
-        if body is not None:
-            bodies.append((kind, body))
-    size = save(path, output.finish(bodies, draft.time))
+    pieces = _pieces(target.space.memory, chosen.ranges(), sanitizer)
+    draft.blocks = [block for block, _ in pieces]
+    written = _lay_out(draft, pieces, chosen, output)
+    size = save(path, output.finish(draft.time))
     return Written(
         size=size,
         threads=len(target.threads),
@@ -129,29 +131,80 @@ def write_minidump(
         ranges=len(draft.blocks),
         memory=sum(block.size for block in draft.blocks),
         modules=len(target.modules),
-        streams=[kind for kind, _ in bodies],
+        streams=written,
         cut=_cut(stacks, draft.blocks) if stack_bytes else [],
     )
 
 
-def _append(
-    memory: Memory, ranges: Sequence[Range], output: Output, sanitizer: Sanitizer | None
-) -> list[Block]:
-    """Puts memory into the output: what there is of the ranges, in blocks without gaps."""
-    blocks: list[Block] = []
+def _lay_out(draft: Draft, pieces: Sequence[Piece], chosen: Selection, output: Output) -> list[int]:
+    """Puts everything into the output; gives the types of the streams there are.
+
+    Memory comes last, the crashed thread's stack first of it: a file that is cut, as uploads and
+    full disks do, still says of the process and its threads what it can. The streams that name
+    places of memory get their room before and their content after it.
+    """
+    write_contexts(draft, output)
+    late: list[tuple[bytearray, Callable[[Draft, Output], bytes | None]]] = []
+    written = []
+    for kind, name in _STREAMS:
+        write: Callable[[Draft, Output], bytes | None]
+        write = import_module(f"unspool.write.streams.{name}").write
+        body: bytes | bytearray | None = write(draft, output)
+        if body is None:
+            continue
+        if kind in _OF_MEMORY:
+            body = bytearray(body)
+            late.append((body, write))
+        output.stream(kind, body)
+        written.append(kind)
+    _place(pieces, draft, output)
+    draft.stack_blocks = _own_blocks(draft.blocks, chosen.own)
+    for room, write in late:
+        room[:] = write(draft, output) or b""
+    return written
+
+
+def _pieces(memory: Memory, ranges: Sequence[Range], sanitizer: Sanitizer | None) -> list[Piece]:
+    """What there is of the ranges: blocks without gaps, with their bytes."""
+    found: list[Piece] = []
     for low, high in ranges:
-        for start, region, piece in memory.pieces(low, high):
+        for start, region, data in memory.pieces(low, high):
             # What nobody can write holds nothing of the process's own.
             if sanitizer is not None and region.writable:
-                piece = sanitizer.clean(start, bytes(piece))
-            last = blocks[-1] if blocks else None
-            if last is not None and last.start + last.size == start:
+                data = sanitizer.clean(start, bytes(data))
+            last = found[-1] if found else None
+            if last is not None and last[0].start + last[0].size == start:
                 # One block of two regions: its bytes must follow each other in the file.
-                output.add(piece, 1)
-                last.size += len(piece)
+                last[0].size += len(data)
+                last[1].append(data)
             else:
-                blocks.append(Block(start, len(piece), output.add(piece, 16)))
-    return blocks
+                found.append((Block(start, len(data), 0), [data]))
+    return found
+
+
+def _place(pieces: Sequence[Piece], draft: Draft, output: Output) -> None:
+    """Puts memory into the output: the crashed thread's stacks, the other threads', the rest."""
+    starts = [block.start for block, _ in pieces]
+    order: dict[int, None] = {}
+    for thread in sorted(draft.target.threads, key=_not_crashed):
+        stack = draft.stacks.get(thread.index)
+        segment = -1
+        for frame in stack.frames if stack is not None else ():
+            if frame.segment != segment and frame.sp is not None:
+                segment = frame.segment
+                at = bisect_right(starts, frame.sp) - 1
+                if at >= 0:
+                    order[at] = None
+    order.update(dict.fromkeys(range(len(pieces))))
+    for index in order:
+        block, parts = pieces[index]
+        block.rva = output.add(parts[0], 16)
+        for part in parts[1:]:
+            output.add(part, 1)
+
+
+def _not_crashed(thread: Thread) -> bool:
+    return not thread.crashed
 
 
 def _own_blocks(blocks: Sequence[Block], own: dict[int, Range]) -> dict[int, Block]:

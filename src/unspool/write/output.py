@@ -8,7 +8,7 @@ from unspool.errors import InputError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from unspool.cursor import Buffer
 
@@ -28,6 +28,7 @@ class Output:
         self.size = _HEADER + streams * _ENTRY
         self._room = streams
         self._chunks: list[Buffer] = []
+        self._entries: list[bytes] = []
 
     def add(self, data: Buffer, align: int = 4) -> int:
         """Appends bytes at a multiple of `align` and gives their RVA.
@@ -57,14 +58,20 @@ class Output:
         data = text.encode("utf-16-le", "surrogatepass")
         return self.add(pack("<I", len(data)) + data + b"\0\0")
 
-    def finish(self, streams: Sequence[tuple[int, bytes]], time: int) -> Iterator[Buffer]:
-        """The whole file's chunks in order. `streams` are types and bodies, `time` the header's.
+    def stream(self, kind: int, body: Buffer) -> None:
+        """Appends a stream's body and an entry of the directory that leads there.
+
+        A body may be filled in later, if it is a `bytearray`.
+        """
+        self._entries.append(pack("<I", kind) + self.location(body, 8))
+
+    def finish(self, time: int) -> Iterator[Buffer]:
+        """The whole file's chunks in order. `time` is the header's, in seconds since 1970.
 
         Entries of the directory that no stream uses are unused streams (type 0), which readers
         skip.
         """
-        entries = [pack("<I", kind) + self.location(body, 8) for kind, body in streams]
-        entries += [bytes(_ENTRY)] * (self._room - len(entries))
+        entries = [*self._entries, *[bytes(_ENTRY)] * (self._room - len(self._entries))]
         yield pack(
             "<4sIIIIIQ", b"MDMP", _VERSION, self._room, _HEADER, 0, time & 0xFFFFFFFF, 0
         ) + b"".join(entries)

@@ -170,3 +170,32 @@ def test_nothing_is_left_where_nothing_can_be_written(
     assert main(["dump", core, "-o", str(tmp_path / "no" / "a.dmp")]) == 2
     assert "cannot be written: No such file or directory" in capsys.readouterr().err
     assert os.listdir(tmp_path) == []
+
+
+def test_a_cut_dump_still_has_the_threads_and_the_crash(
+    core: str, capsys: Capture, tmp_path: Path
+) -> None:
+    """As an upload that broke off, or a disk that was full, leaves it."""
+    whole, cut = tmp_path / "whole.dmp", tmp_path / "cut.dmp"
+    words = ["dump", core, "--symbols", str(BUNDLED), "-q", "-o", str(whole)]
+    assert main(words) == 0
+    data = whole.read_bytes()
+    stacks = threads(whole, capsys)
+    first = next(at for at in range(0, len(data), 64) if whole_stacks(data[:at], cut, capsys))
+    assert first < len(data) * 3 // 4
+    assert main([str(cut), "--symbols", str(BUNDLED)]) == 1
+    said = capsys.readouterr().out
+    assert "SIGSEGV" in said
+    assert f"the minidump is truncated: it has {first:,} bytes" in said
+    assert threads(cut, capsys)[0] == stacks[0]
+
+
+def whole_stacks(data: bytes, path: Path, capsys: Capture) -> bool:
+    """Whether what is left of a dump still has a whole stack of the crashed thread."""
+    path.write_bytes(data)
+    code = main([str(path), "--symbols", str(BUNDLED), "--thread=crashed", "--format=json"])
+    out = capsys.readouterr().out
+    if code == 2 or not out:
+        return False
+    found = json.loads(out)["threads"]
+    return bool(found) and found[0]["stop"]["reason"] == "root" and not found[0].get("gaps")

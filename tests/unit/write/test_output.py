@@ -16,7 +16,11 @@ def test_header_directory_and_chunks() -> None:
     second = output.add(b"defg")
     name = output.string("né")
     assert (first % 16, second % 4) == (0, 0)
-    data = b"".join(bytes(chunk) for chunk in output.finish([(7, b"body"), (3, b"")], 1234))
+    late = bytearray(4)
+    output.stream(7, late)
+    output.stream(3, b"")
+    late[:] = b"body"
+    data = b"".join(bytes(chunk) for chunk in output.finish(1234))
     signature, version, count, directory, checksum, time, flags = unpack_from("<4sIIIIIQ", data)
     assert signature == b"MDMP"
     assert version & 0xFFFF == 42899
@@ -54,5 +58,5 @@ def test_what_an_rva_cannot_tell() -> None:
 def test_surrogates_are_kept() -> None:
     output = Output(0)
     output.string("a\udc80")
-    data = b"".join(bytes(chunk) for chunk in output.finish([], 0))
+    data = b"".join(bytes(chunk) for chunk in output.finish(0))
     assert b"a\0\x80\xdc\0\0" in data

@@ -33,7 +33,7 @@ class Written:
         for name in names:
             write = import_module(f"unspool.write.streams.{name}").write
             self.bodies[name] = write(draft, output)
-        self.data = b"".join(bytes(chunk) for chunk in output.finish([], 0))
+        self.data = b"".join(bytes(chunk) for chunk in output.finish(0))
 
     def __getitem__(self, name: str) -> bytes:
         body = self.bodies[name]

@@ -43,6 +43,7 @@ def _held_ranges(file: DumpBytes, listed: Iterable[Range], where: str) -> list[R
     found: list[Range] = []
     cut = lost = 0
     for each in listed:
+        file.is_cut |= each.rva <= file.size < each.rva + each.size
         part = held_range(file, each)
         if part is not None:
             found.append(part)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from unspool.formats.minidump.structures import THREAD, THREAD_LIST
-from unspool.write.context import write_context
+from unspool.write.context import write_contexts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,15 +13,16 @@ if TYPE_CHECKING:
 
 
 def write(draft: Draft, output: Output) -> bytes:
-    """MINIDUMP_THREAD_LIST. Puts each thread's registers into the output and `draft.contexts`.
+    """MINIDUMP_THREAD_LIST. Threads' registers go into the output, if they are not there yet.
 
     A thread's record has room for one stack, that of its stack pointer; what other stacks it
     has is in the list of memory.
     """
     entry = THREAD.struct.pack
+    write_contexts(draft, output)
     parts = [THREAD_LIST.pack(NumberOfThreads=len(draft.target.threads))]
     for thread in draft.target.threads:
-        location = draft.contexts[thread.index] = write_context(draft, output, thread)
+        location = draft.contexts[thread.index]
         size, rva = int.from_bytes(location[:4], "little"), int.from_bytes(location[4:], "little")
         parts.append(
             entry(
