@@ -29,9 +29,11 @@ def modules() -> list[Module]:
         Module(
             0, "boom", BOOM, BOOM + 0x5000, path="/srv/bin/boom", bias=0, code_id="ab" * 20,
             debug_id="ABABABAB-ABAB-ABAB-ABAB-ABABABABABAB-0",
+            code_base=BOOM, code_end=BOOM + 0x2000,
         ),
         Module(1, "libc.so.6", LIBC, LIBC + 0x20_0000, path="/lib/x86_64-linux-gnu/libc.so.6",
-               bias=LIBC, code_id="cd" * 20, debug_file="/usr/lib/debug/libc.debug"),
+               bias=LIBC, code_base=LIBC + 0x2_6000, code_end=LIBC + 0x17_C000,
+               code_id="cd" * 20, debug_file="/usr/lib/debug/libc.debug"),
         Module(2, "libgame.so", STRIPPED, STRIPPED + 0x9000, path="/srv/lib/libgame.so"),
     ]  # fmt: skip
 

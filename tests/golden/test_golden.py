@@ -10,7 +10,7 @@ import pytest
 
 from tests import dumps, reports
 from unspool.analyses.anatomy import dissect, reach, select
-from unspool.render import inspect_json, inspect_text, json, text
+from unspool.render import inspect_json, inspect_text, json, memfault, stackwalk_json, text
 from unspool.render.style import Style
 
 HERE = Path(__file__).parent
@@ -29,6 +29,10 @@ def outputs() -> Iterator[tuple[str, str]]:
     yield "waiting.quiet.txt", _text("waiting", quiet=True)
     for name in ("crash", "waiting", "signal_stack", "hostile"):
         yield f"{name}.json", json.dumps(reports.ALL[name]())
+    for name in ("crash", "waiting", "signal_stack", "hostile"):
+        report = reports.ALL[name]()
+        yield f"{name}.memfault.json", "".join(memfault.chunks(report))
+        yield f"{name}.stackwalk.json", "".join(stackwalk_json.chunks(report))
     for name in dumps.ALL:
         yield f"inspect.{name}.txt", _anatomy(name)
     yield "inspect.crash.hex.txt", _anatomy("crash", hexadecimal=True)

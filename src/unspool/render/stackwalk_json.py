@@ -234,17 +234,14 @@ def _program(modules: Sequence[Module], executable: str | None) -> Module | None
     for module in modules:
         if module.path == executable:
             return module
-    name = _base_name(executable)
-    return next((module for module in modules if module.name == name), None)
+    # Of a process under Wine it is a path of Windows.
+    names = executable.rpartition("/")[2], executable.rpartition("\\")[2]
+    return next((module for module in modules if module.name in names), None)
 
 
 def _filename(module: Module) -> str:
     # Breakpad's name for it, which symbol files of it have as well.
-    return "linux-gate.so" if module.kind == "vdso" else _base_name(module.name)
-
-
-def _base_name(path: str) -> str:
-    return path.replace("\\", "/").rpartition("/")[2] or path
+    return "linux-gate.so" if module.kind == "vdso" else module.name
 
 
 def _debug_file(module: Module) -> str | None:
