@@ -1,0 +1,148 @@
+"""`unspool symbolicate` as a user calls it, on a report of a bundled core."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import lzma
+import os
+from pathlib import Path
+
+import pytest
+
+from unspool.cli import main
+
+BUNDLED = Path(__file__).parents[3] / "demo" / "bundled"
+Capture = pytest.CaptureFixture[str]
+BUILD_ID = "dc5a59c10b36bd851d432afcfcb6f436bcb8d0b8"
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for name in [*os.environ]:
+        if name.startswith("DEBUGINFOD_") or name == "_NT_SYMBOL_PATH":
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="module")
+def core(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("core") / "core"
+    path.write_bytes(lzma.decompress((BUNDLED / "crash.core.xz").read_bytes()))
+    return str(path)
+
+
+@pytest.fixture
+def report(core: str, capsys: Capture, tmp_path: Path) -> Path:
+    main(["stack", core, "--symbols", str(BUNDLED), "--no-symbols", "--format=json"])
+    path = tmp_path / "report.json"
+    path.write_text(capsys.readouterr().out)
+    return path
+
+
+def threads(text: str) -> object:
+    return json.loads(text)["threads"]
+
+
+def test_the_names_are_those_of_stack(core: str, report: Path, capsys: Capture) -> None:
+    pytest.importorskip("symbolic")
+    main(["stack", core, "--symbols", str(BUNDLED), "--format=json"])
+    expected = capsys.readouterr().out
+    assert main(["symbolicate", str(report), "--symbols", str(BUNDLED), "--format=json"]) == 0
+    named = capsys.readouterr().out
+    assert threads(named) == threads(expected)
+    assert json.loads(named)["modules"] == json.loads(expected)["modules"]
+    assert main(["symbolicate", str(report), "--symbols", str(BUNDLED), "--quiet"]) == 0
+    text = capsys.readouterr().out
+    main(["stack", core, "--symbols", str(BUNDLED), "--quiet"])
+    assert text == capsys.readouterr().out
+
+
+@pytest.mark.parametrize("how", ["gz", "zst", "-"])
+def test_compressed_and_from_standard_input(how: str, report: Path, capsys: Capture) -> None:
+    data, place = report.read_bytes(), str(report)
+    if how == "gz":
+        report.write_bytes(gzip.compress(data))
+    elif how == "zst":
+        zstandard = pytest.importorskip("zstandard")
+        report.write_bytes(zstandard.compress(data))
+    else:
+        place = "-"
+    if how == "-":
+        saved = os.dup(0)
+        fd = os.open(report, os.O_RDONLY)
+        os.dup2(fd, 0)
+        os.close(fd)
+    try:
+        words = ["symbolicate", place, "--symbols", str(BUNDLED), "--no-lines", "--quiet"]
+        assert main(words) == 0
+    finally:
+        if how == "-":
+            os.dup2(saved, 0)
+            os.close(saved)
+    assert "handle_order" in capsys.readouterr().out
+
+
+def test_what_is_missing(report: Path, capsys: Capture) -> None:
+    assert main(["symbolicate", str(report), "--missing"]) == 1
+    line = f"{BUILD_ID}  crash  debug file  functions, files and lines\n"
+    assert capsys.readouterr() == (line, "")
+    assert main(["symbolicate", str(report), "--missing", "--format=json"]) == 1
+    [file] = json.loads(capsys.readouterr().out)["files"]
+    assert (file["kind"], file["id"], file["name"]) == ("debuginfo", BUILD_ID, "crash")
+    assert file["places"][0] == f".build-id/{BUILD_ID[:2]}/{BUILD_ID[2:]}.debug"
+    assert main(["symbolicate", str(report), "--missing", "--symbols", str(BUNDLED)]) == 0
+    assert capsys.readouterr().out == ""
+    words = ["symbolicate", str(report), "--missing", "--symbols", str(BUNDLED), "--format=json"]
+    assert main(words) == 0
+    assert json.loads(capsys.readouterr().out) == {"schema": "unspool.missing/1", "files": []}
+
+
+def test_a_name_is_lacking(report: Path, capsys: Capture) -> None:
+    assert main(["symbolicate", str(report)]) == 1
+    out = capsys.readouterr().out
+    assert "not all is named: files are missing for crash" in out
+
+
+def test_a_file_as_output(report: Path, capsys: Capture, tmp_path: Path) -> None:
+    pytest.importorskip("symbolic")
+    out = tmp_path / "out"
+    words = ["symbolicate", str(report), "--symbols", str(BUNDLED), "-o", str(out)]
+    assert main(words) == 0
+    assert capsys.readouterr() == ("", "")
+    assert "shop/crash.c:28" in out.read_text()
+    assert main([*words, "--color=always"]) == 0
+    assert "\x1b[" in out.read_text()
+    assert main([*words[:-1], str(report), "--format=json"]) == 0
+    assert "shop/crash.c" in report.read_text()
+    assert main(["symbolicate", str(report)]) == 0
+
+
+def test_a_report_is_not_overwritten_by_text(report: Path, capsys: Capture) -> None:
+    before = report.read_bytes()
+    for more in ([], ["--missing"], ["--missing", "--format=json"]):
+        assert main(["symbolicate", str(report), "-o", str(report), *more]) == 64
+    assert "add --format json" in capsys.readouterr().err
+    assert report.read_bytes() == before
+
+
+def test_usage(core: str, report: Path, capsys: Capture) -> None:
+    assert main(["symbolicate"]) == 64
+    assert main(["symbolicate", "a", "b"]) == 64
+    assert main(["symbolicate", str(report), "--online", "--offline"]) == 64
+    capsys.readouterr()
+    assert main(["symbolicate", core]) == 2
+    said = capsys.readouterr().err
+    assert "is no report but a core; unspool stack names it" in said
+    assert main(["symbolicate", "/none"]) == 2
+    assert main(["symbolicate", "--help"]) == 0
+    assert "usage: unspool symbolicate REPORT [options]" in capsys.readouterr().out
+
+
+def test_online_without_servers(
+    report: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("urllib3")
+    monkeypatch.setenv("DEBUGINFOD_URLS", "")
+    assert main(["symbolicate", str(report), "--online"]) == 1
+    assert "there is no server to download from" in capsys.readouterr().out
