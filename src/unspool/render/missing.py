@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 from unspool.render.escape import printable, well_formed
 from unspool.symbols.missing import KINDS
 
@@ -30,6 +28,8 @@ def lines(missing: Sequence[MissingFile]) -> Iterator[str]:
 
 def document(missing: Sequence[MissingFile]) -> str:
     """The JSON document, which ends with a line feed."""
+    import json
+
     files = [
         json.dumps(
             {

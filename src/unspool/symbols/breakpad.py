@@ -2,7 +2,7 @@
 
 Such a file is made from a module's debug information, by `dump_syms`. Its addresses count from
 where the module is loaded, and its names are demangled, with parameters.
-(docs/symbol_files.md of Breakpad.)
+(Breakpad's document "Symbol files".)
 """
 
 from __future__ import annotations
