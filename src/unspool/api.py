@@ -77,18 +77,22 @@ def open(
     raise InputError(f"{opened.name}: {what}", _TRY)
 
 
-def open_stream(descriptor: int, pid: int, *, floating_point: bool = False) -> Target:
+def open_stream(
+    descriptor: int, pid: int, *, floating_point: bool = False, release: bool = False
+) -> Target:
     """Opens a process that crashed, in the kernel's core handler.
 
     `descriptor` is where the kernel writes the core to, of which the notes alone are read; keep it
     open, since everything else is read from /proc as long as the kernel waits. `pid` is what
-    core_pattern's %P says. `floating_point` keeps vector registers, for `dump`.
+    core_pattern's %P says. `floating_point` keeps vector registers, for `dump`. `release` closes
+    the descriptor after the notes, if another process holds the pipe meanwhile.
 
     Raises `InputError` if no core comes there, or if there is no such process.
     """
     from unspool.targets.stream import open_stream
 
-    return open_stream(descriptor, pid, Options(floating_point=floating_point))
+    options = Options(floating_point=floating_point)
+    return open_stream(descriptor, pid, options, release=release)
 
 
 def _open_dump(source: Source, kind: str, options: Options) -> Target:

@@ -71,7 +71,7 @@ SETTINGS = (
     ),
     Setting("limits", "seconds", 10, "at most so long; then a report of what is known", least=1),
     Setting("limits", "memory_mb", 256, "at most so much memory for data", least=32),
-    Setting("limits", "max_frames", 200_000, "at most so many frames of all threads", least=1),
+    Setting("limits", "max_frames", 600_000, "at most so many frames of all threads", least=1),
     Setting("limits", "rate_count", 10, "so many reports of one executable, 0 is any number, …"),
     Setting("limits", "rate_seconds", 600, "… in so many seconds", least=1),
     Setting("limits", "at_once", 8, "the kernel runs at most so many handlers at once", least=1),

@@ -107,7 +107,14 @@ def _capture(crash: KernelCrash, config: Config, sender: Sender, dump_path: str)
     from unspool import api
 
     minidump = config.text("minidump")
-    with api.open_stream(0, crash.pid, floating_point=minidump != "none") as target:
+    # The supervisor keeps the pipe open. If this process hangs, it must not be what the kernel
+    # waits for.
+    stream = os.dup(0)
+    nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    os.dup2(nothing, 0)
+    with api.open_stream(
+        stream, crash.pid, floating_point=minidump != "none", release=True
+    ) as target:
         target.info.captured_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         maker = _Maker(target, crash, config, sender)
         maker.walk()

@@ -38,16 +38,22 @@ _WALK = WALK_NOTES - {notes.NT_FILE}
 _VECTORS = {notes.NT_FPREGSET, notes.NT_X86_XSTATE, notes.NT_PRXFPREG}
 
 
-def open_stream(descriptor: int, pid: int, options: Options) -> StreamTarget:
+def open_stream(
+    descriptor: int, pid: int, options: Options, *, release: bool = False
+) -> StreamTarget:
     """The process of the core that comes from `descriptor`.
 
     `pid` is its id as this process sees it, core_pattern's %P. The descriptor stays the caller's,
-    who must not close it before the target has been used. Raises `InputError`.
+    who must not close it before the target has been used; with `release` it is closed as soon as
+    the notes have been read, since another process keeps the pipe open. Raises `InputError`.
     """
     process = open_process(pid)
     try:
         wanted = _WALK | _VECTORS if options.floating_point else _WALK
-        return StreamTarget(NoteStream(descriptor, wanted, f"core of {pid}"), process, options)
+        source = NoteStream(descriptor, wanted, f"core of {pid}")
+        if release:
+            os.close(descriptor)
+        return StreamTarget(source, process, options)
     except BaseException:
         process.close()
         raise
