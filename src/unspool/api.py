@@ -115,7 +115,9 @@ def _open_report(source: Source) -> Target:
     try:
         report = loads(source.buffer[:])
     except InputError as error:
-        raise InputError(f"{source.name}: {error.message}", error.hint) from None
+        # Whatever is wrong with the JSON, it ends where the compressed data do.
+        what = source.truncated or error.message
+        raise InputError(f"{source.name}: {what}", error.hint) from None
     if source.truncated:
         report.findings.append(Finding("truncated", source.truncated, incomplete=True))
     return ReportTarget(report)

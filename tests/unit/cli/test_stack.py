@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import lzma
 from importlib.resources import files
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
+from tests import stackwalk
+from tests.memfault import StackTrace
 from unspool.cli import main
 
 BUNDLED = Path(__file__).parents[3] / "demo" / "bundled"
@@ -52,6 +55,49 @@ def test_a_report_as_a_target_shows_the_same_stacks(
     assert whole[0] == again[0]
     assert "core, report of " in again[1]
     assert whole[2:] == again[2:]
+
+
+def compressed(data: bytes, form: str) -> bytes:
+    if form == "zst":
+        return bytes(pytest.importorskip("zstandard").compress(data))
+    if form == "lz4":
+        return bytes(pytest.importorskip("lz4.frame").compress(data))
+    return {"gz": gzip.compress, "xz": lzma.compress}[form](data)
+
+
+@pytest.mark.parametrize("form", ["gz", "zst", "xz", "lz4"])
+def test_a_compressed_report_is_a_target(
+    core: str, capsys: Capture, tmp_path: Path, form: str
+) -> None:
+    assert main([core, "--format=json", "--no-lines", "--symbols", str(BUNDLED)]) == 0
+    plain = capsys.readouterr().out
+    report = tmp_path / f"report.json.{form}"
+    report.write_bytes(compressed(plain.encode(), form))
+    assert main([str(report), "--format=json"]) == 0
+    assert capsys.readouterr().out == plain
+    report.write_bytes(report.read_bytes()[: report.stat().st_size * 2 // 3])
+    assert main([str(report)]) == 2
+    out, errors = capsys.readouterr()
+    assert out == ""
+    assert "compressed data end early" in errors
+
+
+@pytest.mark.parametrize("form", ["memfault", "minidump-stackwalk"])
+def test_other_formats_of_a_real_core(
+    core: str, capsys: Capture, tmp_path: Path, form: str
+) -> None:
+    words = ["--symbols", str(BUNDLED)]
+    assert main([core, "--format", form, *words]) == 0
+    direct = capsys.readouterr().out
+    if form == "memfault":
+        assert any(StackTrace(direct).place(pc) for pc in StackTrace(direct).active)
+    else:
+        stackwalk.check(json.loads(direct))
+    assert main([core, "--format=json", *words]) == 0
+    report = tmp_path / "report.json.gz"
+    report.write_bytes(gzip.compress(capsys.readouterr().out.encode()))
+    assert main([str(report), "--format", form]) == 0
+    assert capsys.readouterr().out == direct
 
 
 @pytest.mark.parametrize("thread", ["crashed", "#0"])
