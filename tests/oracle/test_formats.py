@@ -18,6 +18,7 @@ from elftools.elf.elffile import ELFFile
 from tests import stackwalk
 from tests.conftest import Corpus
 from tests.memfault import Place, StackTrace
+from tests.peers import breakpad
 from tests.programs.build import Unavailable, run, tool
 from tests.programs.cores import Core, make_core
 from tests.programs.table import BY_NAME, Program
@@ -259,3 +260,42 @@ def test_a_windows_dump_is_as_rust_minidump_has_it(corpus: Corpus, tmp_path: Pat
         ("test_app.exe", "0x000053eb", "frame_pointer"),
         ("kernel32.dll", "0x00016fd6", "frame_pointer"),
     ]
+
+
+# --- what Breakpad's minidump_stackwalk prints of our own dumps ---------------------------
+
+
+@pytest.mark.parametrize(
+    "name", ["threads", "chain-no-pie", "chain-m32-O0", "altstack", "chain-aarch64-O2"]
+)
+def test_our_own_dump_is_as_breakpad_has_it(name: str, programs_root: Path, tmp_path: Path) -> None:
+    try:
+        core = make_core(BY_NAME[name], BY_NAME[name].kinds[0], programs_root)
+        dump = tmp_path / "crash.dmp"
+        run_unspool("dump", core.path, "-o", dump, *options(core), cache=tmp_path / "cache")
+        walked = breakpad.minidump_stackwalk(dump)
+    except Unavailable as reason:
+        pytest.skip(str(reason))
+    more = [*options(core), "--symbols", str(core.executable.parent)]
+    document = json.loads(in_format("minidump-stackwalk", dump, tmp_path, *more))
+    stackwalk.check(document)
+    crash = document["crash_info"]
+    # Breakpad has "SIGSEGV /SEGV_MAPERR" for rust-minidump's "SIGSEGV / SEGV_MAPERR", and no
+    # words for codes that any signal can have.
+    words, address, thread = walked.crash
+    signal, _, code = crash["type"].partition(" / ")
+    assert words.partition(" /")[0] == signal
+    assert words == f"{signal} /{code}" or not code or code.startswith("SI_")
+    assert int(thread) == crash["crashing_thread"]
+    if crash["address"] is not None:
+        assert int(address, 16) == int(crash["address"], 16)
+    theirs = {(m.name, m.debug_file, m.debug_id, m.start) for m in walked.modules}
+    assert theirs == {
+        (m["filename"], m["debug_file"], m["debug_id"], int(m["base_addr"], 16))
+        for m in document["modules"]
+    }
+    first = [walked.stacks[index][0].pc for index in sorted(walked.stacks)]
+    assert first == [int(thread["frames"][0]["offset"], 16) for thread in document["threads"]]
+    direct = json.loads(in_format("minidump-stackwalk", core.path, tmp_path, *more))
+    for key in ("thread_id", "frames"):
+        assert [t[key] for t in document["threads"]] == [t[key] for t in direct["threads"]]
