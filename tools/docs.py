@@ -115,8 +115,11 @@ def meaning(value: dict[str, object], schema: dict[str, object]) -> str:
 
 def report_example() -> str:
     """A whole report, as it is printed."""
-    text = (GOLDEN / "crash.json").read_text("utf-8")
-    return f"```json\n{text}```\n"
+    return golden_json("crash.json")
+
+
+def golden_json(name: str) -> str:
+    return f"```json\n{(GOLDEN / name).read_text('utf-8')}```\n"
 
 
 def text_example() -> str:
@@ -186,6 +189,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "keys": lambda: keys("report-1.schema.json"),
     "report": report_example,
     "text": text_example,
+    "memfault": lambda: golden_json("crash.memfault.json"),
+    "minidump-stackwalk": lambda: golden_json("crash.stackwalk.json"),
     "measured": measured,
     "options of inspect": lambda: options("inspect"),
     "examples of inspect": lambda: examples("inspect"),

@@ -57,6 +57,11 @@ def test_architectures() -> None:
         assert arch.name == name
 
 
+def test_formats() -> None:
+    [option] = [each for each in COMMANDS["stack"].load().OPTIONS if each.name == "--format"]
+    assert tuple(rows("Formats"))[1:] == option.choices
+
+
 def test_compressions() -> None:
     named = rows("Compression")
     assert set(named) - {"format"} == {name for name, _ in magic._COMPRESSIONS}

@@ -55,6 +55,7 @@ EXAMPLES = {
         ("zstdcat core.zst | unspool -", "from a pipe"),
         ("unspool core --symbols dbg/ --sysroot fs/", "of another machine"),
         ("unspool core --format json > report.json", "for programs"),
+        ("unspool report.json.gz --format memfault", "for other programs"),
         ("unspool core --explain", "how each frame was found"),
     ),
     "dump": (
