@@ -76,8 +76,8 @@ def open_sym(
 
 
 def _as_elsewhere(name: str) -> str:
-    """GNU's demangler, which made the name, puts a space between two closing brackets."""
+    """GNU's demangler, which made the name, puts a space between two brackets; LLVM's does not."""
     name = as_elsewhere(without_parameters(name))
     while "> >" in name:
         name = name.replace("> >", ">>")
-    return name
+    return name.replace("< <", "<<")

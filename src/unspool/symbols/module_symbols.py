@@ -52,7 +52,7 @@ class ModuleSymbols:
         if not (self._has_dwarf if lines else elf or debug):
             self._breakpad = self._open_breakpad(files, progress)
         self.lacking: list[tuple[str, str, str | None]] = []
-        if not (self._has_dwarf or self._breakpad if lines else self._names_all(elf, debug)):
+        if not (self._has_dwarf or self._breakpad or debug) and _is_stripped(elf, lines):
             kind = "debuginfo" if self.module.code_id else "executable"
             self.lacking.append((kind, module.name, self.module.code_id))
         self.problems.extend(self._symbols.problems)
@@ -99,11 +99,6 @@ class ModuleSymbols:
         self.module.debug_file = self.module.debug_file or path
         return open_sym(path, identity, progress=progress, problems=self.problems)
 
-    @staticmethod
-    def _names_all(elf: Elf | None, debug: DebugFile | None) -> bool:
-        """Whether there is a table of all functions, and not only of exported ones."""
-        return debug is not None or (elf is not None and has_symbols(elf))
-
     def _open_lines(
         self, elf: Elf | None, debug: DebugFile | None, progress: Callable[[str], None] | None
     ) -> NativeLines | None:
@@ -140,6 +135,16 @@ def _wants_debug_file(elf: Elf | None, lines: bool) -> bool:
     if elf is None:
         return True
     return not (has_dwarf(elf) if lines else has_symbols(elf))
+
+
+def _is_stripped(elf: Elf | None, lines: bool) -> bool:
+    """Whether there must be a file somewhere that says more than the module's own.
+
+    A program with a symbol table was never stripped, or of its DWARF alone, which leaves a link.
+    """
+    if elf is None or not has_symbols(elf):
+        return True
+    return lines and elf.debug_link() is not None
 
 
 def _bias(module: Module, elf: Elf | None, debug: DebugFile | None) -> int | None:

@@ -250,6 +250,10 @@ def _objection(
             return None
         return f"its checksum is {found:08x}, the module's debug link has {link[1]:08x}"
     if pe is None:
+        # Of a report. Of equals the stamp is no proof that they are one build, but to differ
+        # they would have to be made in the same second, and be of one size.
+        if module.code_id and debug.timestamp and debug.code_id.lower() == module.code_id.lower():
+            return None
         return "neither an id nor a debug link says that it belongs to the module"
     return _objection_by_layout(debug, pe)
 

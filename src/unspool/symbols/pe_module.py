@@ -66,6 +66,9 @@ class PeModuleSymbols:
                 self._breakpad = self._open_breakpad(module, headers, files, progress)
                 used = self._breakpad.path if self._breakpad else None
         tables = [pe for pe in (debug[1] if debug else None, self._file) if pe is not None]
+        if image is None and debug is not None:
+            # Of a report: its sections are those of the module, without their bytes.
+            image = _image_of(module, debug[1])
         self._symbols = PeSymbols(image, tables) if image else None
         self.refused = self._finder.refused
         self.module = _described(module, headers, used or (debug[0] if debug else None))
@@ -158,11 +161,8 @@ class PeModuleSymbols:
         found = self._finder.module_file(module)
         if found is None:
             return module, None
-        from unspool.memory import Memory
-        from unspool.pe_image import PeImage
-
         path, pe = found
-        return _with_file(module, path), PeImage(Memory(), module.base, pe, pe)
+        return _with_file(module, path), _image_of(module, pe)
 
     def _find_debug(self, module: Module, headers: Pe | None, lines: bool) -> tuple[str, Pe] | None:
         """A separate debug file, if it could say more than the module's own."""
@@ -208,6 +208,14 @@ class PeModuleSymbols:
 def _own_has(own: Pe | None, lines: bool) -> bool:
     """Whether the module's own file says all that a debug file could."""
     return own is not None and (has_dwarf(own) if lines else has_symbols(own))
+
+
+def _image_of(module: Module, pe: Pe) -> PeImage:
+    """A module of which there is nothing but a file."""
+    from unspool.memory import Memory
+    from unspool.pe_image import PeImage
+
+    return PeImage(Memory(), module.base, pe, pe)
 
 
 def _dwarf(pe: Pe) -> bytes:
