@@ -176,12 +176,18 @@ def unwind(
     return symbolicate(report, target.elf, target.options, pe_of=target.pe, lines=lines)
 
 
-def stacks(target: Target, *, max_frames: int = 0) -> Iterator[Stack]:
-    """Walks the target's threads one by one, the crashed one first, for who may have to stop."""
+def stacks(
+    target: Target, threads: Sequence[Thread] | None = None, *, max_frames: int = 0
+) -> Iterator[Stack]:
+    """Walks threads one by one, the crashed one first, for who may have to stop in between.
+
+    Without `threads` all of the target's; `max_frames` counts for all of them together.
+    """
     from unspool.unwind.strategies.order import default_stepper
 
-    threads = sorted(target.threads, key=lambda thread: not thread.crashed)
-    yield from _walks(default_stepper(target.space, target.wine), threads, max_frames, False)
+    wanted = target.threads if threads is None else threads
+    wanted = sorted(wanted, key=lambda thread: not thread.crashed)
+    yield from _walks(default_stepper(target.space, target.wine), wanted, max_frames, False)
 
 
 def _walks(
@@ -226,6 +232,10 @@ def symbolicate(
         from unspool.symbols.online.fetch import Fetcher
 
         fetcher = Fetcher(progress=progress, log=log)
+    if not any(each.kind == "windows_exception" for each in report.findings):
+        from unspool.analyses.windows_exceptions import windows_exceptions
+
+        report.findings += windows_exceptions(report)
     return name_elsewhere(
         report, lambda: Options(symbols=symbols, sysroot=sysroot), lines=lines,
         fetch=fetcher, progress=progress,
