@@ -137,7 +137,8 @@ class _Parser:
                 raise self.wrong(f"{name} needs a value: {option.value}")
             value = rest.pop()
         if option.choices and value not in option.choices:
-            raise self.wrong(f"{name} {value}: it is {' or '.join(option.choices)}")
+            *most, last = option.choices
+            raise self.wrong(f"{name} {value}: it is {', '.join(most)} or {last}")
         # More digits than these are no number of anything, and slow to read.
         if option.number and not (value.isascii() and value.isdecimal() and len(value) <= 18):
             raise self.wrong(f"{name} {value}: a whole number was expected")

@@ -65,12 +65,17 @@ def _modules(report: Report) -> list[tuple[Module, bool]]:
         module = modules.at(pc)
         if module is None or module.kind not in _WITH_BUILD_ID:
             continue
-        if module.bias is None or not module.code_id:
+        if module.bias is None or not _is_build_id(module.code_id):
             continue
         low, high = _code(module)
         _, before = inside.get(module.index, (module, True))
         inside[module.index] = module, before and low <= pc < high
     return sorted(inside.values(), key=_base)
+
+
+def _is_build_id(code_id: str | None) -> bool:
+    """Whether an id is one that readers can take: a report from elsewhere can say anything."""
+    return bool(code_id) and not (code_id or "").strip("0123456789abcdef")
 
 
 def _base(entry: tuple[Module, bool]) -> int:

@@ -125,7 +125,7 @@ def test_what_is_no_minidump(
     [
         ([], "no DUMP"),
         (["a", "b"], "more than one DUMP"),
-        (["a", "--format", "xml"], "--format xml: it is text or json or html"),
+        (["a", "--format", "xml"], "--format xml: it is text, json or html"),
         (["a", "--format", "html", "--hex"], "--hex does nothing for --format html"),
         (["a", "--format", "json", "--all"], "--all does nothing for --format json"),
         (["a", "--stream"], "--stream needs a value"),

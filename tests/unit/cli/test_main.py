@@ -132,7 +132,8 @@ def test_a_file_named_like_a_command_is_read(
         (["dump", "a", "-o", "b", "--procfs", "nowhere"],
          "--procfs nowhere: there is no such directory"),
         (["./core", "--bananas"], "unknown option --bananas; see unspool stack --help"),
-        (["--format", "xml", "core"], "--format xml: it is text or json; "
+        (["--format", "xml", "core"],
+         "--format xml: it is text, json, memfault or minidump-stackwalk; "
          "see unspool stack --help"),
     ],
 )  # fmt: skip

@@ -88,6 +88,23 @@ def test_a_pe_module_is_left_out() -> None:
     assert [symbol["build_id"] for symbol in written(report).symbols] == ["cd" * 20]
 
 
+@pytest.mark.parametrize("code_id", [None, "", "evil", "AB" * 20, "\n"])
+def test_what_is_no_build_id_is_left_out(code_id: str | None) -> None:
+    report = reports.crash()
+    report.modules[0].code_id = code_id
+    assert [symbol["build_id"] for symbol in written(report).symbols] == ["cd" * 20]
+
+
+@pytest.mark.parametrize(("low", "high"), [(BOOM + 0x2000, BOOM), (0, 1), (0, 2**64 - 1)])
+def test_bounds_of_code_that_lie_do_no_harm(low: int, high: int) -> None:
+    report = reports.crash()
+    report.modules[0].code_base, report.modules[0].code_end = low, high
+    found = written(report)
+    place = found.place(found.active[0])
+    assert place is not None
+    assert place.address == BOOM + 0x105
+
+
 def test_the_command_line_is_as_proc_has_it() -> None:
     report = reports.crash()
     assert written(report).document["cmdline"] == "./boom\0--fast\0"
