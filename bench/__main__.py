@@ -18,9 +18,10 @@ from bench.measure import RUNS, Failed
 from bench.minidump_rows import ROWS as MINIDUMPS
 from bench.rows import ROWS as NATIVE
 from bench.rows import Bench, Row
+from bench.symbolicate_rows import ROWS as NAMES
 from bench.wine_rows import ROWS as WINE
 
-ROWS = {**NATIVE, **WINE, **MINIDUMPS}
+ROWS = {**NATIVE, **WINE, **MINIDUMPS, **NAMES}
 
 
 def main() -> int:
