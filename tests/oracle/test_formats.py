@@ -1,6 +1,6 @@
 """Reports in other projects' formats, read as their readers do.
 
-Of real cores, what pipelines behind memfaultd would look up is looked up with eu-addr2line, and
+Of real cores, what pipelines behind memfaultd would look up is looked up with addr2line, and
 compared with what unspool itself says. Of dumps that rust-minidump keeps what it prints for, what
 it prints was noted here: its threads, frames, modules, and what it says of crash and machine
 (minidump-stackwalk/tests/snapshots of version 0.26).
@@ -59,8 +59,10 @@ PROGRAMS = [
 @pytest.fixture(params=PROGRAMS, ids=lambda program: program.name)
 def core(request: pytest.FixtureRequest, programs_root: Path) -> Core:
     try:
-        if "lld" in request.param.name:
-            tool("ld.lld")
+        tool("llvm-addr2line")
+        for flag in request.param.flags:
+            if flag.startswith("-fuse-ld="):
+                tool(f"ld.{flag.partition('=')[2]}")
         return make_core(request.param, request.param.kinds[0], programs_root)
     except Unavailable as reason:
         pytest.skip(str(reason))
@@ -80,7 +82,7 @@ def converted(form: str, answer: Answer, tmp_path: Path) -> str:
 
 
 def named(place: Place, core: Core) -> list[str]:
-    """The functions at a place, innermost first, by binutils' or LLVM's addr2line."""
+    """The functions at a place, innermost first."""
     path = Path(place.path) if Path(place.path).exists() else Path(f"{core.sysroot}{place.path}")
     command = [tool("llvm-addr2line"), "-f", "-i", "-e", str(path), f"{place.address:#x}"]
     return run(command).stdout.splitlines()[::2]
