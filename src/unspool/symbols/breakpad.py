@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from unspool.symbols.files import map_file, sym_id
 from unspool.symbols.function_names import as_elsewhere, without_parameters
+from unspool.symbols.pe_symbols import REACH
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,12 +31,14 @@ class BreakpadLines:
     def lookup(self, offset: int) -> tuple[str, int | None, list[SourcePlace]] | None:
         """A function's name, its start as an offset, and places as `NativeLines.lookup` has them.
 
-        Of what has no lines (PUBLIC records) that is the nearest name before it.
+        Of what has no lines (PUBLIC records) that is the nearest name before it, if it is near:
+        whatever else lies between the two may have no record.
         """
         places, start = self._lines.lookup(offset)
         if not places:
             label = self._lines.label(offset)
-            return (_as_elsewhere(label[0]), label[1], []) if label else None
+            near = label is not None and offset - label[1] < REACH
+            return (_as_elsewhere(label[0]), label[1], []) if label and near else None
         for place in places:
             place.function = _as_elsewhere(place.function)
         return places[-1].function, start, places

@@ -15,7 +15,7 @@ from unspool.symbols.files import forget
 from unspool.symbols.function_names import as_elsewhere, without_arguments
 from unspool.symbols.pe_dwarf import as_elf
 from unspool.symbols.pe_finders import PeDebugFiles, has_dwarf, has_symbols
-from unspool.symbols.pe_symbols import PeSymbols
+from unspool.symbols.pe_symbols import REACH, PeSymbols
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -108,7 +108,10 @@ class PeModuleSymbols:
                 return found[0], None if found[1] is None else found[1] + self._base, found[2]
             if found is not None and found[1] is not None:
                 label = found[0], found[1]
-        named = self._symbols.lookup(rva, label) if self._symbols else label
+        if self._symbols is not None:
+            named = self._symbols.lookup(rva, label)
+        else:
+            named = label if label and rva - label[1] < REACH else None
         return (self._as_written(named[0]), named[1] + self._base, []) if named else None
 
     def _scoped(self, place: SourcePlace, start: int | None) -> str:
