@@ -1,4 +1,4 @@
-"""Builds ELF cores of x86_64, i386 and aarch64 processes, as the kernel or gcore writes them.
+"""Builds ELF cores of x86_64, i386, aarch64 and arm processes, as the kernel or gcore writes them.
 
     stack = Stack(0x7FFD_0000_0000)
     stack.label("sp").push("outer").label("outer").push(0, 0)
@@ -19,6 +19,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from tests.build.elf import (
     EM_386,
     EM_AARCH64,
+    EM_ARM,
     EM_X86_64,
     ET_CORE,
     PAGE,
@@ -46,8 +47,10 @@ REGISTERS: dict[str, tuple[str, ...]] = {
         "eip", "cs", "eflags", "esp", "ss",
     ),
     "aarch64": (*(f"x{number}" for number in range(31)), "sp", "pc", "pstate"),
+    "arm": (*(f"r{number}" for number in range(13)), "sp", "lr", "pc", "cpsr", "orig_r0"),
 }  # fmt: skip
-_MACHINES = {"x86_64": EM_X86_64, "i386": EM_386, "aarch64": EM_AARCH64}
+_MACHINES = {"x86_64": EM_X86_64, "i386": EM_386, "aarch64": EM_AARCH64, "arm": EM_ARM}
+_NARROW = ("i386", "arm")
 
 Note = tuple[str, int, bytes]
 
@@ -60,7 +63,7 @@ class Core:
 
     def __init__(self, arch: str = "x86_64", *, notes: str = "first", **lies: int) -> None:
         self.arch = arch
-        self.bits = 32 if arch == "i386" else 64
+        self.bits = 32 if arch in _NARROW else 64
         self.notes_place = notes
         self.lies = lies
         self.notes: list[Note] = []
@@ -233,12 +236,12 @@ class Stack:
 
 
 def prstatus(arch: str, tid: int, registers: Mapping[str, int], signal: int = 0) -> bytes:
-    """`struct elf_prstatus` of 336 (x86_64), 144 (i386) or 392 (aarch64) bytes."""
+    """`struct elf_prstatus` of 336 (x86_64), 144 (i386), 392 (aarch64) or 148 (arm) bytes."""
     names = REGISTERS[arch]
     unknown = set(registers) - set(names)
     if unknown:
         raise KeyError(f"no such register: {unknown}")
-    wide = arch != "i386"
+    wide = arch not in _NARROW
     head = struct.pack("<iiihH", signal, 0, 0, signal, 0)
     head += struct.pack("<QQ" if wide else "<II", 0, 0)  # pending and held signals
     head += struct.pack("<4i", tid, 1, tid, tid)  # pid, ppid, pgrp, sid

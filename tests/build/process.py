@@ -18,6 +18,7 @@ from tests.build.core import AT_ENTRY, AT_PAGESZ, AT_PHDR, AT_PHENT, AT_PHNUM, C
 from tests.build.elf import (
     EM_386,
     EM_AARCH64,
+    EM_ARM,
     EM_X86_64,
     PT_GNU_EH_FRAME,
     PT_NOTE,
@@ -51,6 +52,7 @@ MACHINES = {
     "x86_64": Machine(64, EM_X86_64, b"\xe8\0\0\0\0", ("rip", "rsp", "rbx"), (7, 16, 3)),
     "i386": Machine(32, EM_386, b"\xe8\0\0\0\0", ("eip", "esp", "ebx"), (4, 8, 3)),
     "aarch64": Machine(64, EM_AARCH64, b"\0\0\0\x94", ("pc", "sp", "x19"), (31, 30, 19)),
+    "arm": Machine(32, EM_ARM, b"\0\0\0\xeb", ("pc", "sp", "r4"), (13, 14, 4)),
 }
 
 
@@ -151,8 +153,9 @@ class Process:
     ) -> None:
         self.arch = arch
         self.machine = MACHINES[arch]
+        narrow = self.machine.bits == 32
         self.base = (
-            base if base is not None else (0x5660_0000 if arch == "i386" else 0x5555_5555_4000)
+            base if base is not None else (0x5660_0000 if narrow else 0x5555_5555_4000)
         )
         self.path = path
         self.program = program or Program(self.machine)
@@ -168,7 +171,7 @@ class Process:
 
     def thread(self, tid: int, functions: Sequence[str], *, signal: int = 0) -> Stack:
         """A thread stopped in the first of `functions`, called by the second, and so on."""
-        top = 0xFFF0_0000 if self.arch == "i386" else 0x7FFD_0000_0000
+        top = 0xFFF0_0000 if self.machine.bits == 32 else 0x7FFD_0000_0000
         stack = Stack(top - 0x10_0000 * len(self.stacks), self.machine.word)
         stack.label("sp")
         pcs = [self.at(functions[0], 2)]

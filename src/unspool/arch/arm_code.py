@@ -45,8 +45,8 @@ def a32_call_before(code: Buffer, at: int) -> bool:
 
 
 def t32_call_before(code: Buffer, at: int) -> bool:
-    """Whether a T32 call ends right before `code[at]`: BL, BLX of both kinds, BLXNS."""
-    if at >= 2 and _half(code, at - 2) & 0xFF80 == 0x4780:
+    """Whether a T32 call ends right before `code[at]`: BL, BLX of both kinds."""
+    if at >= 2 and _half(code, at - 2) & 0xFF87 == 0x4780:
         return True
     if at < 4:
         return False

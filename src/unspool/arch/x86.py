@@ -21,7 +21,8 @@ _PR_REG = (
 )  # fmt: skip
 
 _SPECIAL = (
-    (7, "ds"), (8, "es"), (9, "fs"), (10, "gs"), (13, "cs"), (14, "eflags"), (16, "ss"),
+    (7, "ds"), (8, "es"), (9, "fs"), (10, "gs"), (11, "orig_eax"), (13, "cs"),
+    (14, "eflags"), (16, "ss"),
 )  # fmt: skip
 
 # struct sigcontext_32 (linux/arch/x86/include/uapi/asm/sigcontext.h).

@@ -21,8 +21,8 @@ _PR_REG = (
 )  # fmt: skip
 
 _SPECIAL = (
-    (17, "cs"), (18, "eflags"), (20, "ss"), (21, "fs_base"), (22, "gs_base"), (23, "ds"),
-    (24, "es"), (25, "fs"), (26, "gs"),
+    (15, "orig_rax"), (17, "cs"), (18, "eflags"), (20, "ss"), (21, "fs_base"), (22, "gs_base"),
+    (23, "ds"), (24, "es"), (25, "fs"), (26, "gs"),
 )  # fmt: skip
 
 # When the handler returns, the stack pointer is past `pretcode` of struct rt_sigframe and

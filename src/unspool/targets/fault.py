@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from unspool.model import Crash, Thread
     from unspool.space import AddressSpace
 
+# Of the flags of a 32-bit Arm thread: it runs T32 code.
+_T32 = 1 << 5
 _SIGNALS = (7, 11)  # SIGBUS, SIGSEGV
 
 # The longest instruction of x86; longer ones are invalid.
@@ -38,6 +40,11 @@ def access_of(crash: Crash, threads: Sequence[Thread], space: AddressSpace) -> s
         return "execute"  # the rest of the instruction lies in the next page
     if space.arch.report_name == "aarch64":
         return aarch64_access(int.from_bytes(code[:4], "little")) if len(code) >= 4 else None
+    if space.arch.report_name == "arm":
+        from unspool.arch.arm_access import arm_access
+
+        flags = threads[index].special.get("cpsr", 0)
+        return arm_access(code, is_thumb=bool(flags & _T32)) or None
     return _x86_access(space.arch, code, address, registers)
 
 

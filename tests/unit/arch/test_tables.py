@@ -12,7 +12,7 @@ from tests.build.core import REGISTERS
 from unspool import arch as architectures
 from unspool.arch.base import Arch
 
-MACHINES = {"x86_64": (62, 2), "i386": (3, 1), "aarch64": (183, 2)}
+MACHINES = {"x86_64": (62, 2), "i386": (3, 1), "aarch64": (183, 2), "arm": (40, 1)}
 
 
 def get(name: str) -> Arch:
@@ -95,6 +95,10 @@ int main(void) {
     P("eax", uc_mcontext.gregs[REG_EAX]) P("ecx", uc_mcontext.gregs[REG_ECX])
     P("edx", uc_mcontext.gregs[REG_EDX]) P("esi", uc_mcontext.gregs[REG_ESI])
     P("edi", uc_mcontext.gregs[REG_EDI])
+#elif defined(__arm__)
+    P("r0", uc_mcontext.arm_r0) P("r10", uc_mcontext.arm_r10) P("r11", uc_mcontext.arm_fp)
+    P("r12", uc_mcontext.arm_ip) P("sp", uc_mcontext.arm_sp) P("lr", uc_mcontext.arm_lr)
+    P("pc", uc_mcontext.arm_pc)
 #else
     P("pc", uc_mcontext.pc) P("sp", uc_mcontext.sp)
     P("x0", uc_mcontext.regs[0]) P("x29", uc_mcontext.regs[29]) P("x30", uc_mcontext.regs[30])
@@ -105,9 +109,10 @@ COMPILERS = {
     "x86_64": (["gcc"], []),
     "i386": (["gcc", "-m32", "-isystem", "/usr/include/x86_64-linux-gnu"], []),
     "aarch64": (["aarch64-linux-gnu-gcc", "-static"], ["qemu-aarch64"]),
+    "arm": (["arm-linux-gnueabihf-gcc", "-static"], ["qemu-arm"]),
 }
 # Where the ucontext lies from the stack pointer at the trampoline.
-CONTEXTS = {"x86_64": 0, "i386": 140, "aarch64": 128}
+CONTEXTS = {"x86_64": 0, "i386": 140, "aarch64": 128, "arm": 128}
 
 
 @pytest.mark.parametrize("name", MACHINES)
@@ -139,6 +144,13 @@ def test_trampolines_are_what_the_assembler_makes_of_them(name: str) -> None:
     if name == "aarch64":
         movz = 0xD2800000 | 139 << 5 | 8  # MOVZ x8, #__NR_rt_sigreturn
         assert struct.pack("<II", movz, 0xD4000001) in codes
+    elif name == "arm":
+        for number in (119, 173):  # __NR_sigreturn, __NR_rt_sigreturn
+            a32 = struct.pack("<I", 0xE3A07000 | number)  # MOV r7, #number
+            t16 = struct.pack("<HH", 0x2700 | number, 0xDF00)
+            t32 = struct.pack("<HHH", 0xF04F, 0x0700 | number, 0xDF00)
+            swi = struct.pack("<I", 0xEF000000), struct.pack("<I", 0xEF900000 | number)
+            assert {a32 + swi[0], a32 + swi[1], t16, t32} <= codes
     elif name == "x86_64":
         assert bytes.fromhex("48c7c00f0000000f05") in codes
     else:

@@ -13,8 +13,12 @@ from tests.conftest import Tool
 
 elffile = pytest.importorskip("elftools.elf.elffile")
 
-ROLES = {"x86_64": ("rip", "rsp"), "i386": ("eip", "esp"), "aarch64": ("pc", "sp")}
-SIZES = {"x86_64": (336, 136), "i386": (144, 124), "aarch64": (392, 136)}
+ROLES = {
+    "x86_64": ("rip", "rsp"), "i386": ("eip", "esp"), "aarch64": ("pc", "sp"), "arm": ("pc", "sp"),
+}  # fmt: skip
+SIZES = {
+    "x86_64": (336, 136), "i386": (144, 124), "aarch64": (392, 136), "arm": (148, 124),
+}  # fmt: skip
 
 
 def sample(arch: str, notes: str = "first") -> bytes:

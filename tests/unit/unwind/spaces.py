@@ -18,7 +18,8 @@ CODE, CODE_SIZE = 0x40_0000, 0x1000
 STACK = 0x7000_0000
 
 ARCHES: dict[str, Arch] = {}
-for _name, _machine in (("x86_64", (62, 2)), ("i386", (3, 1)), ("aarch64", (183, 2))):
+_MACHINES = {"x86_64": (62, 2), "i386": (3, 1), "aarch64": (183, 2), "arm": (40, 1)}
+for _name, _machine in _MACHINES.items():
     _arch = architectures.by_machine(*_machine)
     assert _arch is not None
     ARCHES[_name] = _arch

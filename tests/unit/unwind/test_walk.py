@@ -252,7 +252,9 @@ def signal_frame(arch_name: str, alt: tuple[int, int], **saved: int) -> bytes:
     return bytes(out)
 
 
-ROLES = {"x86_64": ("rip", "rsp"), "i386": ("eip", "esp"), "aarch64": ("pc", "sp")}
+ROLES = {
+    "x86_64": ("rip", "rsp"), "i386": ("eip", "esp"), "aarch64": ("pc", "sp"), "arm": ("pc", "sp"),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("alternate", [False, True])
