@@ -198,11 +198,14 @@ class Policy:
             return text
         import re
 
+        from unspool.wine.exceptions import NAMES
+
         def known(match: re.Match[str]) -> str:
             digits = match[0][2:]
             is_one = len(digits) <= 16 and self.is_address(int(digits, 16))
+            value = int(digits[:17], 16)
             # Small numbers are sizes and offsets.
-            return match[0] if is_one or int(digits[:17], 16) < _PAGE else "0x…"
+            return match[0] if is_one or value < _PAGE or value in NAMES else "0x…"
 
         return re.sub(r"0x[0-9a-fA-F]+", known, text)
 

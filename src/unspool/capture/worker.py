@@ -13,15 +13,16 @@ import time
 from struct import Struct
 
 from unspool.errors import UnspoolError
-from unspool.model import Finding, Report
+from unspool.model import Finding, Frame, Report, Segment, Stack, Stop, StopReason, Trust
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
     from types import FrameType
 
     from unspool.capture.config import Config
     from unspool.capture.crash import KernelCrash
-    from unspool.model import Stack
+    from unspool.model import Thread
     from unspool.targets.base import Target
 
 # A message: its kind and the size of what follows.
@@ -29,9 +30,12 @@ HEAD = Struct("<cI")
 PARTIAL, COMPLETE, ERROR, NOTE = b"P", b"C", b"E", b"N"
 
 # When the time is up for walking, as a part of all the time; the rest is for writing.
-_WALKING = 0.75
+_WALKING = 0.6
 # Documents of what is known so far: when it took so long, and each time twice as long.
 _FIRST_PAUSE = 0.2
+# Frames of a thread if there was no time for all of them, and how many it takes for that.
+_INNERMOST = 1000
+_MANY = 20_000
 _MB = 1 << 20
 
 
@@ -149,28 +153,56 @@ class _Maker:
 
     def walk(self) -> None:
         """As many threads as time and memory allow."""
-        from unspool import api
 
         self.send(PARTIAL)
-        count = len(self.target.threads)
-        most = room = self.config.number("max_frames")
-        begun, pause = time.monotonic(), _FIRST_PAUSE
+        most = self.config.number("max_frames")
         try:
-            for stack in api.stacks(self.target, max_frames=most):
-                self.stacks.append(self.policy.stack(stack))
-                room -= len(stack.frames)
-                if room <= 0:
-                    self._lack(
-                        "frames_limit", f"limits.max_frames was reached: {self._progress()}"
-                    )
-                    break
-                if time.monotonic() - begun > pause and len(self.stacks) < count:
-                    self.send(PARTIAL)
-                    pause = 2 * (time.monotonic() - begun)
+            self._walk(self.target.threads, most)
         except OutOfTime:
-            self._lack("time_limit", f"the time was up: {self._progress()}")
+            self._stop("time_limit", "the time was up")
         except MemoryError:
-            self._lack("memory_limit", f"limits.memory_mb was reached: {self._progress()}")
+            self._stop("memory_limit", "limits.memory_mb was reached")
+
+    def _walk(self, threads: Sequence[Thread], most: int) -> None:
+        from unspool import api
+
+        room = most
+        begun, pause = time.monotonic(), _FIRST_PAUSE
+        for stack in api.stacks(self.target, threads, max_frames=most):
+            self.stacks.append(self.policy.stack(stack))
+            room -= len(stack.frames)
+            if room <= 0 and len(self.stacks) < len(self.target.threads):
+                self._lack("frames_limit", f"limits.max_frames was reached: {self._progress()}")
+                return
+            if time.monotonic() - begun > pause:
+                self.send(PARTIAL)
+                pause = 2 * (time.monotonic() - begun)
+
+    def _stop(self, kind: str, title: str) -> None:
+        """Says how far the walk came. If not over the crashed thread, that has a second one.
+
+        Situation: endless recursion, on a slow device. Its innermost frames tell all.
+        """
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        self._lack(kind, f"{title}: {self._progress()}")
+        if not self.stacks:
+            self._walk(self.target.threads[:1], _INNERMOST)
+
+    def _not_walked(self) -> Iterator[Stack]:
+        """The other threads' stacks: what their registers tell."""
+        arch, walked = self.target.arch, {stack.index for stack in self.stacks}
+        stop = Stop(StopReason.DEPTH, "it has not been walked")
+        for thread in self.target.threads:
+            registers = thread.registers
+            pc = registers[arch.pc] if registers is not None else None
+            if thread.index not in walked and registers is not None and pc is not None:
+                frame = Frame(pc, registers[arch.sp], Trust.CONTEXT, exact=True)
+                yield self.policy.stack(
+                    Stack(
+                        thread.index, thread.tid, [frame], [Segment("unix")], stop,
+                        name=thread.name, crashed=thread.crashed,
+                    )
+                )  # fmt: skip
 
     def _progress(self) -> str:
         return f"{len(self.stacks):,} of {len(self.target.threads):,} threads have been walked"
@@ -180,20 +212,49 @@ class _Maker:
 
     def send(self, kind: bytes) -> None:
         """Sends a document of what is known. Of one that is not the last a finding says so."""
+        findings = self.policy.findings(self.target.findings) + self.missing
+        if kind == PARTIAL:
+            title = f"the handler ended before its work did: {self._progress()}"
+            findings.append(Finding("unfinished", title, incomplete=True))
+        stacks = sorted([*self.stacks, *self._not_walked()], key=lambda stack: stack.index)
+        if sum([len(stack.frames) for stack in stacks]) > _MANY:
+            # To write them takes as long as to walk them, and there may be no time left.
+            self._send_report(PARTIAL, [_cut(stack) for stack in stacks], [*findings, _CUT])
+        self._send_report(kind, stacks, findings)
+
+    def _send_report(
+        self, kind: bytes, stacks: list[Stack], findings: list[Finding]
+    ) -> None:
         from unspool.capture.document import compressed, render
         from unspool.symbols.symbolicate import locate
 
         target, policy = self.target, self.policy
-        findings = policy.findings(target.findings) + self.missing
-        if kind == PARTIAL:
-            title = f"the handler ended before its work did: {self._progress()}"
-            findings.append(Finding("unfinished", title, incomplete=True))
         report = Report(
-            policy.target(target.info), policy.modules(target.modules), self.stacks,
+            policy.target(target.info), policy.modules(target.modules), stacks,
             crash=policy.crash(target.crash), findings=findings,
         )  # fmt: skip
         chunks = render(locate(report), self.crash, self.config, policy, self.environ)
         self.sender.send(kind, compressed(chunks))
+
+
+_CUT = Finding(
+    "frames_left_out", f"of each thread there are the innermost {_INNERMOST:,} frames at most",
+    incomplete=True,
+)  # fmt: skip
+
+
+def _cut(stack: Stack) -> Stack:
+    """A stack without its outer frames."""
+    if len(stack.frames) <= _INNERMOST:
+        return stack
+    frames = stack.frames[:_INNERMOST]
+    segments = stack.segments[: frames[-1].segment + 1]
+    return Stack(
+        stack.index, stack.tid, frames, segments, Stop(StopReason.DEPTH, _CUT.title),
+        name=stack.name, crashed=stack.crashed,
+        gaps=[gap for gap in stack.gaps if gap.before <= _INNERMOST],
+        windows_tid=stack.windows_tid,
+    )  # fmt: skip
 
 
 def _dump(target: Target, config: Config, sender: Sender, path: str) -> None:
