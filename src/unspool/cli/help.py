@@ -106,7 +106,7 @@ ENVIRONMENT = (
     ("UNSPOOL_SPOOL_LIMIT", "at most so many bytes for that; 64 GiB if not set"),
     ("XDG_CACHE_HOME", "where symcaches are kept, in unspool/symcache; ~/.cache if not set"),
     ("UNSPOOL_CACHE_LIMIT", "at most so many bytes of them; 2 GiB if not set"),
-    ("DEBUGINFOD_URLS", "servers for symbolicate --online; also DEBUGINFOD_CACHE_PATH and more"),
+    ("DEBUGINFOD_URLS", "servers for --online; also DEBUGINFOD_CACHE_PATH and more"),
     ("_NT_SYMBOL_PATH", "stores and servers of Windows symbols, as srv*DIR*https://server"),
     ("UNSPOOL_TRACEBACK", "if set, an internal error shows Python's traceback"),
 )

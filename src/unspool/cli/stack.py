@@ -11,6 +11,7 @@ from unspool.cli.target import TARGET_OPTIONS, open_target, source_of
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from unspool.cli.options import Arguments
+    from unspool.cli.progress import Progress
     from unspool.model import Report
     from unspool.render.text import Facts
 
@@ -49,7 +50,11 @@ OPTIONS = (
         "others did not",
     ),
     Option("--offline", "use no network (the default)"),
-    Option("--online", "allow the network; nothing uses it yet"),
+    Option(
+        "--online",
+        "download what is missing for names, from the servers that DEBUGINFOD_URLS and "
+        "_NT_SYMBOL_PATH name",
+    ),
     COLOR,
     Option("--quiet", "the stacks alone, and no progress", short="-q"),
     Option("--verbose", "addresses, whole names and paths, and the modules as well", short="-v"),
@@ -82,20 +87,41 @@ def _unwind(source: str | int, arguments: Arguments) -> tuple[Report, Facts]:
     from unspool.render.text import Facts
     from unspool.targets.report import ReportTarget
 
-    with (
-        Progress(not arguments.flag("--quiet")) as progress,
-        open_target(source, arguments, progress) as target,
-    ):
-        report = api.unwind(
-            target,
-            threads=arguments.text("--thread") or "all",
-            max_frames=arguments.number("--max-frames", 0),
-            explain=arguments.flag("--explain"),
-            symbols=not arguments.flag("--no-symbols"),
-            lines=not arguments.flag("--no-lines"),
-        )
-        is_report = isinstance(target, ReportTarget)
-        return report, Facts(_size(source), threads=len(target.threads), is_report=is_report)
+    names = not arguments.flag("--no-symbols")
+    with Progress(not arguments.flag("--quiet")) as progress:
+        with open_target(source, arguments, progress) as target:
+            report = api.unwind(
+                target,
+                threads=arguments.text("--thread") or "all",
+                max_frames=arguments.number("--max-frames", 0),
+                explain=arguments.flag("--explain"),
+                symbols=names,
+                lines=not arguments.flag("--no-lines"),
+            )
+            is_report = isinstance(target, ReportTarget)
+            facts = Facts(_size(source), threads=len(target.threads), is_report=is_report)
+        if names and arguments.flag("--online"):
+            # Nothing waits for a server but us: a process has been let go long ago.
+            report = _with_downloads(report, arguments, progress)
+    return report, facts
+
+
+def _with_downloads(report: Report, arguments: Arguments, progress: Progress) -> Report:
+    from unspool import api
+    from unspool.cli import output
+
+    named, _ = api.symbolicate(
+        report,
+        symbols=arguments.texts("--symbols"),
+        sysroot=arguments.text("--sysroot"),
+        lines=not arguments.flag("--no-lines"),
+        online=True,
+        progress=progress.say,
+        log=output.complain,
+    )
+    # A stack is complete whatever its functions are called.
+    named.findings = [each for each in named.findings if each.kind != "missing_files"]
+    return named
 
 
 def _size(source: str | int) -> int | None:

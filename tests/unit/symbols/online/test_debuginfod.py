@@ -386,6 +386,36 @@ def test_what_the_log_says(case: Case, server: Server, monkeypatch: pytest.Monke
     assert said[2].endswith(f"/executable: {len(case.data):,} bytes")
 
 
+def test_how_far_it_is(case: Case, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.files[case.path] = case.data
+    ask(monkeypatch, server)
+    said: list[str] = []
+    api.symbolicate(case.report, online=True, progress=said.append)
+    megabytes = len(case.data) / 1e6
+    assert said[-1] == f"downloading symbols: 1 of 1 files, {megabytes:.1f} MB"
+
+
+def test_stack_downloads_too(
+    case: Case, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    from unspool.cli import main
+    from unspool.render.json import dumps
+
+    server.files[case.path] = case.data
+    ask(monkeypatch, server)
+    path = tmp_path / "report.json"
+    path.write_text(dumps(case.report))
+    assert main(["stack", str(path)]) == 0
+    assert "classes.cpp" not in capsys.readouterr().out
+    assert server.asked == []
+    assert main(["stack", str(path), "--online", "--format=json"]) == 0
+    assert "classes.cpp" in capsys.readouterr().out
+    server.files.clear()
+    assert main(["stack", str(path), "--online", "--no-symbols"]) == 0
+    assert len(server.asked) == 1
+
+
 def test_no_servers_at_all(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DEBUGINFOD_URLS", "ima:enforcing file:///srv ftp://a nonsense")
     _, told, missing = name(case.report)
