@@ -1,0 +1,139 @@
+"""The rules that systems check before they call a handler, and what they make of a chain.
+
+None of them is documented by Microsoft. Sources: "Fun with low level SEH" (the diary of a
+Windows developer: a record has to lie on the stack, Windows Server 2003 compares with both
+limits, Vista with the upper one alone, and the handler must not lie on the stack); Sotirov and
+Dowd 2008 for handlers; Le Berre and Cauquil, "Bypassing SEHOP", 2009, for the chain's last
+record; Wine's dlls/ntdll/signal_i386.c (`is_valid_frame`), which has no rule for handlers.
+"""
+
+from __future__ import annotations
+
+from unspool.analyses.seh.handlers import Table
+from unspool.analyses.seh.records import Check, End, Judgement, Verdict
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from unspool.analyses.seh.handlers import Handlers
+    from unspool.analyses.seh.records import Chain, ChainRecord
+
+SERVER_2003, VISTA, SEHOP, WINE = "server_2003", "vista", "sehop", "wine"
+
+_RECORD = (Check.READABLE, Check.ALIGNED, Check.BELOW_STACK_BASE, Check.ASCENDING)
+_HANDLER = (Check.HANDLER_NOT_IN_STACK, Check.HANDLER_ALLOWED)
+# Nobody compares a record with the one before. But a chain that does not ascend is one that
+# unwinding refuses (RtlUnwind: STATUS_INVALID_UNWIND_TARGET), or that never ends.
+ASKED = {
+    SERVER_2003: (*_RECORD, Check.ABOVE_STACK_LIMIT, *_HANDLER),
+    VISTA: (*_RECORD, *_HANDLER, Check.HANDLER_IN_IMAGE, Check.HANDLER_EXECUTABLE),
+    WINE: (*_RECORD, Check.ABOVE_STACK_LIMIT),
+}
+_FINAL_HANDLER = "FinalExceptionHandler"
+_TABLE_FAULTS = {
+    Table.NOT_LISTED: "is not in the SafeSEH table of {}",
+    Table.NO_SEH: "lies in {}, which says that it has no handlers (NO_SEH)",
+    Table.IL_ONLY: "lies in {}, which has managed code alone",
+    Table.NOT_X86: "lies in {}, which is no image of 32-bit x86",
+}
+
+
+def check_link(chain: Chain, record: ChainRecord, previous: int | None) -> None:
+    """Where the record lies. A record is two words, and both have to be on the stack."""
+    address, checks, faults = record.address, record.checks, record.faults
+    checks[Check.READABLE] = record.next is not None
+    if record.next is None:
+        faults.append("there is no readable memory")
+    checks[Check.ALIGNED] = address % 4 == 0
+    if address % 4:
+        faults.append("it is not aligned to 4")
+    checks[Check.BELOW_STACK_BASE] = address + 8 <= chain.stack_base
+    if address + 8 > chain.stack_base:
+        faults.append(f"it is not below the stack's base 0x{chain.stack_base:x}")
+    checks[Check.ABOVE_STACK_LIMIT] = address >= chain.stack_limit
+    if address < chain.stack_limit:
+        faults.append(f"it is below the stack's limit 0x{chain.stack_limit:x}")
+    checks[Check.ASCENDING] = previous is None or address > previous
+    if previous is not None and address <= previous:
+        faults.append(f"it does not lie above the record before it, 0x{previous:x}")
+
+
+def check_handler(chain: Chain, record: ChainRecord, handlers: Handlers) -> None:
+    """Whether the handler is one."""
+    handler, checks, faults = record.handler, record.checks, record.faults
+    if handler is None:
+        return
+    on_stack = chain.stack_limit <= handler < chain.stack_base
+    checks[Check.HANDLER_NOT_IN_STACK] = not on_stack
+    if on_stack:
+        faults.append(f"its handler 0x{handler:x} lies on the stack")
+    module = handlers.module_of(handler)
+    checks[Check.HANDLER_IN_IMAGE] = module is not None
+    if module is None and not on_stack:
+        faults.append(f"its handler 0x{handler:x} lies in no Windows image")
+    executable = checks[Check.HANDLER_EXECUTABLE] = handlers.executable(module, handler)
+    if executable is False and not on_stack:
+        faults.append(f"its handler 0x{handler:x} lies in memory that is not executable")
+    if module is None:
+        checks[Check.HANDLER_ALLOWED] = True  # no image, no table
+        return
+    table = record.table = handlers.table(module, handler)
+    checks[Check.HANDLER_ALLOWED] = None if table == Table.UNKNOWN else table in Table.ALLOWED
+    if table in _TABLE_FAULTS:
+        words = _TABLE_FAULTS[table].format(module.name)
+        faults.append(f"its handler 0x{handler:x} {words}")
+
+
+def leads_on(record: ChainRecord) -> bool:
+    """Whether the chain can be followed beyond a record: as the most lenient system would."""
+    return all(record.checks[name] for name in _RECORD)
+
+
+def judge(chain: Chain, *, is_wine: bool, final: str | None, in_ntdll: bool) -> list[Judgement]:
+    """What the systems make of a chain.
+
+    `final` is the last handler's name if it has one, and `in_ntdll` whether it is ntdll's.
+    """
+    systems = [SERVER_2003, VISTA] + [WINE] * is_wine
+    found = [_judge(chain, system, ASKED[system]) for system in systems]
+    found.insert(2, _judge_sehop(chain, is_wine, final, in_ntdll))
+    return found
+
+
+def _judge(chain: Chain, system: str, asked: Sequence[str]) -> Judgement:
+    unknown = None
+    for index, record in enumerate(chain.records):
+        answers = {name: record.checks.get(name) for name in asked}
+        wrong = [name for name, answer in answers.items() if answer is False]
+        if wrong:
+            return Judgement(system, Verdict.REFUSED, index, wrong[0])
+        if unknown is None:
+            open_ = [name for name, answer in answers.items() if answer is None]
+            unknown = (index, open_[0]) if open_ else None
+    if unknown is not None:
+        return Judgement(system, Verdict.UNKNOWN, *unknown)
+    if chain.end != End.MARKER:
+        return Judgement(system, Verdict.UNKNOWN, len(chain.records) - 1, "end")
+    return Judgement(system, Verdict.ACCEPTED)
+
+
+def _judge_sehop(chain: Chain, is_wine: bool, final: str | None, in_ntdll: bool) -> Judgement:
+    """SEHOP: the chain has to end with ntdll's own handler, before any handler is called.
+
+    Wine's last handler has another name (`call_unhandled_exception_handler` and others).
+    """
+    if not chain.records and chain.end == End.MARKER:
+        return Judgement(SEHOP, Verdict.ACCEPTED)
+    last = len(chain.records) - 1
+    refused = next((index for index, each in enumerate(chain.records) if not leads_on(each)), None)
+    if refused is not None or chain.end == End.BROKEN:
+        return Judgement(SEHOP, Verdict.REFUSED, last if refused is None else refused, "link")
+    if chain.end != End.MARKER:
+        return Judgement(SEHOP, Verdict.UNKNOWN, last, "end")
+    if not in_ntdll:
+        return Judgement(SEHOP, Verdict.REFUSED, last, "last_handler")
+    if is_wine or (final or "").startswith(_FINAL_HANDLER):
+        return Judgement(SEHOP, Verdict.ACCEPTED)
+    # Windows has other functions there before Vista SP1; without a PDB file it has no name.
+    return Judgement(SEHOP, Verdict.UNKNOWN, last, "last_handler")
