@@ -232,14 +232,15 @@ def symbolicate(
         from unspool.symbols.online.fetch import Fetcher
 
         fetcher = Fetcher(progress=progress, log=log)
-    if not any(each.kind == "windows_exception" for each in report.findings):
-        from unspool.analyses.windows_exceptions import windows_exceptions
-
-        report.findings += windows_exceptions(report)
-    return name_elsewhere(
+    named, missing = name_elsewhere(
         report, lambda: Options(symbols=symbols, sysroot=sysroot), lines=lines,
         fetch=fetcher, progress=progress,
     )  # fmt: skip
+    if not any(each.kind == "windows_exception" for each in named.findings):
+        from unspool.analyses.windows_exceptions import windows_exceptions
+
+        named.findings += windows_exceptions(named)
+    return named, missing
 
 
 def dump(

@@ -58,6 +58,10 @@ class ElfSymbols:
                 return address
         return None
 
+    def tables(self) -> Iterator[SymbolTable]:
+        """All tables there are, the fullest first; `lookup` reads them as it needs them."""
+        return self._all_tables()
+
     def _all_tables(self) -> Iterator[SymbolTable]:
         yield from self._tables
         for table in self._more:

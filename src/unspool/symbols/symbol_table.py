@@ -12,7 +12,7 @@ from itertools import compress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from unspool.cursor import Buffer
     from unspool.formats.elf import Section
@@ -117,6 +117,20 @@ class SymbolTable:
                     )
             at = data.find(b"\0" + wanted + b"\0", at + 1)
         return None
+
+    def functions(self) -> Iterator[tuple[str, int, int, int, int]]:
+        """Every symbol of code as (name, file address, size, section's index, type), by address.
+
+        The size may be 0. Symbols of Arm assemblers that mark code and data are none.
+        """
+        if self._order is None:
+            self._order = self._sort()
+        for index in self._order:
+            if self._is_function(index):
+                yield (
+                    self._raw_name(index).decode("utf-8", "replace"), self._values[index],
+                    self._sizes[index], self._section_index(index), self._info(index) & 15,
+                )  # fmt: skip
 
     def _covering(self, address: int, position: int) -> list[int]:
         """Of the symbols that cover `address`, those that start last; all have one value."""

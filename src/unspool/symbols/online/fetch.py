@@ -83,6 +83,9 @@ class Fetcher:
         if not wanted or not self._servers:
             return False
         alone = {(each.name, each.id) for each in missing if each.purpose.startswith("functions")}
+        folder = partial_folder()
+        if folder is not None:
+            clean(folder)
         self._watch = Watch()
         pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="unspool-fetch")
         self._local = threading.local()
@@ -142,7 +145,6 @@ class Fetcher:
         folder = partial_folder()
         if folder is None or self._stopped:
             return "disk"
-        clean(folder)
         try:
             with Partial(offer.url, folder) as partial:
                 self._download(server, offer.url, partial)
@@ -172,8 +174,7 @@ class Fetcher:
             try:
                 self._session().download(
                     url, partial, limits,
-                    headers=server.headers, on_bytes=self._count,
-                    stopped=lambda: self._stopped or server.is_down(),
+                    headers=server.headers, on_bytes=self._count, stopped=lambda: self._stopped,
                 )  # fmt: skip
             except Failed as failure:
                 if failure.kind != "broken" or attempt + 1 >= limits.attempts:
@@ -203,7 +204,7 @@ class Fetcher:
             places = server.places(*wanted)
             if not places:
                 raise Failed("disk", "there is no directory to keep files in: HOME is not set")
-            self._keep(path, places)
+            self._keep(path, places, server.file_mode)
         except Unusable as why_not:
             raise Failed("lies", f"what it gave for {name} was refused: {why_not}") from None
         finally:
@@ -211,15 +212,15 @@ class Fetcher:
                 if os.path.exists(each):
                     os.unlink(each)
 
-    def _keep(self, path: str, places: Sequence[str]) -> None:
+    def _keep(self, path: str, places: Sequence[str], mode: int) -> None:
         """Puts a file into all its places; only the nearest matters. Raises `OSError`."""
         for place in places[1:]:
             try:
-                _put(path, place, move=False)
+                _put(path, place, mode, move=False)
             except OSError as error:
                 self._own_faults[f"{place} cannot be written: {error.strerror}"] = None
         size = os.path.getsize(path)
-        _put(path, places[0], move=True)
+        _put(path, places[0], mode, move=True)
         if self._log and self._settings.tell_files:
             self._log(f"{places[0]}: {size:,} bytes")
 
@@ -285,12 +286,13 @@ def _decoded(partial: Partial, most: int, made: list[str]) -> str:
     return made[-1]
 
 
-def _put(path: str, place: str, *, move: bool) -> None:
-    """Gives a file its final name, at once and for readers only, as debuginfod's client does."""
+def _put(path: str, place: str, mode: int, *, move: bool) -> None:
+    """Gives a file its final name, at once."""
     folder = os.path.dirname(place)
-    os.makedirs(folder, mode=0o700, exist_ok=True)
+    # Who may read the file may go where it is.
+    os.makedirs(folder, mode=0o700 | (mode & 0o444) >> 2 | (mode & 0o044), exist_ok=True)
     if move:
-        os.chmod(path, 0o400)
+        os.chmod(path, mode)
         try:
             os.replace(path, place)
             return
@@ -299,7 +301,7 @@ def _put(path: str, place: str, *, move: bool) -> None:
     temporary = f"{place}.{os.urandom(4).hex()}"
     try:
         shutil.copyfile(path, temporary)
-        os.chmod(temporary, 0o400)
+        os.chmod(temporary, mode)
         os.replace(temporary, place)
     except OSError:
         if os.path.exists(temporary):

@@ -41,6 +41,9 @@ class Server:
     `down` is why it is asked no more. `faults` are what it did wrong, each with how often.
     """
 
+    # Of the files that are kept: a store may be a team's.
+    file_mode = 0o644
+
     def __init__(self, url: str, limits: Limits, headers: dict[str, str] | None = None) -> None:
         self.url = url.rstrip("/")
         self.limits = limits
@@ -89,6 +92,8 @@ class Server:
 
 class DebuginfodServer(Server):
     """Serves ELF files by build id (debuginfod(8), "Webapi")."""
+
+    file_mode = 0o400  # as debuginfod's own client does
 
     def offers(self, kind: str, name: str, identity: str) -> list[Offer]:
         if kind not in ("debuginfo", "executable") or not _is_build_id(identity):
