@@ -196,6 +196,17 @@ def test_progress_shows_after_a_second_and_not_too_often(
     assert screen.text.endswith("\r\x1b[K")
 
 
+def test_progress_in_words(screen: Terminal, clock: list[float]) -> None:
+    with Progress() as progress:
+        progress.say("downloading")
+        assert screen.text == ""
+        clock[0] += 1.1
+        progress.say("downloading: 1 of 2\x1b[2J")
+        assert screen.text.startswith("\r\x1b[Kunspool: downloading: 1 of 2")
+        assert "\x1b[2J" not in screen.text
+    assert screen.text.endswith("\r\x1b[K")
+
+
 def test_progress_that_never_showed_leaves_nothing(screen: Terminal, clock: list[float]) -> None:
     with Progress() as progress:
         progress(1 << 20)

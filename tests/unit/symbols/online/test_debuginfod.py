@@ -9,6 +9,10 @@ from __future__ import annotations
 import gzip
 import os
 import shutil
+import signal
+import subprocess
+import sys
+import threading
 import time
 from pathlib import Path
 
@@ -21,6 +25,7 @@ from tests.unit.symbols.online.server import Fault, Server
 from tests.unit.symbols.test_elsewhere import build_id_of, here, sent
 from unspool import api
 from unspool.model import Location, Module, Report
+from unspool.render.json import dumps
 from unspool.symbols.online import settings
 
 
@@ -311,6 +316,46 @@ def test_a_connection_that_breaks_is_tried_again_at_once(
     assert len(server.ranges) == 1
 
 
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_a_run_that_is_ended_ends_at_once_and_is_gone_on_with(
+    how: signal.Signals, case: Case, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent_half = threading.Event()
+
+    def half(handler: faults.Handler, data: bytes) -> None:
+        handler.answer(
+            200, data[: len(data) // 2], Content_Length=str(len(data)), ETag=str(server.validator)
+        )
+        handler.wfile.flush()
+        sent_half.set()
+        handler.hang()
+
+    server.files[case.path] = case.data
+    server.faults[case.path] = half
+    ask(monkeypatch, server)
+    path = tmp_path / "report.json"
+    path.write_text(dumps(case.report))
+    command = [sys.executable, "-m", "unspool", "symbolicate", str(path), "--online"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        assert sent_half.wait(60)
+        partial = tmp_path / "cache" / "unspool" / "partial"
+        # Until what was sent has come: all but what is still on its way through buffers.
+        end = time.monotonic() + 60
+        while time.monotonic() < end and not has_bytes(partial):
+            time.sleep(0.01)
+        process.send_signal(how)
+        _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == ((130, b"") if how == signal.SIGINT else (-how, b""))
+    del server.faults[case.path]
+    named, told, missing = name(case.report)
+    assert (named.locations, told, missing) == (case.expected.locations, [], 0)
+    assert len(server.ranges) == 1
+
+
+def has_bytes(partial: Path) -> bool:
+    return any(each.stat().st_size for each in partial.iterdir() if each.suffix != ".of")
+
+
 # --- what is sent ----------------------------------------------------------------------------
 
 
@@ -400,7 +445,6 @@ def test_stack_downloads_too(
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     from unspool.cli import main
-    from unspool.render.json import dumps
 
     server.files[case.path] = case.data
     ask(monkeypatch, server)
@@ -426,8 +470,6 @@ def test_no_servers_at_all(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_the_library(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-
     from unspool.errors import MissingDependency
 
     monkeypatch.setitem(sys.modules, "urllib3", None)
