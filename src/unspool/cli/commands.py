@@ -65,6 +65,12 @@ def _capture() -> Module:
     return capture
 
 
+def _seh() -> Module:
+    from unspool.cli import seh
+
+    return seh
+
+
 COMMANDS = {
     "stack": Command("TARGET", "every thread's call stack; `unspool TARGET` is the same", _stack),
     "dump": Command(
@@ -80,5 +86,6 @@ COMMANDS = {
     "symbolicate": Command(
         "REPORT", "fills functions, files and lines into a report made elsewhere", _symbolicate
     ),
+    "seh": Command("TARGET", "i386 exception chains, and a verdict on each record", _seh),
 }
 DEFAULT = "stack"

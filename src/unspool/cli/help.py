@@ -90,6 +90,13 @@ EXAMPLES = {
         ("zcat r.gz | unspool symbolicate -", "from a pipe"),
         ("unspool symbolicate a --format json -o b", "a report with names"),
     ),
+    "seh": (
+        ("unspool seh core.1234", "every thread's exception chain"),
+        ("unspool seh 1234", "of a Wine process that runs"),
+        ("unspool seh crash.dmp --thread crashed", "the crashed thread alone"),
+        ("unspool seh core --symbols dbg/", "with names from elsewhere"),
+        ("unspool seh core --format json", "for programs"),
+    ),
 }
 
 EXIT_CODES = (

@@ -82,6 +82,12 @@ def lines(
     return map(style.fit, parts) if style.ascii else parts
 
 
+def around(report: Report, *, style: Style | None = None, facts: Facts | None = None) -> _Text:
+    """What the answers of other commands have in common with this one: use its `header`, the
+    `title` of threads and `findings`."""
+    return _Text(report, style or Style(), facts or Facts(), explain=False, verbose=False)
+
+
 class _Text:
     """One rendering of a report."""
 

@@ -144,21 +144,26 @@ def _show(target: Target, chain: Chain) -> None:
 
 
 def _findings(chains: Iterable[Chain]) -> list[Finding]:
-    findings = []
+    """A finding for each bad chain; what is missing of several for the same reason is one."""
+    found = []
+    missing: dict[str, list[int]] = {}
     for chain in chains:
         thread = (chain.thread,)
         if chain.missing:
             if chain.incomplete:
-                title = f"the exception chain is not known: {chain.missing}"
-                findings.append(Finding("no_teb", title, threads=thread, incomplete=True))
+                missing.setdefault(chain.missing, []).append(chain.thread)
         elif chain.end == End.LIMIT:
             title = f"the exception chain has more than {len(chain.records):,} records"
-            findings.append(Finding("seh_limit", title, threads=thread, incomplete=True))
+            found.append(Finding("seh_limit", title, threads=thread, incomplete=True))
         elif chain.verdict == Verdict.REFUSED:
-            findings.append(_refused(chain))
+            found.append(_refused(chain))
         elif chain.verdict == Verdict.UNKNOWN:
-            findings.append(_unknown(chain))
-    return findings[:_MOST_FINDINGS]
+            found.append(_unknown(chain))
+    lost = [
+        Finding("no_teb", f"no exception chain: {why}", threads=threads, incomplete=True)
+        for why, threads in missing.items()
+    ]
+    return found[:_MOST_FINDINGS] + lost
 
 
 def _refused(chain: Chain) -> Finding:

@@ -107,9 +107,7 @@ class Judgement(Record):
 
     __slots__ = ("record", "system", "verdict", "why")
 
-    def __init__(
-        self, system: str, verdict: str, record: int | None = None, why: str = ""
-    ) -> None:
+    def __init__(self, system: str, verdict: str, record: int | None = None, why: str = "") -> None:
         self.system = system
         self.verdict = verdict
         self.record = record

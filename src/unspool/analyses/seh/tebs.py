@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from unspool.targets.minidump import MinidumpTarget
 
 _NATIVE = "no TEB: a thread of native code, or the target does not say where it is"
-_NOT_HELD = "the dump does not hold its TEB at 0x{:x}, where the chain begins"
+_NOT_HELD = "the target does not hold its TEB, where the chain begins"
 # ExceptionList, StackBase, StackLimit; Self.
 _TIB = Struct("<III12xI")
 
@@ -62,11 +62,10 @@ def tib_of(target: Target, thread: Thread) -> Tib:
     try:
         data = target.space.memory.read(address, _TIB.size)
     except Fault:
-        raise NoTib(_NOT_HELD.format(address), address, lost=True) from None
+        raise NoTib(_NOT_HELD, address, lost=True) from None
     head, base, limit, own = _TIB.unpack(data)
     if own != address or not limit < base:
-        why = f"what lies at 0x{address:x} is no TEB: it contradicts itself"
-        raise NoTib(why, address, lost=True)
+        raise NoTib("what lies there is no TEB: it contradicts itself", address, lost=True)
     return Tib(address, head, base, limit)
 
 
@@ -97,7 +96,7 @@ def _windows_address(target: MinidumpTarget, thread: Thread) -> int:
         # The first word of a WoW64 thread's 64-bit TEB leads to the 32-bit one.
         pointer = target.space.memory.read_uint(address, 8)
     except Fault:
-        raise NoTib(_NOT_HELD.format(address), address, lost=True) from None
+        raise NoTib(_NOT_HELD, address, lost=True) from None
     teb = read_teb(target.space.memory, address, layouts.TEB64)
     if teb is not None and teb.wow_offset:
         return address + teb.wow_offset

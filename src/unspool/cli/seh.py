@@ -1,0 +1,83 @@
+"""`unspool seh TARGET`: the exception chains of 32-bit Windows threads, and what is wrong."""
+
+from __future__ import annotations
+
+from unspool.cli.options import COLOR, Option, parse
+from unspool.cli.target import TARGET_OPTIONS, open_target, source_of
+from unspool.errors import InputError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from unspool.analyses.seh.records import Seh
+    from unspool.cli.options import Arguments
+
+OPTIONS = (
+    Option(
+        "--format",
+        "what to print",
+        value="FORMAT",
+        choices=("text", "json"),
+        default="text",
+    ),
+    *TARGET_OPTIONS,
+    Option(
+        "--thread",
+        "only this thread: a number is a thread id or, if there is none such, an index; #3 is "
+        "always the index; `crashed` is the one that the signal hit",
+        value="TID|#INDEX|crashed|all",
+        default="all",
+    ),
+    COLOR,
+    Option("--quiet", "no progress", short="-q"),
+    Option("--help", "show this and exit", short="-h"),
+)
+
+_COMMAND = "unspool seh"
+
+
+def run(argv: list[str]) -> int:
+    """Exit code 0 if every chain and verdict is known, whatever it is; 1 if a part is not."""
+    arguments = parse(argv, OPTIONS, _COMMAND)
+    if arguments.flag("--help"):
+        from unspool.cli import output
+        from unspool.cli.help import command_help
+
+        output.write_lines(map(output.style().fit, command_help("seh")))
+        return 0
+    source = source_of(arguments.operands, _COMMAND)
+    found = _chains(source, arguments)
+    _show(found, arguments)
+    return 0 if found.complete else 1
+
+
+def _chains(source: str | int, arguments: Arguments) -> Seh:
+    from unspool import api
+    from unspool.analyses.seh import seh
+    from unspool.cli.progress import Progress
+    from unspool.targets.report import ReportTarget
+
+    with (
+        Progress(not arguments.flag("--quiet")) as progress,
+        open_target(source, arguments, progress) as target,
+    ):
+        if isinstance(target, ReportTarget):
+            raise InputError(
+                f"{source}: a report holds no memory, and so no exception chains",
+                "give the core, the minidump or the process itself",
+            )
+        wanted = arguments.text("--thread") or "all"
+        threads = api.select_threads(target, wanted)
+        return seh(target, api.unwind(target, threads=wanted), threads=threads)
+
+
+def _show(found: Seh, arguments: Arguments) -> None:
+    from unspool.cli import output
+
+    if arguments.text("--format") == "json":
+        from unspool.render.seh_json import chunks
+
+        output.write(chunks(found))
+        return
+    from unspool.render.seh_text import lines
+
+    output.write_lines(lines(found, style=output.style(arguments.text("--color") or "auto")))
