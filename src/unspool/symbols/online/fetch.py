@@ -12,6 +12,7 @@ import threading
 import zlib
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 
+from unspool.errors import FormatError
 from unspool.model import Finding
 from unspool.symbols.cabinet import Unusable, unpack
 from unspool.symbols.finders import checked_build_id
@@ -33,8 +34,11 @@ if TYPE_CHECKING:
     Wanted = tuple[str, str, str]  # kind, name, id
 
 _WORKERS = 6
+# A process has hundreds of modules; a report that was made to name millions costs a bounded time.
+_MOST_FILES = 2000
 _MAX_FINDINGS = 20
 _POINTER_BYTES = 4096
+_HOMELESS = "there is no directory to keep files in: HOME is not set"
 _BOMB = 1100
 
 
@@ -79,6 +83,10 @@ class Fetcher:
     def fetch(self, missing: Sequence[MissingFile]) -> bool:
         wanted = [each for each in map(_wanted, missing) if each and each not in self._asked]
         wanted = list(dict.fromkeys(wanted))
+        if len(self._asked) + len(wanted) > _MOST_FILES:
+            self._own_faults[f"more than {_MOST_FILES:,} files are missing; only so many are "
+                             "asked for in one run"] = None  # fmt: skip
+            wanted = wanted[: max(_MOST_FILES - len(self._asked), 0)]
         self._asked.update(wanted)
         if not wanted or not self._servers:
             return False
@@ -143,6 +151,8 @@ class Fetcher:
             server.skip()
             return "down"
         folder = partial_folder()
+        if folder is None:
+            self._own_faults[_HOMELESS] = None
         if folder is None or self._stopped:
             return "disk"
         try:
@@ -203,9 +213,9 @@ class Fetcher:
                 raise Failed("lies", f"what it gave for {name} was refused: {why}")
             places = server.places(*wanted)
             if not places:
-                raise Failed("disk", "there is no directory to keep files in: HOME is not set")
+                raise Failed("disk", _HOMELESS)
             self._keep(path, places, server.file_mode)
-        except Unusable as why_not:
+        except (Unusable, FormatError) as why_not:
             raise Failed("lies", f"what it gave for {name} was refused: {why_not}") from None
         finally:
             for each in made:
@@ -229,6 +239,8 @@ class Fetcher:
             target = pointed_to(file.read(_POINTER_BYTES))
         if not target.lower().startswith(("http://", "https://")):
             raise Unusable(f"it points to {target}, which is not on a server")
+        if server.url.startswith("https:") and target.lower().startswith("http:"):
+            raise Unusable(f"it points to {target}, which is without TLS")
         folder = partial_folder()
         assert folder is not None
         with Partial(target, folder) as partial:

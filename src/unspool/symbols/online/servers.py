@@ -137,7 +137,7 @@ def servers_of(settings: Settings) -> list[Server]:
         if _is_http(url)
     ]
     for server in settings.symbol_servers:
-        if server.url is not None:
+        if server.url is not None and _is_http(server.url):
             made.append(SymbolStoreServer(server.url, settings.symbol_limits, server.stores))
     return made
 
@@ -200,5 +200,8 @@ def _is_build_id(identity: str) -> bool:
 
 
 def _is_http(url: str) -> bool:
-    parts = urlsplit(url)
-    return parts.scheme in ("http", "https") and bool(parts.hostname)
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        return False

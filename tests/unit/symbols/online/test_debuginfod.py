@@ -26,7 +26,7 @@ from tests.unit.symbols.test_elsewhere import build_id_of, here, sent
 from unspool import api
 from unspool.model import Location, Module, Report
 from unspool.render.json import dumps
-from unspool.symbols.online import settings
+from unspool.symbols.online import fetch, settings
 
 
 class Case:
@@ -255,6 +255,26 @@ def test_many_files(case: Case, server: Server, monkeypatch: pytest.MonkeyPatch)
     )  # fmt: skip
 
 
+def test_a_report_of_more_modules_than_a_process_has(
+    case: Case, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch, "_MOST_FILES", 10)
+    ask(monkeypatch, server)
+    _, told, missing = name(many(case.report, 40))
+    assert (len(server.asked), missing) == (20, 41)
+    assert told == ["more than 10 files are missing; only so many are asked for in one run"]
+
+
+def test_without_a_home(case: Case, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.files[case.path] = case.data
+    ask(monkeypatch, server)
+    monkeypatch.setenv("HOME", "nowhere")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    _, told, missing = name(case.report)
+    assert (told, missing) == (["there is no directory to keep files in: HOME is not set"], 1)
+    assert server.asked == []
+
+
 # --- going on ------------------------------------------------------------------------------
 
 
@@ -461,7 +481,7 @@ def test_stack_downloads_too(
 
 
 def test_no_servers_at_all(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DEBUGINFOD_URLS", "ima:enforcing file:///srv ftp://a nonsense")
+    monkeypatch.setenv("DEBUGINFOD_URLS", "ima:enforcing file:///srv ftp://a nonsense http://[a http://")
     _, told, missing = name(case.report)
     assert missing == 1
     assert told == [
