@@ -91,7 +91,7 @@ class Tables:
         self.table(function, swapped(data) + bytes(4))
 
     def generic(self, function: int, personality: int, *instructions: bytes) -> None:
-        """A personality routine of a language, GNU's form of its data, and four bytes of its own."""
+        """A language's personality routine, GNU's form of its data, and four bytes of its own."""
         place = self.extra + len(self._extra)
         data = swapped(counted(b"".join(instructions), 3))
         first = struct.pack("<I", prel31(personality, place))

@@ -28,7 +28,7 @@ TEB = Teb(
     stack_base=0, stack_limit=0, allocation=0, peb=0, pid=0, tid=0, wow_offset=0x2000,
 )  # fmt: skip
 Strategy = EarlyStrategy | TableStrategy | DynamicStrategy
-ARCHES = {"x86-64": (62, 2), "i386": (3, 1), "aarch64": (183, 2)}
+ARCHES = {"x86-64": (62, 2), "i386": (3, 1), "aarch64": (183, 2), "arm": (40, 1)}
 
 
 def rows(heading: str) -> dict[str, list[str]]:
@@ -128,7 +128,9 @@ def test_strategies_of_wow64_processes() -> None:
 
 
 def test_trust_of_strategies() -> None:
-    steppers = [stepper_of(arch, wine=arch != "aarch64", wow64=arch == "x86-64") for arch in ARCHES]
+    steppers = [
+        stepper_of(arch, wine=arch in ("x86-64", "i386"), wow64=arch == "x86-64") for arch in ARCHES
+    ]
     known = {each.name: each for stepper in steppers for each in asked(stepper)}
     table = strategies()
     for name, strategy in known.items():

@@ -51,7 +51,8 @@ def disassembled(tool: Tool, folder: Path, code: bytes, *, is_thumb: bool) -> li
 
 def random_a32(count: int, seed: int) -> bytes:
     rnd = random.Random(seed)
-    words = (rnd.getrandbits(28) | rnd.choice((0xE, 0xE, 0xE, 0xF, 0x1)) << 28 for _ in range(count))
+    conditions = (0xE, 0xE, 0xE, 0xF, 0x1)
+    words = (rnd.getrandbits(28) | rnd.choice(conditions) << 28 for _ in range(count))
     return b"".join(word.to_bytes(4, "little") for word in words)
 
 

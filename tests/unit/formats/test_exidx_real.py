@@ -46,7 +46,8 @@ class Described:
             assert int(match[1]) not in self.saved
             self.base, self.offset = int(match[1]), 0
         elif match := re.match(r"pop \{(.*)\}$", text):
-            self.pop([part.strip() for part in match[1].split(",")], is_fstmx=code[0] & 0xF0 == 0xB0)
+            registers = [part.strip() for part in match[1].split(",")]
+            self.pop(registers, is_fstmx=code[0] & 0xF0 == 0xB0)
         else:
             raise AssertionError(text)
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from unspool.arch import arm_stack
 from unspool.model import Trust
-from unspool.unwind.rows import Row
 from unspool.unwind.arm_prologue import called_function
+from unspool.unwind.rows import Row
 from unspool.unwind.step import EarlyStrategy, Found, Missed, Query
 
 TYPE_CHECKING = False
