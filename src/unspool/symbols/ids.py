@@ -25,6 +25,13 @@ def debug_id(build_id: str) -> str:
     return guid.hex().upper() + "0"
 
 
+def store_id(debug_id: str) -> str:
+    """A debug id as symbol stores write it: `3249d99d-0c40-4931-8610-f4e4fb0b6936-1` without
+    dashes. An age of 0, which debug ids leave out, is written."""
+    digits = debug_id.replace("-", "")
+    return digits[:32].upper() + (digits[32:] or "0")
+
+
 def code_hash(elf: Elf) -> bytes:
     """What Breakpad takes for the id of a file without a build id: its first page of .text, 16
     bytes at a time combined by exclusive or; empty if there is none.

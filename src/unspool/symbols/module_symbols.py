@@ -8,7 +8,7 @@ from __future__ import annotations
 from unspool.model import Module
 from unspool.symbols.elf_symbols import ElfSymbols
 from unspool.symbols.finders import DebugFile, DebugFiles, has_dwarf, has_symbols
-from unspool.symbols.ids import debug_id
+from unspool.symbols.ids import debug_id, store_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class ModuleSymbols:
         from unspool.symbols import native
         from unspool.symbols.breakpad import find_sym, open_sym
 
-        identity = (self.module.debug_id or "").replace("-", "")
+        identity = store_id(self.module.debug_id) if self.module.debug_id else ""
         path = find_sym(files.symbols, (self.module.name,), identity, self.refused)
         if path is None:
             return None

@@ -16,7 +16,7 @@ from unspool.errors import FormatError
 from unspool.formats.elf import parse_debug_link
 from unspool.formats.pe import Pe
 from unspool.symbols.files import is_pdb, map_file, under_sysroot
-from unspool.symbols.ids import link_checksum
+from unspool.symbols.ids import link_checksum, store_id
 from unspool.symbols.pe_files import base_name, holds_code, open_pe
 
 TYPE_CHECKING = False
@@ -192,13 +192,6 @@ def debug_link(pe: Pe) -> tuple[str, int] | None:
         return parse_debug_link(pe.read(section.rva, section.virtual_size))
     except FormatError:
         return None
-
-
-def store_id(debug_id: str) -> str:
-    """A debug id as symbol stores write it: `3249d99d-0c40-4931-8610-f4e4fb0b6936-1` without
-    dashes. An age of 0, which debug ids leave out, is written."""
-    digits = debug_id.replace("-", "")
-    return digits[:32].upper() + (digits[32:] or "0")
 
 
 def linux_path(recorded: str) -> str | None:

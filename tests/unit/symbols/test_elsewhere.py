@@ -25,7 +25,7 @@ from unspool.pe_image import PeImage
 from unspool.render.json import dumps
 from unspool.render.json_reader import loads
 from unspool.symbols.files import open_elf
-from unspool.symbols.pe_finders import store_id
+from unspool.symbols.ids import store_id
 from unspool.symbols.symbolicate import locate, symbolicate
 from unspool.targets.base import Options
 

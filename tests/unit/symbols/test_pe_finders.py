@@ -17,8 +17,9 @@ from tests.unit.symbols.pe_programs import (
 from unspool.formats.pe import Pe
 from unspool.model import Module
 from unspool.symbols.finders import DebugFiles
+from unspool.symbols.ids import store_id
 from unspool.symbols.pe_files import open_pe
-from unspool.symbols.pe_finders import PeDebugFiles, debug_link, linux_path, store_id
+from unspool.symbols.pe_finders import PeDebugFiles, debug_link, linux_path
 
 Refused = list[tuple[str, str]]
 GUID = bytes(range(16))

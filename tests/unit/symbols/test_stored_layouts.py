@@ -18,9 +18,8 @@ from unspool.formats.elf import Elf
 from unspool.symbols.cabinet import Unusable, unpack
 from unspool.symbols.files import SymbolPaths, debuginfod_cache, sym_id
 from unspool.symbols.finders import DebugFiles
-from unspool.symbols.ids import debug_id
+from unspool.symbols.ids import debug_id, store_id
 from unspool.symbols.module_symbols import ModuleSymbols
-from unspool.symbols.pe_finders import store_id
 from unspool.symbols.places import symbol_path
 from unspool.symbols.stored_files import pointed_to
 

@@ -55,7 +55,7 @@ def _pdb(path: str, identity: str) -> str | None:
     if page * pages > len(buffer):
         return "it is cut off"
     from unspool.symbols import native
-    from unspool.symbols.pe_finders import store_id
+    from unspool.symbols.ids import store_id
 
     if not native.available():
         return "it cannot be checked: the library symbolic is not installed"

@@ -18,7 +18,7 @@ from tests.unit.symbols.test_elsewhere import sent, windows_report
 from unspool import api
 from unspool.model import Location, Report
 from unspool.symbols import cabinet as unpacker
-from unspool.symbols.pe_finders import store_id
+from unspool.symbols.ids import store_id
 from unspool.symbols.places import local_stores, symbol_path
 
 
