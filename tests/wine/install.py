@@ -24,15 +24,16 @@ from tests.programs.build import Unavailable, locked, tool
 HOME = Path(os.environ.get("UNSPOOL_WINE", "/var/cache/unspool-wine"))
 MIRROR = "http://deb.debian.org/debian"
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-RECIPE = "4"  # changes when what is unpacked does
+RECIPE = "5"  # changes when what is unpacked does
 
 AMD64, I386 = "x86_64-linux-gnu", "i386-linux-gnu"
 # What a program maps that is linked to user32, without a display; and wineboot, which fills the
-# page that all programs share: without it, 32-bit code in 64-bit Wine cannot handle exceptions.
+# page that all programs share: without it, 32-bit code in 64-bit Wine cannot handle exceptions;
+# and winedbg, to compare with.
 MODULES = (
     *("advapi32", "apisetschema", "gdi32", "imm32", "kernel32", "kernelbase", "msvcrt", "ntdll"),
     *("rpcrt4", "sechost", "ucrtbase", "user32", "uxtheme", "version", "win32u", "zlib1"),
-    *("wow64", "wow64cpu", "wow64win", "wineboot", "ws2_32"),
+    *("wow64", "wow64cpu", "wow64win", "wineboot", "ws2_32", "winedbg", "dbghelp"),
 )
 UNIX = ("ntdll.so", "win32u.so", "ws2_32.so", "libwine.so*")
 WINE = ("libwine:amd64", "libwine:i386", "wine64:amd64", "wine32:i386", "libz-mingw-w64:all")
