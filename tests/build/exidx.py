@@ -1,4 +1,4 @@
-""".ARM.exidx and .ARM.extab as the assembler and the linker make them (EHABI32, 5 to 10).
+""".ARM.exidx and .ARM.extab as the assembler and the linker make them (EHABI32).
 
     tables = Tables(index=0x3000, extra=0x4000)
     tables.inline(0x1000, pop(4, 14))

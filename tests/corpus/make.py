@@ -36,6 +36,8 @@ CHOSEN = (
     ("tiny-truncated", "kernel-truncated"),
     ("tiny-aarch64-pac", "qemu"),
     ("tiny-signal-aarch64", "qemu"),
+    ("tiny-arm", "qemu"),
+    ("tiny-signal-arm", "qemu"),
 )
 LONGEST = 8  # frames written down; of a deeper stack the first ones
 
@@ -69,8 +71,8 @@ def describe(core: Core) -> str:
         f"sources = [{sources}]",
         f'compiler = "{version(program.compiler)}"',
         f'flags = "{flags}"',
-        f'made = "{MADE[core.kind]}"',
-        f'machine = "{machine(core.kind)}"',
+        f'made = "{made(core)}"',
+        f'machine = "{machine(core)}"',
         f'sha256 = "{hashlib.sha256(core.path.read_bytes()).hexdigest()}"',
         f'signal = "{program.signal if core.kind != "gcore" else ""}"',
         f"complete = {str(program.root).lower()}",
@@ -84,6 +86,8 @@ def describe(core: Core) -> str:
 def count(program: Program, threads: Threads) -> int:
     """How many frames the crashed thread has; a signal trampoline need not be a function."""
     known = max(len(program.ours), program.repeats)
+    # gdb need not get past a trampoline of the kernel's, which the source does not know.
+    known += program.name == "tiny-signal-arm"
     return known if len(threads) > 1 else max(known, *(len(f) for f in threads.values()))
 
 
@@ -107,15 +111,25 @@ def thread(core: Core, tid: int, frames: Frames) -> list[str]:
 
 
 def version(compiler: str) -> str:
-    command = {"aarch64-gcc": "aarch64-linux-gnu-gcc", "gcc-m32": "gcc"}.get(compiler, compiler)
+    names = {
+        "aarch64-gcc": "aarch64-linux-gnu-gcc", "arm-gcc": "arm-linux-gnueabihf-gcc",
+        "gcc-m32": "gcc",
+    }  # fmt: skip
+    command = names.get(compiler, compiler)
     suffix = " -m32" if compiler == "gcc-m32" else ""
     return run([command, "--version"]).stdout.splitlines()[0] + suffix
 
 
-def machine(kind: str) -> str:
-    if kind == "qemu":
-        return run(["qemu-aarch64", "--version"]).stdout.splitlines()[0]
-    gdb = f", {run(['gdb', '--version']).stdout.splitlines()[0]}" if kind == "gcore" else ""
+def made(core: Core) -> str:
+    if core.kind == "qemu" and core.emulator[0] == "qemu-arm":
+        return "by qemu-arm when the program crashed"
+    return MADE[core.kind]
+
+
+def machine(core: Core) -> str:
+    if core.kind == "qemu":
+        return run([core.emulator[0], "--version"]).stdout.splitlines()[0]
+    gdb = f", {run(['gdb', '--version']).stdout.splitlines()[0]}" if core.kind == "gcore" else ""
     return f"Linux {platform.release()}{gdb}"
 
 

@@ -3,6 +3,24 @@
         .globl  _start
         .type   _start, %function
 _start:
+#if defined(__arm__)
+        .arm
+        .fnstart
+        .cantunwind
+        mov     fp, #0
+        mov     lr, #0
+        ldr     r0, [sp]
+        add     r1, sp, #4
+        bl      main
+        udf     #1
+        .fnend
+        /* What the exception index of C code refers to. */
+        .globl  __aeabi_unwind_cpp_pr0
+__aeabi_unwind_cpp_pr0:
+        .globl  __aeabi_unwind_cpp_pr1
+__aeabi_unwind_cpp_pr1:
+        udf     #2
+#else
         .cfi_startproc
 #if defined(__x86_64__)
         .cfi_undefined %rip
@@ -33,5 +51,6 @@ _start:
         brk     #1
 #endif
         .cfi_endproc
+#endif
         .size   _start, . - _start
         .section .note.GNU-stack, "", %progbits

@@ -1,4 +1,4 @@
-/* No C library, x86-64 and aarch64: a fault whose handler, on an alternate stack, crashes. The
+/* No C library, x86-64, aarch64 and arm: a fault whose handler, on an alternate stack, crashes. The
    x86-64 trampoline has no unwind information: its instructions alone tell what it is. */
 static volatile int work;
 static int *volatile nowhere;
@@ -7,10 +7,10 @@ static char stack[8192] __attribute__((aligned(16)));
 struct action {
     void (*handler)(int);
     unsigned long flags;
-#if defined(__x86_64__)
+#if defined(__x86_64__) || defined(__arm__)
     void (*restorer)(void);
 #endif
-    unsigned long mask;
+    unsigned long mask[8 / sizeof(long)];
 };
 
 struct alternate {
@@ -36,6 +36,16 @@ static inline long call(long number, long a, long b, long c, long d)
 void __restore_rt(void);
 __asm__(".globl __restore_rt\n.type __restore_rt,@function\n"
         "__restore_rt:\nmov $15,%rax\nsyscall\n.size __restore_rt,.-__restore_rt\n");
+#elif defined(__arm__)
+#define RT_SIGACTION 174
+#define SIGALTSTACK 186
+static inline long call(long number, long a, long b, long c, long d)
+{
+    register long r7 __asm__("r7") = number, r0 __asm__("r0") = a, r1 __asm__("r1") = b;
+    register long r2 __asm__("r2") = c, r3 __asm__("r3") = d;
+    __asm__ volatile("svc #0" : "+r"(r0) : "r"(r7), "r"(r1), "r"(r2), "r"(r3) : "memory");
+    return r0;
+}
 #else
 #define RT_SIGACTION 134
 #define SIGALTSTACK 132

@@ -5,7 +5,7 @@ from __future__ import annotations
 from unspool.arch.arm_code import arm_call_before, arm_return_word
 from unspool.arch.base import Arch, PrPsInfo, PrStatus, SignalFrame
 
-# DWARF for the Arm Architecture (AADWARF32), 4.1: r0-r15 are 0-15. Those of the vector units
+# DWARF for the Arm Architecture (AADWARF32): r0-r15 are 0-15. Those of the vector units
 # (64 and up) are not kept.
 FP, SP, LR, PC = 11, 13, 14, 15
 # The frame pointer of T32 code, whose short instructions do not reach r11.

@@ -1,5 +1,5 @@
 """The exception index of 32-bit Arm: .ARM.exidx and .ARM.extab. (EHABI32, "Exception Handling
-ABI for the Arm Architecture", 5 "Index table entries" to 7 "Compact model".)
+ABI for the Arm Architecture": "Index table entries", "The compact model".)
 
 Addresses are those of the file that the tables were linked into. What the instructions found
 here do is said in `exidx_row.py`.

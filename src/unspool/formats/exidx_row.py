@@ -1,4 +1,4 @@
-"""Runs the unwinding instructions of 32-bit Arm's exception index. (EHABI32, 10.3
+"""Runs the unwinding instructions of 32-bit Arm's exception index. (EHABI32,
 "Frame unwinding instructions".)
 
 The instructions undo a function's prologue, the last step first, on a *virtual stack pointer*.

@@ -65,7 +65,7 @@ _APCS = _Record("APCS", -4, -12, 4, -8)
 # push {fp, lr}; add fp, sp, #4: GCC.
 _GCC = _Record("GCC", 0, -4, 4)
 # push {r7, lr}; mov r7, sp: GCC's T32 code without local variables; Clang's, which has the pair
-# at r11 in A32 code (AAPCS32, 6.2.1.4 "The Frame Pointer").
+# at r11 in A32 code (AAPCS32, "The Frame Pointer").
 _PAIR = _Record("pair", 4, 0, 8)
 
 _RECORDS = ((FP, _APCS), (FP, _GCC), (FP, _PAIR), (THUMB_FP, _PAIR))
