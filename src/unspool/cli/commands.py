@@ -71,6 +71,12 @@ def _seh() -> Module:
     return seh
 
 
+def _redzone() -> Module:
+    from unspool.cli import redzone
+
+    return redzone
+
+
 COMMANDS = {
     "stack": Command("TARGET", "every thread's call stack; `unspool TARGET` is the same", _stack),
     "dump": Command(
@@ -87,5 +93,6 @@ COMMANDS = {
         "REPORT", "fills functions, files and lines into a report made elsewhere", _symbolicate
     ),
     "seh": Command("TARGET", "i386 exception chains, and a verdict on each record", _seh),
+    "redzone": Command("FILE|TARGET", "memory beyond the stack pointer, and who uses it", _redzone),
 }
 DEFAULT = "stack"

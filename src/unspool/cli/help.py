@@ -45,6 +45,12 @@ OPERANDS = {
         "with --symbols, on this system, in debuginfod's cache and in the symbol stores of "
         "_NT_SYMBOL_PATH; with --online those that are missing are downloaded there."
     ),
+    "redzone": (
+        "A FILE is an ELF object, program or library, a kernel module (plain or compressed as "
+        ".xz, .zst or .gz), or a PE file such as .dll and .sys, of x86-64 or i386. A TARGET is "
+        "what unspool stack takes, but no report: of each thread it is said what lies below its "
+        "stack pointer."
+    ),
 }
 
 EXAMPLES = {
@@ -82,6 +88,13 @@ EXAMPLES = {
         ("unspool inspect a.dmp --hex | less", "every byte, with its field beside it"),
         ("unspool inspect a.dmp --format html > a.html", "a page to click through"),
         ("unspool inspect a.dmp --format json", "for programs"),
+    ),
+    "redzone": (
+        ("unspool redzone leaf.o", "which functions use the red zone, and how"),
+        ("unspool redzone irq.o --no-red-zone", "of code that must not"),
+        ("unspool redzone driver.ko.xz", "a kernel module: any use is an error"),
+        ("unspool redzone driver.sys --format json", "for programs"),
+        ("unspool redzone core.1234", "what lies below each stack pointer"),
     ),
     "symbolicate": (
         ("unspool symbolicate r.json --symbols dbg/", "by what is in a directory"),

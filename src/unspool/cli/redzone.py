@@ -1,0 +1,131 @@
+"""`unspool redzone FILE|TARGET`: what code does below the stack pointer, and what lies there."""
+
+from __future__ import annotations
+
+from unspool.cli.options import COLOR, Option, parse
+from unspool.cli.target import TARGET_OPTIONS, open_target, source_of
+from unspool.errors import InputError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from unspool.analyses.redzone import FileUses
+    from unspool.cli.options import Arguments
+    from unspool.targets.source import Source
+
+OPTIONS = (
+    Option(
+        "--format",
+        "what to print",
+        value="FORMAT",
+        choices=("text", "json"),
+        default="text",
+    ),
+    Option(
+        "--no-red-zone",
+        "of a FILE: nothing below the stack pointer may be used, as in kernels, interrupt "
+        "handlers and code that is signal-safe by its own rules; every use is an error then",
+    ),
+    Option("--all", "every operand, not just the first and the deepest of each function"),
+    Option("--no-lines", "no files and lines, which is faster"),
+    *TARGET_OPTIONS,
+    COLOR,
+    Option("--quiet", "no progress", short="-q"),
+    Option("--help", "show this and exit", short="-h"),
+)
+
+_COMMAND = "unspool redzone"
+
+
+def run(argv: list[str]) -> int:
+    """Exit code 0 if everything was looked at, whatever was found; 1 if a part is missing."""
+    arguments = parse(argv, OPTIONS, _COMMAND)
+    if arguments.flag("--help"):
+        from unspool.cli import output
+        from unspool.cli.help import command_help
+
+        output.write_lines(map(output.style().fit, command_help("redzone")))
+        return 0
+    source = source_of(arguments.operands, _COMMAND)
+    if isinstance(source, str):
+        from unspool.cli.progress import Progress
+        from unspool.targets.source import open_source
+
+        with Progress(not arguments.flag("--quiet")) as progress:
+            opened = open_source(source, progress)
+        with opened:
+            if _is_code_file(opened):
+                return _of_file(opened, arguments)
+        if source == "-":
+            raise InputError("a target on standard input", "give it as a file, or a process's id")
+    return _of_target(source, arguments)
+
+
+def _is_code_file(source: Source) -> bool:
+    """Whether it is no target: an ELF file that is no core, a PE file."""
+    from unspool.formats.elf import ET_CORE, Elf
+    from unspool.formats.pe import is_pe
+
+    if source.kind == "elf":
+        return Elf(source.buffer).type != ET_CORE
+    return is_pe(source.buffer)
+
+
+def _of_file(source: Source, arguments: Arguments) -> int:
+    from unspool.analyses.redzone import file_uses
+    from unspool.targets.base import Options
+
+    # Lines are read from a file by its path; there is none of what has been unpacked.
+    plain = not source.compression and source.path != "-"
+    result = file_uses(
+        source.buffer,
+        source.path if plain else source.name,
+        Options(symbols=arguments.texts("--symbols"), sysroot=arguments.text("--sysroot")),
+        no_red_zone=arguments.flag("--no-red-zone"),
+        lines=plain and not arguments.flag("--no-lines"),
+    )
+    if source.truncated:
+        result.problems.append(source.truncated)
+    _show_file(result, arguments)
+    return 1 if result.problems else 0
+
+
+def _show_file(result: FileUses, arguments: Arguments) -> None:
+    from unspool.cli import output
+
+    if arguments.text("--format") == "json":
+        from unspool.render.redzone_json import file_text
+
+        output.write([file_text(result)])
+        return
+    from unspool.render.redzone_text import file_lines
+
+    style = output.style(arguments.text("--color") or "auto")
+    output.write_lines(file_lines(result, style=style, whole=arguments.flag("--all")))
+
+
+def _of_target(source: str | int, arguments: Arguments) -> int:
+    from unspool.analyses.redzone import findings, thread_zones
+    from unspool.cli import output
+    from unspool.cli.progress import Progress
+    from unspool.targets.report import ReportTarget
+
+    with (
+        Progress(not arguments.flag("--quiet")) as progress,
+        open_target(source, arguments, progress) as target,
+    ):
+        if isinstance(target, ReportTarget):
+            raise InputError("a report holds no registers and no memory", "give the core itself")
+        if target.wine is not None:
+            target.info.wine = target.wine.describe()  # and the stacks of its threads are known
+        zones = list(thread_zones(target))
+        found = [*findings(zones), *target.findings]
+        if arguments.text("--format") == "json":
+            from unspool.render.redzone_json import target_text
+
+            output.write([target_text(target.info, zones, found)])
+        else:
+            from unspool.render.redzone_text import target_lines
+
+            style = output.style(arguments.text("--color") or "auto")
+            output.write_lines(target_lines(target.info, zones, style=style))
+    return 1 if any(each.incomplete for each in found) else 0
