@@ -1,0 +1,148 @@
+"""Puts a layout together: mappings, names by layers, holes, rules, findings."""
+
+from __future__ import annotations
+
+from unspool.analyses.layout import images, malloc, names, reserve, rules, stacks
+from unspool.analyses.layout.mappings import is_whole, mappings_of
+from unspool.analyses.layout.paint import Label, apart, paint
+from unspool.analyses.layout.records import Kind, Layout, Verdict
+from unspool.analyses.layout.rules_windows import large_address_aware, windows_rules
+from unspool.analyses.layout.system import system_of
+from unspool.analyses.layout.windows import RESERVED, Windows
+from unspool.formats.notes import AT_ENTRY, AT_SYSINFO_EHDR, parse_auxv
+from unspool.model import Finding
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from unspool.analyses.layout.records import Plan
+    from unspool.model import Stack
+    from unspool.targets.base import Target
+    from unspool.targets.procfs import Mapping
+
+_GIB = 1 << 30
+_MAX_VVAR = 0x6000
+
+
+def layout(target: Target, walked: Iterable[Stack]) -> Layout:
+    """The target's address space. `walked` are its threads' stacks.
+
+    Of a running process, what names heaps is read while it runs, after its mappings.
+    """
+    facts = target.facts()
+    found, source = mappings_of(target, facts)
+    auxv = parse_auxv(target.arch, facts.auxv or b"")
+    memory = target.memory_now()
+    labels = stacks.thread_labels(target, facts.thread_names)
+    windows = Windows(target, memory)
+    is_windows = windows.is_wine or target.info.os == "windows"
+    finder = stacks.Finder(found)
+    word = target.arch.pointer_size
+    walked = list(walked)
+    on_stacks = list(stacks.mapped_stacks(walked, finder, labels))
+    known = target.space.known_stacks
+    parts, wholes = images.images(target, windows.programs() | _program(target, auxv))
+    layers: list[Iterable[Label]] = [
+        windows.structures(labels),
+        stacks.known_stacks(known, labels),
+        parts,
+        wholes,
+        stacks.signal_stacks(walked, labels),
+        malloc.heaps(target, memory, finder),
+        on_stacks,
+        windows.heap_labels(found),
+        stacks.guards(apart([*on_stacks, *stacks.known_stacks(known, labels)]), finder),
+        stacks.thread_data(target.threads, memory, finder, word, labels),
+        windows.blocks(labels),
+        windows.reserved(),
+        _large_blocks(target, found, on_stacks),
+        _vvar(auxv.get(AT_SYSINFO_EHDR, 0), finder),
+    ]
+    result = Layout(
+        target.info, word, paint(found, layers, names.label_of),
+        source=source, is_windows=is_windows, system=system_of(target), labels=labels,
+    )  # fmt: skip
+    for area in result.areas if target.info.kind != "live" else ():
+        if area.permissions[3] == "p" and target.info.kind == "core" and not target.options.procfs:
+            # Segments do not tell shared mappings from private ones.
+            area.permissions = area.permissions[:3] + "?"
+    result.top = _top(result)
+    result.holes = rules.holes_of(result.areas, result.top)
+    result.blocks = rules.blocks_of(result.areas, [2 * _GIB, 3 * _GIB, 4 * _GIB])
+    result.rules = list(rules.native_rules(result, target))
+    if is_windows:
+        result.rules += windows_rules(result, target, windows)
+    result.findings = list(_findings(result, target, is_whole(target, facts)))
+    return result
+
+
+def reserve_plan(layout: Layout, target: Target) -> Plan:
+    """What to reserve to keep foreign mappings out of the Windows ranges. See `reserve`."""
+    word = target.arch.pointer_size
+    ranges = [(name, start, end) for name, start, end, words in RESERVED if word in words]
+    if word == 4:
+        aware = large_address_aware(target, Windows(target, target.memory_now()))
+        limit = 3 * _GIB if aware else 2 * _GIB
+        low = max(limit, ranges[-1][2])
+        ranges.append(("above what Windows code may use", low, layout.top & -reserve.GRANULARITY))
+    return reserve.plan(layout.areas, ranges)
+
+
+def _program(target: Target, auxv: dict[int, int]) -> set[int]:
+    """The base of the ELF program, by its entry point, else by its path."""
+    entry = auxv.get(AT_ENTRY)
+    module = target.space.module_at(entry) if entry else None
+    if module is not None:
+        return {module.base}
+    path = target.info.executable
+    return {each.base for each in target.modules if path and each.path == path}
+
+
+def _large_blocks(
+    target: Target, mappings: Sequence[Mapping], on_stacks: Sequence[Label]
+) -> Iterator[Label]:
+    taken = {label.start for label in on_stacks}
+    memory, word = target.memory_now(), target.arch.pointer_size
+    if target.info.os != "linux":
+        return
+    for mapping in mappings:
+        if mapping.start not in taken:
+            yield from malloc.large_blocks(memory, mapping, word)
+
+
+def _vvar(vdso: int, finder: stacks.Finder) -> Iterator[Label]:
+    """The data of the vdso: cores do not name it, it lies right below."""
+    mapping = finder.at(vdso) if vdso else None
+    for _ in range(2):
+        mapping = finder.below(mapping) if mapping is not None else None
+        if mapping is None or mapping.path or mapping.permissions[1] == "w":
+            return
+        if mapping.end - mapping.start > _MAX_VVAR:
+            return
+        yield Label(
+            mapping.start, mapping.end, Kind.KERNEL, "data of the vdso (vvar)",
+            f"it lies right below the vdso at 0x{vdso:x}, and cannot be written to",
+        )  # fmt: skip
+
+
+def _top(layout: Layout) -> int:
+    """The end of what the process can map: of its kind of address space, by what it has mapped."""
+    highest = max((area.end for area in layout.areas if area.end <= 1 << 63), default=0)
+    if layout.pointer_size == 8:
+        return 1 << 47 if highest <= 1 << 47 else 1 << 56
+    return 3 * _GIB if highest <= 3 * _GIB else 4 * _GIB
+
+
+def _findings(layout: Layout, target: Target, whole: bool) -> Iterator[Finding]:
+    yield from target.findings
+    if not whole:
+        yield Finding(
+            "mappings_missing", "the target does not list the process's mappings",
+            detail="only what the dump holds is shown: the rest need not be free",
+            incomplete=True,
+        )  # fmt: skip
+    for rule in layout.rules:
+        if rule.verdict == Verdict.WARNING:
+            detail = "\n".join(rule.evidence) or None
+            yield Finding("layout", f"{rule.id}: {rule.says}", detail=detail)

@@ -1,0 +1,177 @@
+"""Stacks with their threads, the guards below them, and what threads keep for themselves."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+
+from unspool.analyses.layout.paint import Label
+from unspool.analyses.layout.records import Kind
+from unspool.memory import Fault
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from unspool.memory import Memory
+    from unspool.model import Stack, Thread
+    from unspool.space import KnownStack
+    from unspool.targets.base import Target
+    from unspool.targets.procfs import Mapping
+
+# glibc's guard is a page by default, a program may ask for more. What is much larger was
+# reserved for something else.
+_MAX_GUARD = 1 << 20
+# Threads that are named one by one where several share a mapping.
+_NAMED = 4
+
+_WORDS = {"windows": "Windows stack", "unix": "Unix stack", "signal": "signal stack"}
+
+
+class Finder:
+    """Finds the mapping of an address."""
+
+    def __init__(self, mappings: Sequence[Mapping]) -> None:
+        self.mappings = mappings
+        self._starts = [each.start for each in mappings]
+
+    def index(self, address: int) -> int | None:
+        at = bisect_right(self._starts, address) - 1
+        return at if at >= 0 and address < self.mappings[at].end else None
+
+    def at(self, address: int) -> Mapping | None:
+        at = self.index(address)
+        return None if at is None else self.mappings[at]
+
+    def below(self, mapping: Mapping) -> Mapping | None:
+        """The mapping that ends where this one begins."""
+        return self.at(mapping.start - 1)
+
+
+def thread_labels(target: Target, names: dict[int, str]) -> dict[int, str]:
+    """What threads are called: "thread 1234 (name)", by index. Ids may repeat, and be 0."""
+    labels = {}
+    for thread in target.threads:
+        name = thread.name or names.get(thread.tid)
+        labels[thread.index] = f"thread {thread.tid}{f' ({name})' if name else ''}"
+    return labels
+
+
+def known_stacks(stacks: Iterable[KnownStack], labels: dict[int, str]) -> Iterator[Label]:
+    """Stacks whose bounds Windows or Wine noted."""
+    for stack in stacks:
+        whose = labels.get(stack.thread, "a thread") if stack.thread is not None else "a thread"
+        name = f"{_WORDS.get(stack.kind, f'{stack.kind} stack')} of {whose}"
+        kind = Kind.WINDOWS_STACK if stack.kind == "windows" else Kind.STACK
+        threads = () if stack.thread is None else (stack.thread,)
+        evidence = f"the thread's TEB says 0x{stack.low:x} to 0x{stack.high:x}"
+        if stack.kind != "windows":
+            evidence = f"Wine keeps it at 0x{stack.low:x} to 0x{stack.high:x}"
+        yield Label(
+            stack.low, stack.high, kind, name, evidence, threads=threads, decide=_guarded
+        )
+
+
+def signal_stacks(stacks: Iterable[Stack], labels: dict[int, str]) -> Iterator[Label]:
+    """Alternate stacks that signal frames tell of."""
+    for stack in stacks:
+        for segment in stack.segments:
+            low, high = segment.low, segment.high
+            if segment.kind == "signal" and low is not None and high is not None:
+                yield Label(
+                    low, high, Kind.STACK, f"signal stack of {labels[stack.index]}",
+                    f"the signal frame of the thread says 0x{low:x} to 0x{high:x}",
+                    threads=(stack.index,), decide=_anonymous,
+                )  # fmt: skip
+
+
+def mapped_stacks(
+    stacks: Iterable[Stack], finder: Finder, labels: dict[int, str]
+) -> Iterator[Label]:
+    """Mappings that threads' stacks are in, by stack pointers of frames."""
+    users: dict[int, dict[int, tuple[int, int, int]]] = {}
+    for stack in stacks:
+        for frame in stack.frames:
+            if frame.sp is None:
+                continue
+            at = finder.index(frame.sp)
+            if at is None:
+                continue
+            mine = users.setdefault(at, {})
+            count, low, high = mine.get(stack.index, (0, frame.sp, frame.sp))
+            mine[stack.index] = count + 1, min(low, frame.sp), max(high, frame.sp)
+    for at, mine in users.items():
+        mapping = finder.mappings[at]
+        threads = sorted(mine)
+        name = f"stack of {_list(threads, labels)}"
+        parts = [
+            f"{labels[index]}: {count:,} frames from 0x{low:x} to 0x{high:x}"
+            for index, (count, low, high) in sorted(mine.items())[:_NAMED]
+        ]
+        yield Label(
+            mapping.start, mapping.end, Kind.STACK, name, "; ".join(parts),
+            threads=threads, decide=_anonymous,
+        )  # fmt: skip
+
+
+def guards(stacks: Iterable[Label], finder: Finder) -> Iterator[Label]:
+    """Mappings without access right below stacks."""
+    for stack in stacks:
+        here = finder.at(stack.start)
+        mapping = finder.at(stack.start - 1) if here and here.start == stack.start else None
+        if mapping is None or not _is_held(mapping):
+            continue
+        start = max(mapping.start, stack.start - _MAX_GUARD)
+        if mapping.end - mapping.start <= _MAX_GUARD:
+            start = mapping.start
+        elif mapping.end - mapping.start > _MAX_GUARD:
+            continue
+        yield Label(
+            start, stack.start, Kind.GUARD, f"guard of the {stack.name}",
+            f"no access, right below the stack at 0x{stack.start:x}", threads=stack.threads,
+        )  # fmt: skip
+
+
+def thread_data(
+    threads: Sequence[Thread], memory: Memory, finder: Finder, word: int, labels: dict[int, str]
+) -> Iterator[Label]:
+    """Mappings with a thread control block that is on no stack: a main thread's."""
+    register = "fs_base" if word == 8 else "gs_base"
+    for thread in threads:
+        base = thread.special.get(register)
+        mapping = finder.at(base) if base else None
+        if base is None or mapping is None or mapping.path:
+            continue
+        try:
+            # glibc's and musl's control blocks begin with their own address.
+            if memory.read_uint(base, word) != base:
+                continue
+        except Fault:
+            continue
+        yield Label(
+            mapping.start, mapping.end, Kind.TLS, f"thread-local storage of {labels[thread.index]}",
+            f"{register} leads to the thread control block at 0x{base:x}", threads=(thread.index,),
+        )  # fmt: skip
+
+
+def _list(threads: Sequence[int], labels: dict[int, str]) -> str:
+    named = [labels[index] for index in threads[:_NAMED]]
+    more = len(threads) - len(named)
+    return ", ".join(named) + (f" and {more:,} more" if more else "")
+
+
+def _guarded(mapping: Mapping, label: Label) -> tuple[str, str]:
+    """A stack with bounds of its own: what is without access in it is guard or not used yet."""
+    if not _is_held(mapping):
+        return label.kind, label.name
+    return Kind.GUARD, f"guard of the {label.name}"
+
+
+def _anonymous(mapping: Mapping, label: Label) -> tuple[str, str] | None:
+    """Stacks are in memory without a file; a coroutine's may be in a heap, which stays one."""
+    if mapping.path == "[stack]":
+        return label.kind, f"first {label.name}"
+    return (label.kind, label.name) if not mapping.path else None
+
+
+def _is_held(mapping: Mapping) -> bool:
+    return mapping.permissions[:3] == "---" and not mapping.path
