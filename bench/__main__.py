@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench import table
+from bench.capture_rows import ROWS as CRASHES
 from bench.cores import Unavailable
 from bench.install import ROOT, NotInstalled
 from bench.measure import RUNS, Failed
@@ -21,7 +22,7 @@ from bench.rows import Bench, Row
 from bench.symbolicate_rows import ROWS as NAMES
 from bench.wine_rows import ROWS as WINE
 
-ROWS = {**NATIVE, **WINE, **MINIDUMPS, **NAMES}
+ROWS = {**NATIVE, **WINE, **MINIDUMPS, **NAMES, **CRASHES}
 
 
 def main() -> int:

@@ -158,14 +158,6 @@ def capture_classes() -> str:
     return table(("class", "default", "setting", "keys"), rows)
 
 
-def measured_of(heading: str) -> str:
-    """The table below a heading of bench/README.md."""
-    results = (ROOT / "bench" / "README.md").read_text("utf-8")
-    part = results.partition(f"### {heading}\n")[2].partition("###")[0]
-    lines = [line for line in part.splitlines() if line.startswith("| ")]
-    return "\n".join(lines) + "\n" if lines else "Not measured yet: run `make bench`.\n"
-
-
 def measured() -> str:
     """What `make bench` found, from the first table of bench/README.md."""
     results = (ROOT / "bench" / "README.md").read_text("utf-8").partition("### Goals")
@@ -197,7 +189,6 @@ PARTS: dict[str, Callable[[], str]] = {
     "examples of capture": lambda: examples("capture"),
     "settings of capture": capture_settings,
     "classes of capture": capture_classes,
-    "measured capture": lambda: measured_of("Capture"),
     "inspect summary": lambda: inspect_example("windows", lines=16),
     "inspect problems": lambda: inspect_example("lying", "9 problems", 10),
     "inspect fields": lambda: inspect_example("windows.exception"),

@@ -216,5 +216,8 @@ class _Child:
 
     def end(self) -> None:
         """Ends it, but does not wait: it may be in a call that nothing interrupts."""
+        if self._ended:
+            os.waitpid(self.pid, 0)
+            return
         os.kill(self.pid, signal.SIGKILL)
         os.waitpid(self.pid, os.WNOHANG)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _PAGE = 4096
 # The end of a stack's mapping is where an empty stack begins; and some way below its mapping, in
 # the gap that the kernel leaves there, is the pointer of one that ran over.
-_NEAR = (0, -1, *(1 << bits for bits in range(12, 25)))
+_NEAR = (-1, *(1 << bits for bits in range(12, 25)))
 
 
 class Salt:
@@ -127,6 +127,8 @@ class Policy:
         return result
 
     def modules(self, modules: Iterable[Module]) -> list[Module]:
+        from unspool.symbols.ids import debug_id
+
         result = []
         for module in modules:
             copy = _copy(module)
@@ -136,6 +138,8 @@ class Policy:
             pdb_name = getattr(module, "pdb_name", None)
             if pdb_name is not None:
                 setattr(copy, "pdb_name", self.value("module_names", pdb_name))  # noqa: B010
+            if copy.debug_id is None and copy.code_id and module.kind in ("elf", "vdso"):
+                copy.debug_id = debug_id(copy.code_id)
             if module.kind != "vdso":
                 copy.name = self.value("module_names", module.name) or f"module {module.index}"
             result.append(copy)
@@ -170,11 +174,17 @@ class Policy:
     def _frames(self, frames: Sequence[Frame]) -> list[Frame]:
         fault_in = self.config.text("fault_address") == IN
         result = []
+        code = stack = range(0)
         for index, frame in enumerate(frames):
+            # Most frames are where the one before was.
+            if frame.lookup_pc in code and frame.sp in stack:
+                result.append(frame)
+                continue
             pc, sp = frame.pc, frame.sp
-            if not self.is_address(frame.lookup_pc) and not (index == 0 and fault_in):
+            code, stack = self._mapped(frame.lookup_pc), self._mapped(sp)
+            if not code and not (index == 0 and fault_in):
                 pc = 0
-            if sp is not None and not self._is_stack(sp):
+            if sp is not None and not stack and not self._is_near_stack(sp):
                 sp = None
             if pc == frame.pc and sp == frame.sp:
                 result.append(frame)
@@ -182,11 +192,16 @@ class Policy:
                 result.append(Frame(pc, sp, frame.trust, frame.exact, frame.segment))
         return result
 
+    def _mapped(self, address: int | None) -> range:
+        """The mapped addresses around one that is, else none."""
+        region = self.memory.region(address) if self.memory and address is not None else None
+        return range(region.start, region.end) if region else range(0)
+
     def is_address(self, value: int) -> bool:
         """Whether a number is an address of something that is mapped."""
         return self.memory is not None and self.memory.region(value) is not None
 
-    def _is_stack(self, sp: int) -> bool:
+    def _is_near_stack(self, sp: int) -> bool:
         # The end of a stack's mapping is where an empty stack begins.
         return any(self.is_address(sp + distance) for distance in _NEAR)
 

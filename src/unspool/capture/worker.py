@@ -174,7 +174,7 @@ class _Maker:
             if room <= 0 and len(self.stacks) < len(self.target.threads):
                 self._lack("frames_limit", f"limits.max_frames was reached: {self._progress()}")
                 return
-            if time.monotonic() - begun > pause:
+            if time.monotonic() - begun > pause and len(self.stacks) < len(self.target.threads):
                 self.send(PARTIAL)
                 pause = 2 * (time.monotonic() - begun)
 
@@ -220,6 +220,8 @@ class _Maker:
         if sum([len(stack.frames) for stack in stacks]) > _MANY:
             # To write them takes as long as to walk them, and there may be no time left.
             self._send_report(PARTIAL, [_cut(stack) for stack in stacks], [*findings, _CUT])
+            if kind == PARTIAL:
+                return
         self._send_report(kind, stacks, findings)
 
     def _send_report(
