@@ -29,7 +29,7 @@ SYSTEMS = {
     "wine": "Wine",
 }
 _WHY = {
-    Check.READABLE: "it is not in readable memory",
+    Check.READABLE: "there is no memory",
     Check.ALIGNED: "it is not aligned to 4",
     Check.BELOW_STACK_BASE: "it is not below the stack's base",
     Check.ABOVE_STACK_LIMIT: "it is below the stack's limit",
@@ -43,6 +43,7 @@ _WHY = {
     "last_handler": "the last handler is not ntdll's",
 }
 _OPEN = {
+    Check.READABLE: "the target does not hold it",
     Check.HANDLER_EXECUTABLE: "whether its handler is executable is not known",
     Check.HANDLER_ALLOWED: "its handler's image, or the table in it, is not at hand",
     "last_handler": "the last handler is ntdll's, and has no name",
@@ -158,7 +159,8 @@ class _Chains:
             said = [
                 _word(word, record)
                 for word in found.words
-                if start <= word.address < start + _PER_LINE and word.kind in ("text", "pointer")
+                if start <= word.address < start + _PER_LINE
+                and word.address in (record, record + 4)
             ]
             line = f"        0x{start:08x}  {shown:{3 * _PER_LINE - 1}}  {letters:{_PER_LINE}}"
             note = "  " + printable(", ".join(said)) if said else ""
@@ -204,7 +206,8 @@ def _row_of(records: Sequence[ChainRecord], start: int) -> int:
 
 
 def _word(word: Word, record: int) -> str:
-    role = {record: "Next ", record + 4: "Handler "}.get(word.address, "")
+    role = "Next" if word.address == record else "Handler"
     if word.kind == "text":
-        return f'{role}"{word.words}"'
-    return f"{role}→ {word.words}"
+        return f'{role} "{word.words}"'
+    lead = "→ " if word.kind == "pointer" else ""
+    return f"{role} {lead}{word.words or word.kind}"

@@ -70,10 +70,10 @@ def _chain(target: Target, thread: Thread, handlers: Handlers, most: int) -> Cha
             return chain
         record = _read(target, address)
         chain.records.append(record)
-        check_link(chain, record, previous)
+        check_link(chain, record, previous, maybe=_may_be_mapped(target, address))
         check_handler(chain, record, handlers)
         if record.next is None or not leads_on(record):
-            chain.end = End.BROKEN
+            chain.end = End.NOT_HELD if leads_on(record) else End.BROKEN
             return chain
         address, previous = record.next, address
     chain.end = End.MARKER
@@ -88,6 +88,17 @@ def _read(target: Target, address: int) -> ChainRecord:
     return ChainRecord(
         address, int.from_bytes(data[:4], "little"), int.from_bytes(data[4:], "little")
     )
+
+
+def _may_be_mapped(target: Target, address: int) -> bool:
+    """Whether the process may have memory at an address that the target does not hold.
+
+    Of a live process stacks alone are copied; minidumps need not say what is mapped.
+    """
+    memory = target.space.memory
+    if target.info.kind == "minidump":
+        return True
+    return memory.region(address) is not None and memory.region(address + 7) is not None
 
 
 def _place(chain: Chain, stack: Stack | None) -> None:
@@ -131,16 +142,19 @@ def _judge(target: Target, report: Report, chain: Chain) -> None:
 
 
 def _show(target: Target, chain: Chain) -> None:
-    """Keeps the bytes of bad records; of one that is not there, those that led to it."""
-    shown = 0
+    """Keeps the bytes of bad records, and of the one whose link leads to a bad one."""
+    wanted = []
     for index, record in enumerate(chain.records):
-        if not record.faults or shown >= _MOST_SHOWN:
-            continue
-        record.overwritten = overwritten(target, chain, record.address)
-        before = chain.records[index - 1] if index else None
-        if before is not None and not leads_on(record) and before.overwritten is None:
-            before.overwritten = overwritten(target, chain, before.address)
-        shown += 1
+        if record.faults:
+            before = chain.records[index - 1] if index else None
+            if before is not None and not leads_on(record):
+                wanted.append(before)
+            wanted.append(record)
+    seen: set[int] = set()
+    for record in wanted[:_MOST_SHOWN]:
+        if record.address not in seen:
+            seen.add(record.address)
+            record.overwritten = overwritten(target, chain, record.address)
 
 
 def _findings(chains: Iterable[Chain]) -> list[Finding]:
@@ -155,12 +169,14 @@ def _findings(chains: Iterable[Chain]) -> list[Finding]:
         elif chain.end == End.LIMIT:
             title = f"the exception chain has more than {len(chain.records):,} records"
             found.append(Finding("seh_limit", title, threads=thread, incomplete=True))
-        elif chain.verdict == Verdict.REFUSED:
+        if chain.verdict == Verdict.REFUSED:
             found.append(_refused(chain))
-        elif chain.verdict == Verdict.UNKNOWN:
-            found.append(_unknown(chain))
+        unknown = chain.judgement(Verdict.UNKNOWN)
+        if unknown is not None and chain.end != End.LIMIT:
+            name, index = unknown.why, unknown.record
+            missing.setdefault(f"{name} of record {index} is not known", []).append(chain.thread)
     lost = [
-        Finding("no_teb", f"no exception chain: {why}", threads=threads, incomplete=True)
+        Finding("seh_unknown", f"exception chain: {why}", threads=threads, incomplete=True)
         for why, threads in missing.items()
     ]
     return found[:_MOST_FINDINGS] + lost
@@ -178,12 +194,6 @@ def _refused(chain: Chain) -> Finding:
     title = f"exception record {index} at 0x{record.address:x}: {record.faults[0]}"
     detail = "\n".join(record.faults[1:]) or None
     return Finding(kind, title, detail=detail, threads=(chain.thread,))
-
-
-def _unknown(chain: Chain) -> Finding:
-    why = next(each for each in chain.judgements if each.verdict == Verdict.UNKNOWN)
-    title = f"the verdict on the exception chain is open: {why.why} of record {why.record}"
-    return Finding("seh_unknown", title, threads=(chain.thread,), incomplete=True)
 
 
 def _with(report: Report, findings: list[Finding]) -> Report:

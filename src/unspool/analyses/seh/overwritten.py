@@ -26,11 +26,13 @@ def overwritten(target: Target, chain: Chain, address: int) -> Overwritten | Non
     if not data[1]:
         return None
     start, held = data
-    words = [
-        _word(target, chain, start + offset, *unpack_from("<I", held, offset))
-        for offset in range(0, len(held) - 3, 4)
-    ]
-    return Overwritten(start, held, words, _run_of_text(target, address))
+    text = _run_of_text(target, address)
+    low, high = (text[0], text[0] + len(text[1])) if text is not None else (0, 0)
+    words = []
+    for offset in range(0, len(held) - 3, 4):
+        at, value = start + offset, *unpack_from("<I", held, offset)
+        words.append(_word(target, chain, at, value, low <= at and at + 4 <= high))
+    return Overwritten(start, held, words, text)
 
 
 def _around(target: Target, low: int, address: int, high: int) -> tuple[int, bytes]:
@@ -42,8 +44,11 @@ def _around(target: Target, low: int, address: int, high: int) -> tuple[int, byt
     return (low, data) if len(data) > address - low else (address, b"")
 
 
-def _word(target: Target, chain: Chain, address: int, value: int) -> Word:
+def _word(target: Target, chain: Chain, address: int, value: int, in_text: bool) -> Word:
+    """`in_text` says that the word is part of a run of text: then that it is, whatever else."""
     raw = value.to_bytes(4, "little")
+    if in_text:
+        return Word(address, value, "text", raw.decode("ascii"))
     if value == END_MARKER:
         return Word(address, value, "marker")
     if value == 0:

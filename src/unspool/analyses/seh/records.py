@@ -39,10 +39,12 @@ class Verdict:
 
 
 class End:
-    """How a chain ends: at its marker, at a link that leads nowhere, or where it got too long."""
+    """How a chain ends: at its marker, at a link that leads nowhere, at memory that the target
+    does not hold, or where it got too long."""
 
     MARKER = "marker"
     BROKEN = "broken"
+    NOT_HELD = "not_held"
     LIMIT = "limit"
 
 
@@ -138,12 +140,15 @@ class Chain(Record):
         self.missing = ""
         self.incomplete = False
 
+    def judgement(self, verdict: str) -> Judgement | None:
+        """The first system's with this verdict."""
+        return next((each for each in self.judgements if each.verdict == verdict), None)
+
     @property
     def verdict(self) -> str | None:
         """The worst of the systems' verdicts; None if there is no chain."""
-        verdicts = {each.verdict for each in self.judgements}
         for worst in (Verdict.REFUSED, Verdict.UNKNOWN, Verdict.ACCEPTED):
-            if worst in verdicts:
+            if self.judgement(worst) is not None:
                 return worst
         return None
 
@@ -165,5 +170,4 @@ class Seh(Record):
     @property
     def complete(self) -> bool:
         """Whether nothing of the chains and their verdicts is missing."""
-        lost = any(chain.incomplete or chain.verdict == Verdict.UNKNOWN for chain in self.chains)
-        return not lost and not any(each.incomplete for each in self.report.findings)
+        return not any(each.incomplete for each in self.report.findings)

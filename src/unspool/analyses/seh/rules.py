@@ -21,14 +21,17 @@ if TYPE_CHECKING:
 
 SERVER_2003, VISTA, SEHOP, WINE = "server_2003", "vista", "sehop", "wine"
 
-_RECORD = (Check.READABLE, Check.ALIGNED, Check.BELOW_STACK_BASE, Check.ASCENDING)
+# A record's place is looked at before the record is.
+_RECORD = (Check.ALIGNED, Check.BELOW_STACK_BASE, Check.READABLE, Check.ASCENDING)
+_BOTH_LIMITS = (Check.ALIGNED, Check.BELOW_STACK_BASE, Check.ABOVE_STACK_LIMIT, *_RECORD[2:])
 _HANDLER = (Check.HANDLER_NOT_IN_STACK, Check.HANDLER_ALLOWED)
 # Nobody compares a record with the one before. But a chain that does not ascend is one that
 # unwinding refuses (RtlUnwind: STATUS_INVALID_UNWIND_TARGET), or that never ends.
 ASKED = {
-    SERVER_2003: (*_RECORD, Check.ABOVE_STACK_LIMIT, *_HANDLER),
+    SERVER_2003: (*_BOTH_LIMITS, *_HANDLER),
     VISTA: (*_RECORD, *_HANDLER, Check.HANDLER_IN_IMAGE, Check.HANDLER_EXECUTABLE),
-    WINE: (*_RECORD, Check.ABOVE_STACK_LIMIT),
+    SEHOP: (*_BOTH_LIMITS, Check.HANDLER_NOT_IN_STACK),
+    WINE: _BOTH_LIMITS,
 }
 _FINAL_HANDLER = "FinalExceptionHandler"
 _TABLE_FAULTS = {
@@ -39,12 +42,12 @@ _TABLE_FAULTS = {
 }
 
 
-def check_link(chain: Chain, record: ChainRecord, previous: int | None) -> None:
-    """Where the record lies. A record is two words, and both have to be on the stack."""
+def check_link(chain: Chain, record: ChainRecord, previous: int | None, *, maybe: bool) -> None:
+    """Where the record lies. A record is two words, and both have to be on the stack.
+
+    `maybe` says of a record that cannot be read that the process may have had memory there.
+    """
     address, checks, faults = record.address, record.checks, record.faults
-    checks[Check.READABLE] = record.next is not None
-    if record.next is None:
-        faults.append("there is no readable memory")
     checks[Check.ALIGNED] = address % 4 == 0
     if address % 4:
         faults.append("it is not aligned to 4")
@@ -54,6 +57,9 @@ def check_link(chain: Chain, record: ChainRecord, previous: int | None) -> None:
     checks[Check.ABOVE_STACK_LIMIT] = address >= chain.stack_limit
     if address < chain.stack_limit:
         faults.append(f"it is below the stack's limit 0x{chain.stack_limit:x}")
+    checks[Check.READABLE] = True if record.next is not None else None if maybe else False
+    if record.next is None and not maybe:
+        faults.append("there is no memory")
     checks[Check.ASCENDING] = previous is None or address > previous
     if previous is not None and address <= previous:
         faults.append(f"it does not lie above the record before it, 0x{previous:x}")
@@ -86,8 +92,8 @@ def check_handler(chain: Chain, record: ChainRecord, handlers: Handlers) -> None
 
 
 def leads_on(record: ChainRecord) -> bool:
-    """Whether the chain can be followed beyond a record: as the most lenient system would."""
-    return all(record.checks[name] for name in _RECORD)
+    """Whether a record may be a link of a chain: as the most lenient system has it."""
+    return all(record.checks[name] is not False for name in _RECORD)
 
 
 def judge(chain: Chain, *, is_wine: bool, final: str | None, in_ntdll: bool) -> list[Judgement]:
@@ -95,9 +101,10 @@ def judge(chain: Chain, *, is_wine: bool, final: str | None, in_ntdll: bool) -> 
 
     `final` is the last handler's name if it has one, and `in_ntdll` whether it is ntdll's.
     """
-    systems = [SERVER_2003, VISTA] + [WINE] * is_wine
+    systems = [SERVER_2003, VISTA, SEHOP] + [WINE] * is_wine
     found = [_judge(chain, system, ASKED[system]) for system in systems]
-    found.insert(2, _judge_sehop(chain, is_wine, final, in_ntdll))
+    if found[2].verdict == Verdict.ACCEPTED and chain.records:
+        found[2] = _judge_last(chain, is_wine, final, in_ntdll)
     return found
 
 
@@ -118,19 +125,12 @@ def _judge(chain: Chain, system: str, asked: Sequence[str]) -> Judgement:
     return Judgement(system, Verdict.ACCEPTED)
 
 
-def _judge_sehop(chain: Chain, is_wine: bool, final: str | None, in_ntdll: bool) -> Judgement:
+def _judge_last(chain: Chain, is_wine: bool, final: str | None, in_ntdll: bool) -> Judgement:
     """SEHOP: the chain has to end with ntdll's own handler, before any handler is called.
 
-    Wine's last handler has another name (`call_unhandled_exception_handler` and others).
+    Wine's last handler has another name (`__wine_exception_handler` and others).
     """
-    if not chain.records and chain.end == End.MARKER:
-        return Judgement(SEHOP, Verdict.ACCEPTED)
     last = len(chain.records) - 1
-    refused = next((index for index, each in enumerate(chain.records) if not leads_on(each)), None)
-    if refused is not None or chain.end == End.BROKEN:
-        return Judgement(SEHOP, Verdict.REFUSED, last if refused is None else refused, "link")
-    if chain.end != End.MARKER:
-        return Judgement(SEHOP, Verdict.UNKNOWN, last, "end")
     if not in_ntdll:
         return Judgement(SEHOP, Verdict.REFUSED, last, "last_handler")
     if is_wine or (final or "").startswith(_FINAL_HANDLER):
