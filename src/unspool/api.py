@@ -15,6 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from unspool.analyses.locks.records import LockReport
     from unspool.model import Thread
     from unspool.symbols.missing import MissingFile
     from unspool.targets.source import Source
@@ -201,6 +202,26 @@ def _walks(
         stack = walk(stepper, thread, max(limit, 1), explain)
         room -= len(stack.frames)
         yield stack
+
+
+def locks(targets: Sequence[tuple[Target, Report]]) -> LockReport:
+    """Who waits for whom in these processes together: locks, holders, and cycles of waits.
+
+    Each target comes with what `unwind` made of all its threads. Running processes should be
+    opened one right after the other; a wait whose thread has gone on since is left out.
+
+    Raises `InputError` if a target is a report, which holds no memory.
+    """
+    from unspool.analyses.locks.survey import survey
+    from unspool.targets.report import ReportTarget
+
+    for target, report in targets:
+        if isinstance(target, ReportTarget):
+            raise InputError(
+                f"a report holds no memory; this one is of {report.target.path or 'a process'}",
+                "give the core or the process itself",
+            )
+    return survey(targets)
 
 
 def symbolicate(

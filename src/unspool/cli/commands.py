@@ -77,6 +77,12 @@ def _redzone() -> Module:
     return redzone
 
 
+def _locks() -> Module:
+    from unspool.cli import locks
+
+    return locks
+
+
 COMMANDS = {
     "stack": Command("TARGET", "every thread's call stack; `unspool TARGET` is the same", _stack),
     "dump": Command(
@@ -94,5 +100,8 @@ COMMANDS = {
     ),
     "seh": Command("TARGET", "i386 exception chains, and a verdict on each record", _seh),
     "redzone": Command("FILE|TARGET", "memory beyond the stack pointer, and who uses it", _redzone),
+    "locks": Command(
+        "TARGET…", "who waits for whom, across threads and processes; deadlocks", _locks
+    ),
 }
 DEFAULT = "stack"

@@ -110,6 +110,12 @@ EXAMPLES = {
         ("unspool seh core --symbols dbg/", "with names from elsewhere"),
         ("unspool seh core --format json", "for programs"),
     ),
+    "locks": (
+        ("unspool locks 1234", "a process that hangs"),
+        ("unspool locks 1234 1250 1251", "several that share memory or files"),
+        ("unspool locks core.1 core.2 --verbose", "with the words that say so"),
+        ("unspool locks core --format svg > a.svg", "a picture"),
+    ),
 }
 
 EXIT_CODES = (

@@ -65,6 +65,38 @@ def to_json(report: Report) -> dict[str, object]:
     return document
 
 
+# Other documents are made of the same records.
+
+
+def records_array(key: str, records: Iterable[str]) -> Iterator[str]:
+    """A key with an array, one record a line; it begins with the comma after what is before."""
+    return _array(key, records)
+
+
+def record_text(values: Json) -> str:
+    """An object on one line, without its absent values."""
+    return _record(values)
+
+
+def hexadecimal(value: int | None) -> str | None:
+    """An address as it is written; None stays None."""
+    return _hex(value)
+
+
+def finding_record(finding: Finding) -> str:
+    """A finding as one line."""
+    return _record(_finding(finding))
+
+
+def frame_record(report: Report, stack: Stack, index: int) -> Json | None:
+    """One frame with what is known of its address; None if the stack is shorter."""
+    if index >= len(stack.frames):
+        return None
+    made = json.loads(_Frames(report).record(index, stack.frames[index]))
+    assert isinstance(made, dict)
+    return made
+
+
 def quote(text: str) -> str:
     """A JSON string in ASCII. What no encoding can carry is written as `\\xff` in words."""
     return encode_basestring_ascii(well_formed(text))

@@ -13,11 +13,13 @@ if TYPE_CHECKING:
 
     from unspool.arch.base import Arch
     from unspool.formats.elf import Elf
+    from unspool.memory import Memory
     from unspool.model import Crash, Finding, Module, TargetInfo, Thread
     from unspool.pe_image import PeImage
     from unspool.space import AddressSpace
     from unspool.targets.facts import Facts
     from unspool.targets.mapped_modules import MappedModules
+    from unspool.targets.procfs import Process
     from unspool.wine.process import WineProcess
 
 
@@ -122,6 +124,21 @@ class Target:
 
         On x86 and x86-64 the 512 bytes that FXSAVE writes, on aarch64 the 528 of the kernel's
         `struct user_fpsimd_state`.
+        """
+        return None
+
+    def memory_now(self) -> Memory:
+        """All of the process's memory: of a running one, as it is at the moment of reading."""
+        return self.space.memory
+
+    def live_process(self) -> Process | None:
+        """What /proc tells of the process, if it runs."""
+        return None
+
+    def shared_file(self, address: int) -> tuple[str, int, int] | None:
+        """The file that memory which processes share is of: path, inode (0: unknown), offset.
+
+        None for memory that is private, or of which the target does not know.
         """
         return None
 

@@ -135,6 +135,15 @@ class CoreTarget(Target):
             self._floating_point = FloatingPoint(core_elf(self.source), self.arch)
         return self._floating_point.image(thread.index)
 
+    def shared_file(self, address: int) -> tuple[str, int, int] | None:
+        """A core does not say which mappings are shared: images are not, for sure."""
+        if self.space.module_at(address) is not None:
+            return None
+        for each in self.notes.files:
+            if each.start <= address < each.end:
+                return each.path, 0, each.offset + address - each.start
+        return None
+
     def facts(self) -> Facts:
         from unspool.targets.core_facts import core_facts
 

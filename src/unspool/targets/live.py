@@ -219,6 +219,18 @@ class LiveTarget(Target):
         """Only with `Options.floating_point`: the process waits while they are taken."""
         return self._floating.get(thread.tid)
 
+    def memory_now(self) -> Memory:
+        return ProcessMemory(self._memory)
+
+    def live_process(self) -> Process:
+        return self.process
+
+    def shared_file(self, address: int) -> tuple[str, int, int] | None:
+        mapping = parse_maps(self.maps_text).at(address)
+        if mapping is None or mapping.permissions[3:] != "s":
+            return None
+        return mapping.path, mapping.inode, mapping.offset + address - mapping.start
+
     def facts(self) -> Facts:
         from unspool.targets.live_facts import live_facts
 

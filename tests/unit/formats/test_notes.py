@@ -149,8 +149,8 @@ def test_any_bytes_are_parsed_without_an_exception(name: str, raw: bytes) -> Non
 
 
 SPECIAL = {
-    "x86_64": ("cs", "eflags", "ss", "fs_base", "gs_base", "ds", "es", "fs", "gs"),
-    "i386": ("ds", "es", "fs", "gs", "cs", "eflags", "ss"),
+    "x86_64": ("orig_rax", "cs", "eflags", "ss", "fs_base", "gs_base", "ds", "es", "fs", "gs"),
+    "i386": ("ds", "es", "fs", "gs", "orig_eax", "cs", "eflags", "ss"),
     "aarch64": ("pstate",),
 }
 

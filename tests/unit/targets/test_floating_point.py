@@ -148,5 +148,5 @@ def test_registers_that_no_walk_needs_are_kept_by_name(tmp_path: Path) -> None:
         special = target.threads[0].special
     assert special == {
         "eflags": 0x246, "ss": 0x2B, "ds": 1, "es": 2, "fs": 3, "gs": 4, "cs": 0x33,
-        "fs_base": 0, "gs_base": 0,
+        "fs_base": 0, "gs_base": 0, "orig_rax": 0,
     }  # fmt: skip

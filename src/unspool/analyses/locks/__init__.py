@@ -1,0 +1,4 @@
+"""Who waits for whom: locks, their holders, and the cycles of threads that are deadlocks.
+
+`survey.survey` takes targets with their walked stacks and gives a `records.LockReport`.
+"""

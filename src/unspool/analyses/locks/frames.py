@@ -1,0 +1,97 @@
+"""What the names on a thread's stack say of its wait: by which function, where in the program."""
+
+from __future__ import annotations
+
+from unspool.analyses.locks.words import FUNCTIONS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from unspool.model import Report, Stack
+
+# Modules whose frames do not decide where a program waits.
+_LIBRARIES = (
+    "libc.so", "libc-2.", "libpthread", "ld-linux", "ld-musl", "ld-2.", "ld.so", "ntdll.",
+    "kernel32.dll", "kernelbase.dll", "win32u.", "wow64", "linux-vdso", "[vdso]", "libdl.so",
+)  # fmt: skip
+# Frames of a static program that may be its C library's.
+_FEW = 8
+_MOST = 4000
+
+# Calls into the loaders and into what loads symbols, by the ends of decorated names.
+_LOADING = (
+    "dl_iterate_phdr", "dlopen", "_dl_open", "dl_open_worker", "dlclose", "_dl_close", "dlsym",
+    "LdrLoadDll", "LdrUnloadDll", "LdrGetDllHandle", "LdrGetDllHandleEx", "LdrShutdownThread",
+    "LdrGetProcedureAddress", "LdrLockLoaderLock", "LdrAddRefDll", "LoadLibraryA",
+    "LoadLibraryW", "LoadLibraryExA", "LoadLibraryExW", "FreeLibrary", "GetModuleHandleExW",
+)  # fmt: skip
+_SYMBOL_MODULES = ("dbghelp.dll", "libdw.so", "libdw-", "libbfd", "libbacktrace")
+
+
+class StackNames:
+    """The functions and modules of one stack, the innermost first."""
+
+    def __init__(self, report: Report, stack: Stack) -> None:
+        self.frames = stack.frames
+        self.functions: list[str] = []
+        self.texts: list[str] = []  # with the calls that were expanded in place
+        self.modules: list[str] = []
+        self.kinds: list[str] = []
+        for frame in stack.frames[:_MOST]:
+            place = report.locations.get(frame.lookup_pc)
+            name = place.function if place is not None else None
+            inlined = [call.function for call in place.inlines] if place is not None else []
+            number = place.module if place is not None else None
+            module = report.modules[number] if number is not None else None
+            self.functions.append(plain(name or ""))
+            self.texts.append(" ".join([*inlined, name or ""]))
+            self.modules.append(module.name.lower() if module is not None else "")
+            self.kinds.append(module.kind if module is not None else "")
+
+    def deciding(self) -> int:
+        """The first frame outside of the libraries of the system: the program's own call."""
+        inside = False
+        for index, module in enumerate(self.modules):
+            if module.startswith(_LIBRARIES):
+                inside = True
+            elif inside or index >= _FEW:
+                return index
+            elif index and self.kind_at(index - 1) and not self.kind_at(index):
+                return index  # a static program: behind the function that waits
+        return 0
+
+    def kind_at(self, index: int) -> str | None:
+        return next((kind for part, kind in FUNCTIONS if part in self.texts[index]), None)
+
+    def waiting(self) -> tuple[str | None, str]:
+        """Which kind of lock the C library's functions wait for, and the function's name."""
+        inside = False
+        for index in range(min(len(self.functions), 2 * _FEW)):
+            kind = self.kind_at(index)
+            if kind is not None:
+                return kind, self.functions[index]
+            if self.modules[index].startswith(_LIBRARIES):
+                inside = True
+            elif inside or index >= _FEW:
+                break
+        return None, self.functions[0] if self.functions else ""
+
+    def loading(self) -> str | None:
+        """The outermost call into a loader or into symbol loading that the thread is in."""
+        for index in range(len(self.functions) - 1, -1, -1):
+            name, module = self.functions[index], self.modules[index]
+            if name in _LOADING:
+                return name
+            if module.startswith(_SYMBOL_MODULES):
+                return f"{name or 'a function'} of {module}"
+        return None
+
+
+def plain(name: str) -> str:
+    """A function's name without version, decoration and the C library's prefixes.
+
+    The prefix of a name that libraries use inside is left off where another one is meant:
+    `___pthread_mutex_lock`, `__GI___pthread_rwlock_wrlock`, `pthread_join@@GLIBC_2.34`.
+    """
+    name = name.partition("@")[0]
+    bare = name.lstrip("_").removeprefix("GI_").lstrip("_")
+    return bare if bare.startswith(("pthread_", "sem_", "dl_", "dlopen", "dlclose")) else name

@@ -1,0 +1,326 @@
+"""From targets with their walked stacks to who waits for whom."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+
+from unspool.analyses.locks.files import parse_locks, read_locks, waited_for
+from unspool.analyses.locks.frames import StackNames
+from unspool.analyses.locks.graph import deadlocks
+from unspool.analyses.locks.records import Holder, Lock, LockReport, Party, Wait
+from unspool.analyses.locks.syscalls import Syscall, futex_wait, syscall_of
+from unspool.analyses.locks.verdicts import verdicts
+from unspool.analyses.locks.words import Words
+from unspool.model import Finding
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from unspool.analyses.locks.files import FileLock
+    from unspool.analyses.locks.records import ThreadKey
+    from unspool.analyses.locks.syscalls import FutexWait
+    from unspool.model import Report, Stack, Thread
+    from unspool.targets.base import Target
+    from unspool.targets.live_waits import Waiting
+
+# Both C libraries keep a thread's description right behind where its thread pointer leads.
+_DESCRIPTOR = 0x400
+_FCNTL_WAITS = (7, 14, 38)  # F_SETLKW, F_SETLKW64 (i386), F_OFD_SETLKW
+# Of so many threads that may be a lock's reader nobody learns anything.
+_MOST_READERS = 64
+
+
+def survey(targets: Sequence[tuple[Target, Report]]) -> LockReport:
+    """Who waits for whom in all these processes together.
+
+    The reports must be of all threads. Of running processes locks are read now; a wait counts
+    only if its thread has not moved meanwhile.
+    """
+    return _Survey(targets).run()
+
+
+class _Process:
+    """One of the targets, with what is asked of it again and again."""
+
+    def __init__(self, index: int, target: Target, report: Report) -> None:
+        self.index = index
+        self.target = target
+        self.report = report
+        self.memory = target.memory_now()
+        self.names: dict[int, StackNames] = {}
+        self.waiting: Waiting | None = None
+        tids = {thread.tid: thread.tid for thread in target.threads}
+        if target.info.kind == "live":
+            from unspool.targets.live_waits import inner_tids
+
+            process = target.live_process()
+            if process is not None:
+                tids = inner_tids(process, tids)
+        by_tid = {thread.tid: thread.index for thread in reversed(target.threads) if thread.tid}
+        self.tids = {inner: by_tid[tid] for inner, tid in tids.items() if tid in by_tid}
+        pointers = (
+            (thread.special.get("gs_base" if target.arch.name == "i386" else "fs_base"), thread)
+            for thread in target.threads
+        )
+        self.pointers = sorted((base, each.index) for base, each in pointers if base)
+        self.windows = None
+        if target.wine is not None:
+            from unspool.analyses.locks.windows import WindowsWaits
+
+            self.windows = WindowsWaits(target, self.memory, index)
+
+    @property
+    def party(self) -> Party:
+        info = self.target.info
+        path = info.executable or info.path or "process"
+        name = path.replace("\\", "/").rpartition("/")[2]
+        return Party(self.index, name, self.report)
+
+    def names_of(self, stack: Stack) -> StackNames:
+        if stack.index not in self.names:
+            self.names[stack.index] = StackNames(self.report, stack)
+        return self.names[stack.index]
+
+    def thread_with(self, address: int) -> int | None:
+        """The thread whose description by the C library an address is in."""
+        at = bisect_right(self.pointers, (address, 1 << 62)) - 1
+        if at >= 0 and address < self.pointers[at][0] + _DESCRIPTOR:
+            return self.pointers[at][1]
+        return None
+
+
+class _Survey:
+    def __init__(self, targets: Sequence[tuple[Target, Report]]) -> None:
+        self.processes = [_Process(i, *each) for i, each in enumerate(targets)]
+        self.locks: list[Lock] = []
+        self.waits: list[Wait] = []
+        self.findings: list[Finding] = []
+        self.by_key: dict[tuple[object, ...], int] = {}
+        self.file_locks: list[FileLock] = []
+
+    def run(self) -> LockReport:
+        calls = [
+            {
+                thread.index: call
+                for thread in process.target.threads
+                if (call := syscall_of(process.target.space, thread)) is not None
+            }
+            for process in self.processes
+        ]
+        self.watch(calls)
+        if any(call.name in ("fcntl", "flock") for each in calls for call in each.values()):
+            self.file_locks = parse_locks(read_locks())
+        for process, known in zip(self.processes, calls, strict=True):
+            for thread, stack in zip(process.target.threads, process.report.stacks, strict=True):
+                self.look_at(process, thread, stack, known.get(thread.index))
+        self.possible_readers()
+        self.leave_out_moved()
+        parties = [process.party for process in self.processes]
+        found = deadlocks(self.waits, self.locks)
+        report = LockReport(parties, self.locks, self.waits, found, self.findings)
+        self.findings += verdicts(report)
+        return report
+
+    # --- one thread ----------------------------------------------------------------------
+
+    def look_at(
+        self, process: _Process, thread: Thread, stack: Stack, call: Syscall | None
+    ) -> None:
+        names = process.names_of(stack)
+        if process.windows is not None:
+            found = process.windows.of(stack, names)
+            if found is not None:
+                key = (process.index, found.lock.kind, found.lock.address)
+                if found.lock.address is None:
+                    key += (thread.index,)  # type: ignore[assignment]
+                self.add(process, thread, names, found.lock, key, found.function, found.evidence)
+                return
+        futex = futex_wait(call) if call is not None else None
+        if futex is not None:
+            self.futex(process, thread, names, futex)
+        elif call is not None and call.name in ("fcntl", "flock"):
+            self.file_lock(process, thread, names, call)
+
+    def futex(
+        self, process: _Process, thread: Thread, names: StackNames, wait: FutexWait
+    ) -> None:
+        kind, function = names.waiting()
+        backing = None if wait.private else process.target.shared_file(wait.address)
+
+        def owner(tid: int) -> ThreadKey | None:
+            return self.owner(process, tid, beyond=backing is not None)
+
+        words = Words(process.memory, process.target.arch.pointer_size, process.index, owner)
+        lock = self.join(process, thread, wait, kind)
+        lock = lock or self.by_pointer(process, words, wait, kind) or words.lock(wait, kind)
+        key: tuple[object, ...] = (process.index, lock.kind, lock.address)
+        if backing is not None:
+            path, inode, offset = backing
+            start = offset - (wait.address - (lock.address or 0))
+            key = ("shared", path, inode, start)
+            lock.shared = f"{path} at offset 0x{start:x}"
+        self.name(process, lock)
+        self.add(process, thread, names, lock, key, function, wait.evidence, timed=wait.timed)
+
+    def join(
+        self, process: _Process, thread: Thread, wait: FutexWait, kind: str | None
+    ) -> Lock | None:
+        """A wait for a thread's end: for its id, which the kernel clears, in its description."""
+        if kind not in ("join", None):
+            return None
+        index = process.thread_with(wait.address)
+        by_value = process.tids.get(wait.value)
+        if kind is None and (wait.private or index is None or by_value != index):
+            return None
+        joined = by_value if by_value is not None and not wait.private else index
+        if joined is None or joined == thread.index:
+            return None
+        tid = process.target.threads[joined].tid
+        lock = Lock("join", process.index, wait.address, state=f"the end of thread {tid}")
+        how = f"the word at 0x{wait.address:x} " + (
+            f"is its id, {wait.value}" if joined == by_value else "is in its description"
+        )
+        lock.holders = [Holder(process.index, joined, how)]
+        return lock
+
+    def by_pointer(
+        self, process: _Process, words: Words, wait: FutexWait, kind: str | None
+    ) -> Lock | None:
+        """A lock inside of the C library, of a FILE: lock 0, count 4, owner's description 8."""
+        ints = words.ints(wait.address, 4)
+        if kind is not None or len(ints) < 4 or ints[0] not in (1, 2):
+            return None
+        owner = ints[2] | (ints[3] << 32 if words.word == 8 else 0)
+        at = bisect_right(process.pointers, (owner, 1 << 62)) - 1
+        if at < 0 or process.pointers[at][0] != owner:
+            return None
+        lock = Lock("low_level_lock", process.index, wait.address, state="of a FILE, say")
+        how = f"the owner at 0x{wait.address + 8:x} is its thread pointer, 0x{owner:x}"
+        lock.holders = [Holder(process.index, process.pointers[at][1], how)]
+        return lock
+
+    def owner(self, process: _Process, tid: int, beyond: bool) -> ThreadKey | None:
+        """The thread of an id that a lock holds; of another process if processes share it."""
+        if tid in process.tids:
+            return process.index, process.tids[tid]
+        if not beyond:
+            return None
+        found = [(other.index, other.tids[tid]) for other in self.processes if tid in other.tids]
+        return found[0] if len(found) == 1 else None
+
+    def file_lock(
+        self, process: _Process, thread: Thread, names: StackNames, call: Syscall
+    ) -> None:
+        if call.name == "fcntl" and call.arguments[1] not in _FCNTL_WAITS:
+            return
+        found = waited_for(self.file_locks, process.target.info.pid or 0, call.name)
+        if found is None:
+            lock = Lock("file_lock", process.index, None)
+            lock.unknown = "only /proc/locks of the running system says who holds it"
+            key: tuple[object, ...] = (process.index, "file", thread.index)
+        else:
+            lock = Lock("file_lock", process.index, None)
+            live = process.target.live_process()
+            path = live.link(f"fd/{call.arguments[0]}") if live is not None else None
+            lock.shared = f"{path or 'a file'}, bytes {found[1].range}"
+            lock.state = f"{found[1].kind} {found[1].mode}, held by process {found[1].pid}"
+            self.hold_file(lock, found[1])
+            key = ("file", found[1].id)
+        evidence = f"{call.evidence}, file descriptor {call.arguments[0]}"
+        self.add(process, thread, names, lock, key, call.name, evidence)
+
+    def hold_file(self, lock: Lock, held: FileLock) -> None:
+        """Locks of files belong to processes: which thread's they are, nobody says."""
+        for other in self.processes:
+            if other.target.info.pid == held.pid and other.target.info.kind == "live":
+                single = len(other.target.threads) == 1
+                how = f"/proc/locks: process {held.pid} holds it"
+                lock.holders = [
+                    Holder(other.index, thread.index, how, certain=single)
+                    for thread in other.target.threads
+                ]
+                if not single:
+                    lock.unknown = "locks of files belong to processes, not to threads"
+                return
+        lock.unknown = f"process {held.pid} holds it, which is none of the targets"
+
+    # --- all of them ---------------------------------------------------------------------
+
+    def add(
+        self, process: _Process, thread: Thread, names: StackNames, lock: Lock,
+        key: tuple[object, ...], function: str, evidence: str, *, timed: bool = False,
+    ) -> None:  # fmt: skip
+        index = self.by_key.setdefault(key, len(self.locks))
+        if index == len(self.locks):
+            self.locks.append(lock)
+        self.waits.append(
+            Wait(
+                process.index, thread.index, index, function, address=lock.address,
+                evidence=evidence, frame=names.deciding(), timed=timed, loader=names.loading(),
+            )
+        )  # fmt: skip
+
+    def name(self, process: _Process, lock: Lock) -> None:
+        """Where a lock is, and which of the dynamic linker's it is, if it is one."""
+        module = process.target.space.module_at(lock.address or 0)
+        if module is None or lock.kind == "join":
+            return
+        lock.name = f"{module.name}+0x{(lock.address or 0) - module.base:x}"
+        if module.name.startswith(("ld-linux", "ld-2.")):
+            start = process.target.symbol(module, "_rtld_global")
+            if start is not None and 0 <= (lock.address or 0) - start < 0x2000:
+                lock.name = "the dynamic linker's lock (_rtld_global)"
+
+    def possible_readers(self) -> None:
+        """Which threads may hold a lock for reading, which it does not say.
+
+        Only those matter that wait themselves, for another lock: others close no chain.
+        """
+        for index, lock in enumerate(self.locks):
+            if lock.kind != "rwlock" or lock.holders or lock.address is None:
+                continue
+            others = [
+                wait
+                for wait in self.waits
+                if wait.lock != index and (lock.shared or wait.party == lock.party)
+                and self.locks[wait.lock].holders
+            ]  # fmt: skip
+            if len(others) <= _MOST_READERS:
+                how = "the lock does not say who holds it; this thread waits for another one"
+                lock.holders = [Holder(*wait.key, how, certain=False) for wait in others]
+
+    def watch(self, calls: Sequence[dict[int, Syscall]]) -> None:
+        """Notes where the threads of running processes wait, before any lock is read."""
+        for process, known in zip(self.processes, calls, strict=True):
+            live = process.target.live_process()
+            if live is None:
+                continue
+            from unspool.targets.live_waits import Waiting
+
+            threads = process.target.threads
+            tids = [threads[index].tid for index in known]
+            if process.windows is not None:
+                tids = [thread.tid for thread in threads]
+            process.waiting = Waiting(live, tids)
+
+    def leave_out_moved(self) -> None:
+        """Drops the waits of threads that have moved since their stacks were taken."""
+        kept = []
+        for wait in self.waits:
+            process = self.processes[wait.party]
+            thread = process.target.threads[wait.thread]
+            if process.waiting is None or self.still(process.waiting, thread, process.target):
+                kept.append(wait)
+                continue
+            title = f"thread {thread.tid} went on while locks were read: its wait is left out"
+            self.findings.append(Finding("moved", title, threads=[thread.index]))
+        self.waits[:] = kept
+
+    def still(self, waiting: Waiting, thread: Thread, target: Target) -> bool:
+        if not waiting.still(thread.tid):
+            return False
+        words = waiting.words(thread.tid)
+        registers = thread.registers
+        arch = target.arch
+        return len(words) < 9 or registers is None or words[7] == registers[arch.sp]

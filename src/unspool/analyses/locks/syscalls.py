@@ -1,0 +1,138 @@
+"""The system call that a thread waits in, by its registers and the code before its pc.
+
+The kernel leaves a thread's arguments in its registers, so that no symbol is needed to know what
+a thread waits for: a futex's address is the first of them.
+"""
+
+from __future__ import annotations
+
+from unspool.arch import x86, x86_64
+from unspool.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from unspool.model import Thread
+    from unspool.space import AddressSpace
+
+# linux/include/uapi/linux/futex.h
+_WAITING = {
+    0: "FUTEX_WAIT", 6: "FUTEX_LOCK_PI", 9: "FUTEX_WAIT_BITSET", 11: "FUTEX_WAIT_REQUEUE_PI",
+    13: "FUTEX_LOCK_PI2",
+}  # fmt: skip
+LOCK_PI = (6, 13)
+PRIVATE_FLAG = 128
+
+
+class _Abi:
+    """Numbers of the calls that are known here, and which registers hold arguments."""
+
+    def __init__(
+        self, names: dict[int, str], arguments: tuple[int, ...], number: int | None = None
+    ) -> None:
+        self.names = names
+        self.arguments = arguments
+        self.number = number
+
+
+# linux/arch/x86/entry/syscalls/syscall_{64,32}.tbl, include/uapi/asm-generic/unistd.h. What
+# restarts an interrupted wait is restart_syscall, with the arguments still in the registers.
+_ABIS = {
+    "x86-64": _Abi(
+        {202: "futex", 219: "restart_syscall", 72: "fcntl", 73: "flock"},
+        (x86_64.RDI, x86_64.RSI, x86_64.RDX, x86_64.R10, x86_64.R8, x86_64.R9),
+    ),
+    "i386": _Abi(
+        {240: "futex", 422: "futex", 0: "restart_syscall", 55: "fcntl", 221: "fcntl", 143: "flock"},
+        (x86.EBX, x86.ECX, x86.EDX, x86.ESI, x86.EDI, x86.EBP),
+    ),
+    "aarch64": _Abi(
+        {98: "futex", 128: "restart_syscall", 25: "fcntl", 32: "flock"}, tuple(range(6)), 8
+    ),
+}  # fmt: skip
+_SVC = b"\x01\0\0\xd4"
+
+
+class Syscall(Record):
+    """A system call by name, with its arguments; `evidence` says how it is known."""
+
+    __slots__ = ("arguments", "evidence", "name")
+
+    def __init__(self, name: str, arguments: list[int], evidence: str) -> None:
+        self.name = name
+        self.arguments = arguments
+        self.evidence = evidence
+
+
+class FutexWait(Record):
+    """A wait for a futex word: `value` is what the word was when the wait began."""
+
+    __slots__ = ("address", "evidence", "operation", "private", "timed", "value")
+
+    def __init__(
+        self, address: int, operation: int, value: int, private: bool, timed: bool, evidence: str
+    ) -> None:
+        self.address = address
+        self.operation = operation
+        self.value = value
+        self.private = private
+        self.timed = timed
+        self.evidence = evidence
+
+
+def syscall_of(space: AddressSpace, thread: Thread) -> Syscall | None:
+    """The call that the thread is in, or None if it is in none that matters here."""
+    arch, registers = space.arch, thread.registers
+    abi = _ABIS.get(arch.name)
+    if abi is None or registers is None or registers[arch.pc] is None:
+        return None
+    pc = registers[arch.pc] or 0
+    code = space.memory.read_available(pc - 12, 12)
+    if abi.number is not None:
+        number = registers[abi.number]
+        # A core's pc is at the instruction, which is to be executed again.
+        near = space.memory.read_available(pc - 4, 8)
+        if _SVC not in (near[:4], near[4:]):
+            return None
+        where = "x8"
+    else:
+        if not code.endswith((b"\x0f\x05", b"\xcd\x80")) or (
+            code.endswith(b"\x0f\x05") and arch.name == "i386"
+        ):
+            return None
+        number, where = _number(thread, code)
+    name = abi.names.get(-1 if number is None else number)
+    arguments = [registers[each] for each in abi.arguments]
+    if name is None or any(each is None for each in arguments):
+        return None
+    evidence = f"system call {number} ({name}) by {where}, pc 0x{pc:x}"
+    return Syscall(name, [each or 0 for each in arguments], evidence)
+
+
+def _number(thread: Thread, code: bytes) -> tuple[int | None, str]:
+    """The number by the register that the kernel keeps it in, else by the code that sets it.
+
+    Minidumps lack the register. glibc and Wine set eax right before the instruction.
+    """
+    for name in ("orig_rax", "orig_eax"):
+        value = thread.special.get(name)
+        if value is not None:
+            return value & 0xFFFFFFFF, name
+    if len(code) >= 7 and code[-7] == 0xB8:
+        return int.from_bytes(code[-6:-2], "little"), "the code that sets eax"
+    return None, ""
+
+
+def futex_wait(call: Syscall) -> FutexWait | None:
+    """What a thread waits for by futex, or None if its call is no such wait."""
+    if call.name not in ("futex", "restart_syscall"):
+        return None
+    address, code, value, timeout = call.arguments[:4]
+    operation = code & 0x7F
+    if operation not in _WAITING or code >= 0x200 or not address:
+        return None
+    private = bool(code & PRIVATE_FLAG)
+    words = f"{_WAITING[operation]}{' private' if private else ''}"
+    return FutexWait(
+        address, operation, value & 0xFFFFFFFF, private, bool(timeout),
+        f"{call.evidence}: {words}, word 0x{address:x}",
+    )  # fmt: skip

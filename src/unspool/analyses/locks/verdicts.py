@@ -1,0 +1,78 @@
+"""What a person should know of the graph, as findings: deadlocks, and waits in a loader."""
+
+from __future__ import annotations
+
+from unspool.model import Finding
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from unspool.analyses.locks.records import LockReport, Wait
+
+
+def verdicts(report: LockReport) -> Iterator[Finding]:
+    """One finding for each deadlock, and one for each thread that loads while it holds a lock.
+
+    `threads` are indexes in the first process that is concerned.
+    """
+    for deadlock in report.deadlocks:
+        chain = [report.waits[index] for index in deadlock.chain]
+        names = " → ".join(thread_name(report, wait) for wait in [*chain, chain[0]])
+        word = "deadlock" if deadlock.certain else "possible deadlock"
+        yield Finding(
+            "deadlock" if deadlock.certain else "possible_deadlock",
+            f"{word} of {len(chain)} thread{'s' if len(chain) > 1 else ''}: {names}",
+            threads=[wait.thread for wait in chain if wait.party == chain[0].party],
+            detail=f"{len(deadlock.behind)} more wait behind it" if deadlock.behind else None,
+        )
+    held: dict[tuple[int, int], list[int]] = {}
+    for number, lock in enumerate(report.locks):
+        for holder in lock.holders:
+            if holder.certain and lock.kind != "join":
+                held.setdefault(holder.key, []).append(number)
+    for wait in report.waits:
+        own = held.get(wait.key)
+        if wait.loader is not None and own:
+            names = " and ".join(lock_name(report, number) for number in own)
+            yield Finding(
+                "loading_with_lock",
+                f"{thread_name(report, wait)} waits in {wait.loader} while it holds {names}",
+                threads=[wait.thread],
+                detail=f"it waits for {lock_name(report, wait.lock)}; what loads takes locks of "
+                "its own, in an order that the program does not choose",
+            )
+
+
+def thread_name(report: LockReport, wait: Wait) -> str:
+    """A thread for a sentence: its id, with the process if there are several."""
+    return key_name(report, wait.party, wait.thread)
+
+
+def key_name(report: LockReport, party: int, thread: int) -> str:
+    stack = report.parties[party].stack(thread)
+    name = f"thread {stack.tid}"
+    if stack.windows_tid is not None:
+        name += f" (Windows 0x{stack.windows_tid:x})"
+    return f"{report.parties[party].name} {name}" if len(report.parties) > 1 else name
+
+
+WORDS = {
+    "mutex": "mutex", "rwlock": "read-write lock", "condition": "condition variable",
+    "barrier": "barrier", "semaphore": "semaphore", "join": "the end of a thread",
+    "futex": "futex word", "low_level_lock": "lock of the C library", "file_lock": "file lock",
+    "critical_section": "critical section", "srw_lock": "SRW lock",
+    "wait_on_address": "address", "handle": "handle", "once": "one-time initialisation",
+}  # fmt: skip
+
+
+def lock_name(report: LockReport, number: int) -> str:
+    """A lock for a sentence: what it is, where, and its name."""
+    lock = report.locks[number]
+    if lock.kind == "join":
+        return lock.state or WORDS["join"]
+    words = WORDS.get(lock.kind, lock.kind)
+    if lock.address is not None:
+        words += f" 0x{lock.address:x}"
+    name = lock.shared or lock.name
+    return f"{words} ({name})" if name else words

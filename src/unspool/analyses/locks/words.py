@@ -1,0 +1,189 @@
+"""What lies at the address that a thread waits at: glibc's and musl's locks, word by word.
+
+Which kind of lock it is, the exported functions on the stack say (pthread_mutex_lock), which a
+stripped library has as well. Where not even they have names, the words themselves do: the id of
+one of the process's threads where a lock keeps its owner's is no accident beside a lock word.
+Layouts: glibc 2.25 to 2.40, sysdeps/nptl/bits (struct_mutex.h, struct_rwlock.h, thread-shared-
+types.h); musl 1.2, src/internal/pthread_impl.h.
+"""
+
+from __future__ import annotations
+
+from struct import unpack
+
+from unspool.analyses.locks.records import Holder, Lock
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from unspool.analyses.locks.syscalls import FutexWait
+    from unspool.memory import Memory
+
+    # The thread of an id, None if there is none: party and index.
+    Owners = Callable[[int], tuple[int, int] | None]
+
+WAITERS, OWNER_DIED, TID_MASK = 0x80000000, 0x40000000, 0x3FFFFFFF
+_KINDS = ("normal", "recursive", "error-checking", "adaptive")
+_ROBUST, _INHERIT, _PROTECT = 0x10, 0x20, 0x40
+# EBUSY in the lock word of musl's normal mutexes, which know no owner.
+_MUSL_BUSY = 16
+_READER_SHIFT = 3
+_RWLOCK_PHASE, _RWLOCK_WRITERS = 8, 12
+
+# Functions by what their names hold, the inner ones first: a condition variable's wait ends
+# with taking its mutex.
+FUNCTIONS = (
+    ("pthread_mutex", "mutex"), ("pthread_rwlock", "rwlock"), ("pthread_barrier", "barrier"),
+    ("pthread_cond_", "condition"), ("cnd_wait", "condition"), ("cnd_timedwait", "condition"),
+    ("mtx_lock", "mutex"), ("mtx_timedlock", "mutex"), ("pthread_join", "join"),
+    ("pthread_timedjoin", "join"), ("pthread_clockjoin", "join"), ("thrd_join", "join"),
+    ("sem_wait", "semaphore"), ("sem_timedwait", "semaphore"), ("sem_clockwait", "semaphore"),
+    ("pthread_once", "once"),
+)  # fmt: skip
+
+
+class Words:
+    """Reads locks of one process. `word` is the size of a pointer there, 4 or 8."""
+
+    def __init__(self, memory: Memory, word: int, party: int, owners: Owners) -> None:
+        self.memory = memory
+        self.word = word
+        self.party = party
+        self.owners = owners
+
+    def ints(self, address: int, count: int) -> tuple[int, ...]:
+        """32-bit words from an address on; those that cannot be read are missing."""
+        data = self.memory.read_available(address, 4 * count)
+        return unpack(f"<{len(data) // 4}I", data[: len(data) // 4 * 4])
+
+    def lock(self, wait: FutexWait, kind: str | None) -> Lock:
+        """The lock that a futex wait is part of; `kind` is what function names say."""
+        if kind in ("mutex", None):
+            found = self.glibc_mutex(wait, sure=kind is not None) or self.musl_mutex(wait, kind)
+            if found is not None:
+                return found
+        if kind in ("rwlock", None):
+            found = self.rwlock(wait, sure=kind is not None)
+            if found is not None:
+                return found
+        state = self.ints(wait.address, 1)
+        words = f"the word at 0x{wait.address:x} is 0x{state[0]:x}" if state else _UNREADABLE
+        made = Lock(kind or "futex", self.party, wait.address, state=words)
+        if kind == "barrier":
+            self.barrier(made)
+        made.unknown = _NO_OWNER.get(made.kind, _PLAIN)
+        return made
+
+    def glibc_mutex(self, wait: FutexWait, sure: bool) -> Lock | None:
+        """A mutex whose first word is waited for: lock 0, count 4, owner 8, kind 12 or 16."""
+        words = self.ints(wait.address, 5)
+        if len(words) < 5:
+            return None
+        lock, count, owner = words[:3]
+        kind = words[4 if self.word == 8 else 3]
+        if kind & ~0x1FF or (kind & 3 == 3 and kind & _PROTECT):
+            return None
+        by_tid = bool(kind & (_ROBUST | _INHERIT)) or wait.operation in (6, 13)
+        tid = lock & TID_MASK if by_tid else owner
+        holder = self.owners(tid) if tid else None
+        if not by_tid and lock not in (0, 1, 2):
+            return None
+        if holder is None and not (sure and (owner or count == 0)):
+            return None
+        if not sure and by_tid and owner != tid and wait.operation not in (6, 13):
+            return None
+        at = wait.address + (0 if by_tid else 8)
+        flags = [_KINDS[kind & 3]]
+        flags += [name for bit, name in _FLAGS if kind & bit]
+        state = f"{', '.join(flags)}; lock 0x{lock:x}, count {count}, owner {owner}, kind {kind:#x}"
+        return self.owned(Lock("mutex", self.party, wait.address, state=state), tid, at, holder)
+
+    def owned(
+        self, made: Lock, tid: int, at: int, holder: tuple[int, int] | None, what: str = "owner"
+    ) -> Lock:
+        """The lock with its holder by an id that was read at an address."""
+        if holder is not None:
+            made.holders = [Holder(*holder, f"the {what} at 0x{at:x} is thread id {tid}")]
+        elif tid:
+            made.unknown = f"the {what} at 0x{at:x} is {tid}, which is no thread of the targets"
+        else:
+            made.unknown = f"the {what} at 0x{at:x} is 0: the lock is just changing hands"
+        return made
+
+    def musl_mutex(self, wait: FutexWait, kind: str | None) -> Lock | None:
+        """A mutex whose second word is waited for: type -4, lock 0, waiters 4."""
+        words = self.ints(wait.address - 4, 3)
+        if len(words) < 3:
+            return None
+        mutex, lock, waiters = words
+        if mutex & ~0x8F or mutex & 3 == 3 or not 0 < waiters < 1 << 24 or not lock & WAITERS:
+            return None
+        tid = lock & TID_MASK
+        state = f"musl, {_KINDS[mutex & 3]}; lock 0x{lock:x}, {waiters} waiters"
+        made = Lock("mutex", self.party, wait.address - 4, state=state)
+        if mutex & 15 == 0:
+            if tid != _MUSL_BUSY:
+                return None
+            made.unknown = "musl's normal mutexes do not know who holds them"
+            return made
+        holder = self.owners(tid)
+        if holder is None and kind is None:
+            return None
+        return self.owned(made, tid, wait.address, holder, "lock word")
+
+    def rwlock(self, wait: FutexWait, sure: bool) -> Lock | None:
+        """readers 0, writers 4, two words to wait for at 8 and 12, cur_writer 24 or 28."""
+        best = None
+        for offset in (_RWLOCK_PHASE, _RWLOCK_WRITERS):
+            words = self.ints(wait.address - offset, 8)
+            if len(words) < 8:
+                continue
+            readers, writers = words[:2]
+            tid = words[6 if self.word == 8 else 7]
+            number = readers >> _READER_SHIFT
+            holder = self.owners(tid) if tid else None
+            if number > 1 << 20 or writers > 1 << 20 or words[2] > 3 or words[3] > 3:
+                continue
+            state = f"{number} readers, writer {tid}; readers 0x{readers:x}, writers {writers}"
+            made = Lock("rwlock", self.party, wait.address - offset, state=state)
+            if holder is not None and readers & 2:
+                at = wait.address - offset + (24 if self.word == 8 else 28)
+                return self.owned(made, tid, at, holder, "writer")
+            if sure and best is None and number and not readers & 1:
+                who = "a thread holds" if number == 1 else f"{number} threads hold"
+                made.unknown = f"{who} it for reading, and the lock does not say which"
+                best = made
+        return best or (self.musl_rwlock(wait) if sure else None)
+
+    def musl_rwlock(self, wait: FutexWait) -> Lock | None:
+        """lock 0, waiters 4; the lock is the number of readers, or all ones for a writer."""
+        words = self.ints(wait.address, 2)
+        if len(words) < 2 or not words[0] & WAITERS or not 0 < words[1] < 1 << 24:
+            return None
+        number = words[0] & ~WAITERS
+        who = "a writer" if number == 0x7FFFFFFF else f"{number} readers"
+        made = Lock("rwlock", self.party, wait.address, state=f"musl; {who}, {words[1]} waiters")
+        made.unknown = "musl's read-write locks do not know who holds them"
+        return made
+
+    def barrier(self, made: Lock) -> None:
+        """in 0, current_round 4, count 8, shared 12, out 16 (glibc): the second is waited for."""
+        start = (made.address or 0) - 4
+        words = self.ints(start, 5)
+        if len(words) == 5 and 0 < words[2] < 1 << 20 and words[1] < words[0] < 1 << 30:
+            made.address = start
+            made.state = f"{words[0] - words[1]} of {words[2]} threads have come to it"
+
+
+_FLAGS = ((_ROBUST, "robust"), (_INHERIT, "priority-inheriting"), (_PROTECT, "priority-protected"))
+_UNREADABLE = "its words cannot be read"
+_PLAIN = "a plain futex word: who will wake it up, the memory does not say"
+_NO_OWNER = {
+    "condition": "condition variables have no holder: any thread may signal it",
+    "barrier": "whoever has not come yet; the barrier does not say which threads those are",
+    "semaphore": "semaphores have no holder: any thread may post it",
+    "once": "the thread that runs the function; the word does not say which that is",
+    "mutex": "its words make no sense as a mutex of glibc or musl",
+    "rwlock": "its words make no sense as a lock of glibc",
+}

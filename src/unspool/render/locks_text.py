@@ -1,0 +1,181 @@
+"""Who waits for whom, as text: each deadlock as a closed chain, then what else waits."""
+
+from __future__ import annotations
+
+from unspool.analyses.locks.verdicts import key_name, lock_name
+from unspool.render.escape import printable
+from unspool.render.names import short_function
+from unspool.render.style import Style
+from unspool.render.words import count
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from unspool.analyses.locks.records import Deadlock, Lock, LockReport, Wait
+
+_MOST_WAITS = 8
+
+
+def lines(
+    report: LockReport, style: Style | None = None, *, verbose: bool = False
+) -> Iterator[str]:
+    """The report as lines of text. `verbose` shows every wait, and the evidence for it."""
+    style = style or Style()
+    text = _Text(report, style, verbose)
+    for line in text.lines():
+        yield style.fit(printable(line) if not style.color else line)
+
+
+class _Text:
+    def __init__(self, report: LockReport, style: Style, verbose: bool) -> None:
+        self.report = report
+        self.style = style
+        self.verbose = verbose
+
+    def lines(self) -> Iterator[str]:
+        report = self.report
+        yield from self.summary()
+        for number, deadlock in enumerate(report.deadlocks, 1):
+            yield ""
+            yield from self.deadlock(number, deadlock)
+        stuck = {i for each in report.deadlocks for i in (*each.chain, *each.behind)}
+        free: dict[int, list[Wait]] = {}
+        for index, wait in enumerate(report.waits):
+            if index not in stuck:
+                free.setdefault(wait.lock, []).append(wait)
+        if free:
+            yield ""
+            yield self.style.paint("title", "Waits that are in no deadlock")
+        for lock, waits in sorted(free.items(), key=lambda each: -len(each[1])):
+            yield from self.waits_for(lock, waits)
+        notes = [each for each in report.findings if not each.kind.endswith("deadlock")]
+        if notes:
+            yield ""
+        for finding in notes:
+            yield self.style.paint("warning", f"note: {printable(finding.title)}")
+            if finding.detail:
+                yield f"      {printable(finding.detail)}"
+
+    def summary(self) -> Iterator[str]:
+        report = self.report
+        for party in report.parties:
+            target = party.report.target
+            pid = f", pid {target.pid}" if target.pid is not None else ""
+            threads = count(len(party.report.stacks), "thread")
+            yield f"{printable(party.name)}{pid}, {target.kind}, {target.arch}: {threads}"
+        certain = sum(each.certain for each in report.deadlocks)
+        possible = len(report.deadlocks) - certain
+        verdict = count(certain, "deadlock") if certain or possible else "no deadlock"
+        if possible:
+            verdict = f"{verdict if certain else ''}{', ' if certain else ''}" + count(
+                possible, "possible deadlock"
+            )
+        waits, locks = len(report.waits), len(report.locks)
+        role = "bad" if certain else "warning" if possible else "good"
+        yield (
+            f"{count(waits, 'thread')} {'waits' if waits == 1 else 'wait'} for "
+            f"{count(locks, 'lock')}: {self.style.paint(role, verdict)}"
+        )
+
+    def deadlock(self, number: int, deadlock: Deadlock) -> Iterator[str]:
+        report = self.report
+        threads = count(len(deadlock.chain), "thread")
+        word = "Deadlock" if deadlock.certain else "Possible deadlock"
+        title = f"{word} {number}: {threads} in a circle"
+        if len(deadlock.chain) == 1:
+            title = f"{word} {number}: a thread waits for what it holds itself"
+        yield self.style.paint("bad" if deadlock.certain else "warning", title)
+        for index in deadlock.chain:
+            yield from self.wait(report.waits[index], deadlock)
+        if deadlock.timed:
+            yield "  one of the waits has a timeout, and ends by itself"
+        if deadlock.behind:
+            behind = [report.waits[index] for index in deadlock.behind]
+            yield f"  {count(len(behind), 'more thread')} behind it, in no circle:"
+            for wait in behind if self.verbose else behind[:_MOST_WAITS]:
+                yield (
+                    f"    {self.name(wait)} waits for {printable(lock_name(report, wait.lock))}, "
+                    f"{self.place(wait)}"
+                )
+            yield from self.rest(behind)
+
+    def wait(self, wait: Wait, deadlock: Deadlock) -> Iterator[str]:
+        report = self.report
+        lock = report.locks[wait.lock]
+        yield f"  {self.style.paint('name', self.name(wait))}  {self.place(wait)}"
+        what = printable(lock_name(report, wait.lock))
+        yield f"    waits for {what}" + (f" by {wait.operation}" if wait.operation else "")
+        members = {report.waits[index].key for index in deadlock.chain}
+        for holder in lock.holders:
+            if holder.key in members:
+                verb = "held by" if holder.certain else "may be held by"
+                name = printable(key_name(report, *holder.key))
+                yield f"    → {verb} {name}: {holder.evidence}"
+                break
+        if lock.unknown:
+            yield f"      {lock.unknown}"
+        yield from self.details(wait, lock)
+
+    def details(self, wait: Wait, lock: Lock) -> Iterator[str]:
+        if self.verbose:
+            yield f"      {wait.evidence}"
+            if lock.state:
+                yield f"      {lock.state}"
+            if wait.loader:
+                yield f"      in {printable(wait.loader)}"
+
+    def waits_for(self, number: int, waits: Sequence[Wait]) -> Iterator[str]:
+        report = self.report
+        lock = report.locks[number]
+        yield f"  {printable(lock_name(report, number))}"
+        for holder in lock.holders[:_MOST_WAITS] if lock.kind != "join" else ():
+            if holder.certain:
+                doing = self.doing(*holder.key)
+                name = printable(key_name(report, *holder.key))
+                yield f"    held by {name}: {holder.evidence}; {doing}"
+        if lock.unknown:
+            yield f"    {lock.unknown}"
+        if lock.state and lock.kind != "join":
+            yield f"    {lock.state}"
+        for wait in waits if self.verbose else waits[:_MOST_WAITS]:
+            timed = ", for a limited time" if wait.timed else ""
+            yield f"    waited for by {self.name(wait)}, {self.place(wait)}{timed}"
+            if self.verbose:
+                yield f"      {wait.evidence}"
+        yield from self.rest(waits)
+
+    def rest(self, waits: Sequence[Wait]) -> Iterator[str]:
+        if len(waits) > _MOST_WAITS and not self.verbose:
+            yield f"    and {count(len(waits) - _MOST_WAITS, 'more thread')}; --verbose shows all"
+
+    def name(self, wait: Wait) -> str:
+        return printable(key_name(self.report, *wait.key))
+
+    def doing(self, party: int, thread: int) -> str:
+        """What the holder of a lock does itself."""
+        if any(wait.key == (party, thread) for wait in self.report.waits):
+            return "it waits itself"
+        if not self.report.parties[party].stack(thread).frames:
+            return "its stack is not known"
+        return f"it is {self.frame(party, thread, 0)}"
+
+    def place(self, wait: Wait) -> str:
+        return self.frame(wait.party, wait.thread, wait.frame)
+
+    def frame(self, party: int, thread: int, index: int) -> str:
+        """A frame in words: `in worker, ring.c:12`."""
+        report = self.report.parties[party].report
+        frame = report.stacks[thread].frames[index]
+        place = report.locations.get(frame.lookup_pc)
+        if place is None or (place.function is None and place.module is None):
+            return f"at 0x{frame.pc:x}"
+        inner = place.inlines[0] if place.inlines else None
+        name = inner.function if inner is not None else place.function
+        words = "in " + (printable(short_function(name)) if name else f"0x{frame.pc:x}")
+        file, line = (inner.file, inner.line) if inner is not None else (place.file, place.line)
+        if file:
+            return f"{words}, {printable(file.rpartition('/')[2])}" + (f":{line}" if line else "")
+        if place.module is not None:
+            return f"{words}, {printable(report.modules[place.module].name)}"
+        return words

@@ -1,0 +1,216 @@
+/* Threads that wait for each other, each in a known way. argv: MODE [arguments]; says "ready". */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define MOST 2000
+
+static pthread_mutex_t locks[MOST];
+static pthread_barrier_t start;
+static pthread_rwlock_t rwlocks[2] = {PTHREAD_RWLOCK_INITIALIZER, PTHREAD_RWLOCK_INITIALIZER};
+static pthread_cond_t cond = PTHREAD_COND_INITIALIZER;
+static pthread_barrier_t never;
+static sem_t none;
+static int count, kind;
+
+struct shared {
+    pthread_mutex_t mutex[2];
+    volatile int initialised, held;
+};
+
+static void init_mutex(pthread_mutex_t *mutex, int shared)
+{
+    pthread_mutexattr_t attributes;
+    pthread_mutexattr_init(&attributes);
+    if (kind == 'r') pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_RECURSIVE);
+    if (kind == 'e') pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_ERRORCHECK);
+    if (kind == 'R') pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
+#ifndef __MUSL__
+    if (kind == 'a') pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_ADAPTIVE_NP);
+    if (kind == 'p') pthread_mutexattr_setprotocol(&attributes, PTHREAD_PRIO_INHERIT);
+#endif
+    if (shared) pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
+    pthread_mutex_init(mutex, &attributes);
+}
+
+static __attribute__((noinline)) void take(pthread_mutex_t *mutex)
+{
+    pthread_mutex_lock(mutex);
+    __asm__ volatile("");
+}
+
+static __attribute__((noinline)) void *ring(void *argument)
+{
+    long index = (long)argument;
+    take(&locks[index]);
+    pthread_barrier_wait(&start);
+    take(&locks[(index + 1) % count]);
+    return NULL;
+}
+
+static void *follow(void *argument)
+{
+    take(&locks[(long)argument]);
+    return NULL;
+}
+
+static void *read_then_write(void *argument)
+{
+    pthread_rwlock_rdlock(&rwlocks[0]);
+    pthread_barrier_wait(&start);
+    pthread_rwlock_wrlock(&rwlocks[1]);
+    return argument;
+}
+
+static void *write_then_write(void *argument)
+{
+    pthread_rwlock_wrlock(&rwlocks[1]);
+    pthread_barrier_wait(&start);
+    pthread_rwlock_wrlock(&rwlocks[0]);
+    return argument;
+}
+
+static void *write_then_mutex(void *argument)
+{
+    pthread_rwlock_wrlock(&rwlocks[0]);
+    pthread_barrier_wait(&start);
+    take(&locks[0]);
+    return argument;
+}
+
+static void *mutex_then_read(void *argument)
+{
+    take(&locks[0]);
+    pthread_barrier_wait(&start);
+    pthread_rwlock_rdlock(&rwlocks[0]);
+    return argument;
+}
+
+static void *wait_cond(void *argument)
+{
+    pthread_mutex_lock(&locks[0]);
+    for (;;) pthread_cond_wait(&cond, &locks[0]);
+    return argument;
+}
+
+static void *wait_barrier(void *argument)
+{
+    pthread_barrier_wait(&never);
+    return argument;
+}
+
+static void *wait_semaphore(void *argument)
+{
+    sem_wait(&none);
+    return argument;
+}
+
+static void *sleeping(void *argument)
+{
+    for (;;) pause();
+    return argument;
+}
+
+static void *join(void *argument)
+{
+    pthread_join(*(pthread_t *)argument, NULL);
+    return NULL;
+}
+
+static pthread_t make(void *(*run)(void *), void *argument)
+{
+    pthread_t thread;
+    pthread_attr_t attributes;
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, 1 << 16);
+    if (pthread_create(&thread, &attributes, run, argument)) abort();
+    return thread;
+}
+
+static void share(const char *path, int role)
+{
+    int file = open(path, O_RDWR);
+    struct shared *shared =
+        mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    if (role == 0) {
+        init_mutex(&shared->mutex[0], 1);
+        init_mutex(&shared->mutex[1], 1);
+        shared->initialised = 1;
+    }
+    while (!shared->initialised) usleep(100);
+    take(&shared->mutex[role]);
+    __sync_fetch_and_add(&shared->held, 1);
+    while (shared->held < 2) usleep(100);
+    puts("ready");
+    take(&shared->mutex[!role]);
+}
+
+static void lock_file(int file, int wait)
+{
+    if (kind == 'f') {
+        flock(file, LOCK_EX);
+    } else {
+        struct flock range = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+        fcntl(file, wait ? F_SETLKW : F_SETLK, &range);
+    }
+}
+
+/* Two files, one locked at once, the other when a byte comes on standard input. */
+static void lock_files(const char *first, const char *second)
+{
+    int files[2] = {open(first, O_RDWR), open(second, O_RDWR)};
+    lock_file(files[0], 0);
+    puts("ready");
+    getchar();
+    lock_file(files[1], 1);
+}
+
+int main(int argc, char **argv)
+{
+    const char *mode = argc > 1 ? argv[1] : "";
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    count = argc > 2 ? atoi(argv[2]) : 0;
+    kind = argc > 3 ? argv[argc - 1][0] : 'n';
+    for (int i = 0; i < MOST; i++) init_mutex(&locks[i], 0);
+    if (!strcmp(mode, "share")) share(argv[2], atoi(argv[3]));
+    if (!strcmp(mode, "files")) lock_files(argv[2], argv[3]);
+    if (!strcmp(mode, "ring") || !strcmp(mode, "behind")) {
+        pthread_barrier_init(&start, NULL, count + 1);
+        for (long i = 0; i < count; i++) make(ring, (void *)i);
+        pthread_barrier_wait(&start);
+        for (long i = 0; i < (mode[0] == 'b' ? 3 : 0); i++) make(follow, (void *)0);
+    } else if (!strcmp(mode, "convoy")) {
+        take(&locks[0]);
+        for (long i = 0; i < count; i++) make(follow, (void *)0);
+    } else if (!strcmp(mode, "self")) {
+        take(&locks[0]);
+        puts("ready");
+        take(&locks[0]);
+    } else if (!strcmp(mode, "readers")) {
+        pthread_barrier_init(&start, NULL, 2);
+        make(read_then_write, NULL);
+        make(write_then_write, NULL);
+    } else if (!strcmp(mode, "writer")) {
+        pthread_barrier_init(&start, NULL, 2);
+        make(write_then_mutex, NULL);
+        make(mutex_then_read, NULL);
+    } else if (!strcmp(mode, "others")) {
+        static pthread_t sleeper;
+        pthread_barrier_init(&never, NULL, 3);
+        sem_init(&none, 0, 0);
+        make(wait_cond, NULL);
+        make(wait_barrier, NULL);
+        make(wait_semaphore, NULL);
+        sleeper = make(sleeping, NULL);
+        make(join, &sleeper);
+    }
+    puts("ready");
+    for (;;) pause();
+}

@@ -1,0 +1,95 @@
+"""Start programs/locks.c under Wine, and wait until none of its threads does anything any more."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.programs.build import check as check_build
+from tests.programs.build import locked, run, tool
+
+from .flavours import Flavour, check, make_prefix
+from .running import PATIENCE, end_all, prepare, processes, remove_server_folder
+from .zoo import SOURCES
+
+
+def build(flavour: Flavour, root: Path, *, stripped: bool = False) -> Path:
+    """The folder with the program and its library, made once a session. Raises Unavailable."""
+    folder = root / f"locks-{flavour.machine}{'-stripped' if stripped else ''}"
+    with locked(root / f"{folder.name}.lock"):
+        if not (folder / "built").exists():
+            folder.mkdir(exist_ok=True)
+            compiler = tool(f"{flavour.machine}-w64-mingw32-gcc")
+            flags = ["-Wall", "-Wextra", "-Werror", "-O1", "-s" if stripped else "-g"]
+            flags.append(f"-ffile-prefix-map={SOURCES}=tests/wine/programs")
+            library = ["-shared", "-static", SOURCES / "waiter.c", "-o", folder / "waiter.dll"]
+            program = ["-static", SOURCES / "locks.c", "-o", folder / "locks.exe"]
+            check_build(run([compiler, *flags, *library]))
+            check_build(run([compiler, *flags, *program]))
+            (folder / "built").touch()
+    return folder
+
+
+@contextlib.contextmanager
+def running(flavour: Flavour, mode: str, root: Path, *, stripped: bool = False) -> Iterator[int]:
+    """The process id of the program while it runs. Raises Unavailable."""
+    check(flavour, root)
+    built = build(flavour, root, stripped=stripped)
+    folder = Path(tempfile.mkdtemp(prefix="locks-", dir=root))
+    prefix = folder / "prefix"
+    inside = str(flavour.inside(prefix, root))
+    try:
+        make_prefix(flavour, prefix)
+        command = [str(flavour.inside(built / "locks.exe", root)), mode]
+        with (folder / "errors").open("w") as errors:
+            process = subprocess.Popen(
+                flavour.command(folder, root, command), cwd=folder,
+                env=flavour.environment(prefix, root), stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True,
+                preexec_fn=prepare,  # noqa: PLW1509 - limits can be set in no other way
+            )  # fmt: skip
+        watchdog = threading.Timer(PATIENCE, process.kill)
+        watchdog.start()
+        try:
+            assert process.stdout is not None
+            said = process.stdout.readline()
+            assert said.strip() == "ready", (folder / "errors").read_text()[-1000:]
+            pid = next(pid for pid in processes(inside) if runs(pid, "locks.exe"))
+            wait_until_calm(pid)
+            yield pid
+        finally:
+            watchdog.cancel()
+            process.kill()
+            process.communicate()
+    finally:
+        end_all(inside)
+        remove_server_folder(prefix)
+        shutil.rmtree(folder)
+
+
+def runs(pid: int, program: str) -> bool:
+    arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    return bool(arguments) and any(each.endswith(program.encode()) for each in arguments[:1])
+
+
+def wait_until_calm(pid: int) -> None:
+    """Wait until all threads sleep and have not waited for anything new for a while."""
+    deadline = time.monotonic() + PATIENCE
+    before: list[str] = []
+    while time.monotonic() < deadline:
+        now = []
+        for task in sorted(os.listdir(f"/proc/{pid}/task")):
+            lines = Path(f"/proc/{pid}/task/{task}/status").read_text().splitlines()
+            now += [line for line in lines if line.startswith(("State", "voluntary"))]
+        if now == before and all("S (" in line for line in now if line.startswith("State")):
+            return
+        before = now
+        time.sleep(0.1)
+    raise AssertionError("the program does not come to rest")
