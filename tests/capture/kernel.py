@@ -37,8 +37,6 @@ SCRIPT = """#!{python} -I
 import os, sys
 sys.path.insert(0, {source!r})
 sys.argv[1:1] = ["capture", "handle", *{options!r}]
-if os.environ.get("TEE"):
-    del os.environ["TEE"]
 from unspool.cli import run
 run()
 """

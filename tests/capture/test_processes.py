@@ -276,6 +276,29 @@ def test_the_form_of_memfault(handler: Handler, programs_root: Path) -> None:
     assert len(report["threads"][0]["pcs"]) >= 5
 
 
+@pytest.mark.parametrize("handler", [("--format", "minidump-stackwalk")], indirect=True)
+def test_the_form_of_minidump_stackwalk(handler: Handler, programs_root: Path) -> None:
+    try:
+        program = build(BY_NAME["threads"], programs_root)
+    except Unavailable as reason:
+        pytest.skip(str(reason))
+    report = handler.report(crash([program]))
+    assert report["crash_info"]["crashing_thread"] == 0
+    assert len(report["threads"]) == 6
+
+
+@pytest.mark.parametrize("handler", [("--minidump", "full", "--quota-mb", "1")], indirect=True)
+def test_a_minidump_that_is_too_big_is_left_out(handler: Handler, tmp_path: Path) -> None:
+    source = (
+        "int deep(int left) { volatile char room[4096]; room[0] = left; room[4095] = 1;"
+        " return left ? deep(left - 1) + room[0] : *(volatile int *)8; }"
+        "int main(void) { return deep(700); }"
+    )
+    pid = crash([compiled(source, tmp_path)])
+    assert len(handler.report(pid)["threads"][0]["frames"]) > 700
+    assert not list(handler.spool.glob("*.dmp"))
+
+
 # --- Wine ----------------------------------------------------------------------------------------
 
 

@@ -19,6 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from unspool.capture.config import Config
     from unspool.capture.crash import KernelCrash
+    from unspool.capture.spool import Spool
 
 _CHUNK = 64 << 10
 # A report of all frames that limits.max_frames can allow; more is no report of our child's.
@@ -58,10 +59,7 @@ def _handle(crash: KernelCrash, config: Config, begun: float) -> int:
     try:
         spool.save(path + ".json.gz", [data], crash)
         child.receive_rest(messages, deadline)
-        if os.path.exists(path + ".dmp"):
-            with spool.lock():
-                spool.make_room(0, keep=path)
-            spool.give(path + ".dmp", crash)
+        messages.note = messages.note or _keep_dump(spool, path, crash)
     except NoRoom as error:
         code, problem = 2, str(error)
     finally:
@@ -70,6 +68,23 @@ def _handle(crash: KernelCrash, config: Config, begun: float) -> int:
     note = problem or messages.note or config.problem
     _tell(config, f"{_name(crash, config)} crashed with signal {crash.signal}: {what}", note)
     return code
+
+
+def _keep_dump(spool: Spool, path: str, crash: KernelCrash) -> str:
+    """Makes room for the minidump that lies there, if one does; else says why it is gone."""
+    from unspool.capture.spool import NoRoom
+
+    dump = path + ".dmp"
+    if not os.path.exists(dump):
+        return ""
+    try:
+        with spool.lock():
+            spool.make_room(0, keep=path)
+        spool.give(dump, crash)
+    except NoRoom as error:
+        os.unlink(dump)
+        return f"no minidump: {error}"
+    return ""
 
 
 def _admitted(crash: KernelCrash, config: Config, folder: str) -> bool:

@@ -262,7 +262,12 @@ def _cut(stack: Stack) -> Stack:
 def _dump(target: Target, config: Config, sender: Sender, path: str) -> None:
     """Writes the minidump; what goes wrong with it is told, and costs nothing else."""
     from unspool import api
+    from unspool.capture.spool import Spool
 
+    spool = Spool(config)
+    if spool.free() < spool.floor:
+        sender.send(NOTE, b"no minidump: less than spool.free_mb is free")
+        return
     try:
         api.dump(
             target, path,
