@@ -321,11 +321,14 @@ class Finding(Record):
 
 
 class TargetInfo(Record):
-    """The facts that a report carries: `arch` by its name there, `system` by its keys."""
+    """The facts that a report carries: `arch` by its name there, `system` by its keys.
+
+    `capture` is what the kernel told its core handler, by the keys of the report's own part.
+    """
 
     __slots__ = (
-        "arch", "captured_at", "command_line", "executable", "kind", "os", "path", "pid", "system",
-        "truncated", "wine",
+        "arch", "capture", "captured_at", "command_line", "executable", "kind", "os", "path", "pid",
+        "system", "truncated", "wine",
     )  # fmt: skip
 
     def __init__(
@@ -342,6 +345,7 @@ class TargetInfo(Record):
         captured_at: str | None = None,
         truncated: bool | None = None,
         system: dict[str, object] | None = None,
+        capture: dict[str, object] | None = None,
     ) -> None:
         self.kind = kind
         self.arch = arch
@@ -354,6 +358,7 @@ class TargetInfo(Record):
         self.captured_at = captured_at
         self.truncated = truncated
         self.system = system
+        self.capture = capture
 
 
 class Report(Record):

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 _GZIP = 31
 _LEVEL = 6
-_END = "}\n"
 _ARCHITECTURES = {"x86_64": "x86_64", "i686": "x86", "aarch64": "aarch64", "armv7l": "arm"}
 
 
@@ -45,14 +44,8 @@ def render(
     else:
         from unspool.render.json import chunks
 
-        held = ""
-        for chunk in chunks(report):
-            yield held
-            held = chunk
-        import json
-
-        known = json.dumps(capture(crash, policy, environ), separators=(",", ":"))
-        yield f',\n"capture":{known}' + _END if held == _END else held
+        report.target.capture = capture(crash, policy, environ)
+        yield from chunks(report)
 
 
 def capture(crash: KernelCrash, policy: Policy, environ: bytes | None) -> dict[str, object]:

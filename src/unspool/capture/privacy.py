@@ -131,13 +131,11 @@ class Policy:
 
         result = []
         for module in modules:
-            copy = _copy(module)
+            copy = module.copy()
             copy.file = None
             copy.path = self.value("paths", module.path)
             copy.debug_file = self.value("paths", module.debug_file)
-            pdb_name = getattr(module, "pdb_name", None)
-            if pdb_name is not None:
-                setattr(copy, "pdb_name", self.value("module_names", pdb_name))  # noqa: B010
+            copy.pdb_name = self.value("module_names", module.pdb_name)
             if copy.debug_id is None and copy.code_id and module.kind in ("elf", "vdso"):
                 copy.debug_id = debug_id(copy.code_id)
             if module.kind != "vdso":
@@ -223,10 +221,3 @@ class Policy:
             return match[0] if is_one or value < _PAGE or value in NAMES else "0x…"
 
         return re.sub(r"0x[0-9a-fA-F]+", known, text)
-
-
-def _copy(module: Module) -> Module:
-    copy = Module.__new__(Module)
-    for name in Module.__slots__:
-        setattr(copy, name, getattr(module, name))
-    return copy

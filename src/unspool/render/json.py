@@ -50,6 +50,8 @@ def chunks(report: Report) -> Iterator[str]:
     yield "]"
     if report.findings:
         yield from _array("findings", (_record(_finding(each)) for each in report.findings))
+    if report.target.capture is not None:
+        yield f',\n"capture":{_record(report.target.capture)}'
     yield "}\n"
 
 

@@ -70,6 +70,8 @@ def from_json(document: object) -> Report:
     if len(known) != len(report.modules):
         raise _wrong("modules", "indices that differ")
     frames = _Frames(known)
+    if document.get("capture") is not None:
+        report.target.capture = _capture(root.child("capture"))
     report.stacks = [_stack(each, frames) for each in root.children("threads", required=True)]
     report.locations = frames.locations
     return report
@@ -270,6 +272,20 @@ def _wine(values: _Object) -> dict[str, object]:
         "version": values.maybe_text("version"), "bitness": values.maybe_integer("bitness"),
         "build": values.maybe_text("build"), "wow64": values.flag("wow64"),
     }  # fmt: skip
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def _capture(values: _Object) -> dict[str, object]:
+    found: dict[str, object] = {
+        key: values.maybe_text(key)
+        for key in ("version", "crashed_at", "uid", "gid", "host_name")
+    }
+    found |= {key: values.maybe_integer(key) for key in ("host_pid", "host_tid", "dump_mode")}
+    if values.values.get("environment") is not None:
+        variables = values.child("environment")
+        found["environment"] = {
+            well_formed(name): variables.text(name) for name in variables.values
+        }
     return {key: value for key, value in found.items() if value is not None}
 
 
