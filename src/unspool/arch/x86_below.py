@@ -34,7 +34,8 @@ class Below(Record):
     """An operand that reaches below the stack pointer.
 
     `depth` is how far below its lowest byte lies, in bytes, `size` how many bytes there are
-    (0: unknown), `access` "read", "write" or "read and write". `text` is the instruction.
+    (0: unknown), `access` "read", "write", "read and write", or "barrier" for what does neither.
+    `text` is the instruction.
     `evidence` is "operand" if it names the stack pointer; "indexed" if it does and adds a register
     to it, so that the depth is that of index 0, which may not occur; "cfi" if unwind data say
     where both registers point, "cfi and code" if it says it of one and the instructions before of
@@ -111,6 +112,7 @@ class _Tables:
             Mnemonic.MOV, Mnemonic.LEA, Mnemonic.ADD, Mnemonic.SUB, Mnemonic.LEAVE,
         )  # fmt: skip
         self.push, self.pop = Mnemonic.PUSH, Mnemonic.POP
+        self.keeps = (Mnemonic.ADD, Mnemonic.OR, Mnemonic.XOR, Mnemonic.SUB)
         self.reads_first = frozenset((Mnemonic.CMP, Mnemonic.TEST, Mnemonic.PUSH, Mnemonic.CALL,
                                       Mnemonic.JMP, Mnemonic.BT))  # fmt: skip
         # They write registers that they do not name.
@@ -283,7 +285,7 @@ class _Function:
             evidence = checked
         if place >= 0:
             return
-        access = self.access(ins)
+        access = "barrier" if self.is_barrier(ins) else self.access(ins)
         if access:
             size = t.x86.MemorySizeExt.size(ins.memory_size)
             text = t.formatter.format(ins)
@@ -301,6 +303,16 @@ class _Function:
             state.update(said)
             return None
         return "cfi" if register == self.tables.sp else "cfi and code"
+
+    def is_barrier(self, ins: Any) -> bool:
+        """Whether this adds 0 to whatever is there, for the sake of the lock prefix.
+
+        It is Linux's smp_mb() on x86-64, `lock addl $0,-4(%rsp)`, below the stack pointer so that
+        it waits for nothing on the stack (kernel: arch/x86/include/asm/barrier.h). No byte
+        changes, and none is used.
+        """
+        t = self.tables
+        return ins.has_lock_prefix and ins.mnemonic in t.keeps and _immediate(ins, t.bits) == 0
 
     def access(self, ins: Any) -> str:
         """Whether the memory operand is read or written; empty for lea, nop and prefetches."""

@@ -83,6 +83,18 @@ def _locks() -> Module:
     return locks
 
 
+def _layout() -> Module:
+    from unspool.cli import layout
+
+    return layout
+
+
+def _patch_check() -> Module:
+    from unspool.cli import patch_check
+
+    return patch_check
+
+
 COMMANDS = {
     "stack": Command("TARGET", "every thread's call stack; `unspool TARGET` is the same", _stack),
     "dump": Command(
@@ -99,9 +111,13 @@ COMMANDS = {
         "REPORT", "fills functions, files and lines into a report made elsewhere", _symbolicate
     ),
     "seh": Command("TARGET", "i386 exception chains, and a verdict on each record", _seh),
+    "patch-check": Command(
+        "TARGET FUNCTION…", "whether functions can be replaced while it runs", _patch_check
+    ),
     "redzone": Command("FILE|TARGET", "memory beyond the stack pointer, and who uses it", _redzone),
     "locks": Command(
         "TARGET…", "who waits for whom, across threads and processes; deadlocks", _locks
     ),
+    "layout": Command("TARGET", "what is where in the address space, and its rules", _layout),
 }
 DEFAULT = "stack"

@@ -45,6 +45,12 @@ OPERANDS = {
         "with --symbols, on this system, in debuginfod's cache and in the symbol stores of "
         "_NT_SYMBOL_PATH; with --online those that are missing are downloaded there."
     ),
+    "patch-check": (
+        "A TARGET is what unspool stack takes, but no report. A FUNCTION is a name, with all parts "
+        "that the compiler made of it, in every module or as MODULE!NAME; or a range of addresses "
+        "as 0x1000-0x1040. It is safe to replace if no thread executes it or will return to it. "
+        "Two methods say so: scanning every word of every stack, and unwinding."
+    ),
     "redzone": (
         "A FILE is an ELF object, program or library, a kernel module (plain or compressed as "
         ".xz, .zst or .gz), or a PE file such as .dll and .sys, of x86-64 or i386. A TARGET is "
@@ -89,6 +95,13 @@ EXAMPLES = {
         ("unspool inspect a.dmp --format html > a.html", "a page to click through"),
         ("unspool inspect a.dmp --format json", "for programs"),
     ),
+    "patch-check": (
+        ("unspool patch-check 1234 handle_request", "of a process that runs"),
+        ("unspool patch-check core 'libz!deflate'", "of one library"),
+        ("unspool patch-check 1234 0x401000-0x401080", "any code"),
+        ("unspool patch-check 1234 --old a --new b", "what differs in a new build"),
+        ("unspool patch-check 1234 work --format json", "for programs"),
+    ),
     "redzone": (
         ("unspool redzone leaf.o", "which functions use the red zone, and how"),
         ("unspool redzone irq.o --no-red-zone", "of code that must not"),
@@ -115,6 +128,12 @@ EXAMPLES = {
         ("unspool locks 1234 1250 1251", "several that share memory or files"),
         ("unspool locks core.1 core.2 --verbose", "with the words that say so"),
         ("unspool locks core --format svg > a.svg", "a picture"),
+    ),
+    "layout": (
+        ("unspool layout 1234", "a process that runs: every mapping by its name"),
+        ("unspool layout core.1234 --all", "every region, and how its name is known"),
+        ("unspool layout 1234 --format svg > a.svg", "a picture"),
+        ("unspool layout core --reserve-plan", "what to keep free for Windows code"),
     ),
 }
 

@@ -22,7 +22,7 @@ def file_text(result: FileUses) -> str:
                 "path": result.path, "kind": result.kind, "arch": result.arch,
                 "red_zone": result.zone.size, "rule": result.zone.rule,
                 "code_bytes": result.looked_at, "skipped_bytes": result.skipped,
-                "functions": result.functions_seen,
+                "functions": result.functions_seen, "barriers": result.barriers,
             },
             "functions": [_function(each) for each in result.functions],
             "missing": result.problems,

@@ -159,7 +159,9 @@ def _add(
 ) -> None:
     bits = arch.pointer_size * 8
     is_whole = known and not (name and ".cold" in name)
-    uses = x86_below.below_stack(body, start, bits=bits, cfa_at=cfa_at, is_whole=is_whole)
+    found = x86_below.below_stack(body, start, bits=bits, cfa_at=cfa_at, is_whole=is_whole)
+    uses = [each for each in found if each.access != "barrier"]
+    result.barriers += len(found) - len(uses)
     if uses:
         result.functions.append(
             FunctionUses(

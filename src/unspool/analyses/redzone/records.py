@@ -87,13 +87,14 @@ class FileUses(Record):
     """What was found in a file. `kind` is "ELF object", "kernel module", "PE file" and such.
 
     `looked_at` counts bytes of code, `functions_seen` functions, `skipped` bytes between them that
-    are no code or padding; `problems` say what was not
+    are no code or padding, `barriers` instructions that add 0 below the stack pointer as a memory
+    barrier, which are no use of it; `problems` say what was not
     looked at, and make the answer incomplete; `notes` do not.
     """
 
     __slots__ = (
-        "arch", "functions", "functions_seen", "kind", "looked_at", "notes", "path", "problems",
-        "skipped", "zone",
+        "arch", "barriers", "functions", "functions_seen", "kind", "looked_at", "notes", "path",
+        "problems", "skipped", "zone",
     )  # fmt: skip
 
     def __init__(self, path: str, kind: str, arch: str, zone: Zone) -> None:
@@ -105,6 +106,7 @@ class FileUses(Record):
         self.functions_seen = 0
         self.looked_at = 0
         self.skipped = 0
+        self.barriers = 0
         self.problems: list[str] = []
         self.notes: list[str] = []
 

@@ -115,10 +115,11 @@ def _look_at_code(
         image = target.space.image(module)
         assert image is not None
         of_file = cfa_finder(image, arch)
-        zone.uses = x86_below.below_stack(
+        found_uses = x86_below.below_stack(
             code, start, bits=arch.pointer_size * 8,
             cfa_at=lambda address: of_file(address - image.bias),
         )  # fmt: skip
+        zone.uses = [each for each in found_uses if each.access != "barrier"]
 
 
 def _function(

@@ -1,0 +1,188 @@
+"""Which functions differ between two builds of one file?
+
+Code that has only moved is the same code: its jumps and references have other numbers in them,
+and lead to the same names. Instructions are therefore compared with their targets by name, which
+takes the decoder of iced-x86. Without it, or for other CPUs, bytes are compared, and relocations
+where the files have kept them: then too many functions differ, never too few.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+
+from unspool.analyses.patch.names import Names
+from unspool.arch import x86_below
+from unspool.errors import FormatError, InputError
+from unspool.formats.elf import ET_EXEC, Elf
+from unspool.record import Record
+from unspool.symbols.elf_symbols import ElfSymbols
+from unspool.symbols.functions import elf_functions, section_code
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from typing import Any
+
+    from unspool.symbols.functions import Function
+
+CHANGED, ADDED, REMOVED = "changed", "added", "removed"
+_X86 = {62: 64, 3: 32}
+
+
+class Difference(Record):
+    """A function that is not the same in both builds. `old` is None if it was added."""
+
+    __slots__ = ("how", "name", "new", "old")
+
+    def __init__(self, name: str, how: str, old: Function | None, new: Function | None) -> None:
+        self.name = name
+        self.how = how
+        self.old = old
+        self.new = new
+
+
+class Comparison(Record):
+    """All differences, by name; how many functions are the same; by which method."""
+
+    __slots__ = ("differences", "exact", "old_id", "same")
+
+    def __init__(self, differences: list[Difference], same: int, exact: bool, old_id: str) -> None:
+        self.differences = differences
+        self.same = same
+        self.exact = exact
+        self.old_id = old_id
+
+
+def compare(old: Elf, new: Elf) -> Comparison:
+    """The differences from the old build to the new one.
+
+    Raises `InputError` if they are not of one kind, if the old one has no build id to find it
+    in a process by, or if one has no symbol table.
+    """
+    if (old.machine, old.elf_class) != (new.machine, new.elf_class):
+        raise InputError("--old and --new are of different CPUs")
+    old_id = old.build_id()
+    if old_id is None:
+        raise InputError("--old has no build id", "link it with -Wl,--build-id")
+    exact = old.machine in _X86 and x86_below.available()
+    before, after = _Build(old, exact), _Build(new, exact)
+    for build, option in ((before, "--old"), (after, "--new")):
+        if not build.functions:
+            raise InputError(f"{option} has no symbol table", "give the file before it is stripped")
+    differences = []
+    same = 0
+    for name in sorted({*before.functions, *after.functions}):
+        one, other = before.functions.get(name), after.functions.get(name)
+        if one is None or other is None:
+            how = ADDED if one is None else REMOVED
+            differences.append(Difference(name[0], how, one, other))
+        elif before.code(one) == after.code(other):
+            same += 1
+        else:
+            differences.append(Difference(name[0], CHANGED, one, other))
+    return Comparison(differences, same, exact, old_id)
+
+
+class _Build:
+    """One file's functions, by name and number: static ones of several sources share names."""
+
+    def __init__(self, elf: Elf, exact: bool) -> None:
+        self.elf = elf
+        self.exact = exact
+        self.sections = dict(_sections(elf))
+        self.functions: dict[tuple[str, int], Function] = {}
+        ordered = [each for each in elf_functions(elf, ElfSymbols(elf)) if each.sized]
+        for each in ordered:
+            number = 0
+            while (each.name, number) in self.functions:
+                number += 1
+            self.functions[each.name, number] = each
+        self.starts = [each.start for each in ordered]
+        self.ordered = ordered
+        self.names = Names(elf)
+
+    def code(self, function: Function) -> list[object]:
+        """A function's instructions in a form that does not depend on where things lie."""
+        code = self.body(function)
+        if not self.exact or not code:
+            return [code]
+        return list(self.instructions(function, code))
+
+    def body(self, function: Function) -> bytes:
+        for low, (high, code) in self.sections.items():
+            if low <= function.start < high:
+                return code[function.start - low : function.end - low]
+        return b""
+
+    def instructions(self, function: Function, code: bytes) -> Iterator[object]:
+        from iced_x86 import Decoder
+
+        decoder: Any = Decoder(_X86[self.elf.machine], code, ip=function.start)
+        absolute = self.elf.type == ET_EXEC or self.elf.machine == 3
+        offsets = decoder.get_constant_offsets
+        for each in decoder:
+            at = each.ip - function.start
+            raw = bytearray(code[at : at + each.len])
+            place = offsets(each)
+            targets: list[str] = []
+            if place.has_displacement and (
+                each.is_ip_rel_memory_operand
+                or (absolute and self.name(each.memory_displacement, function))
+            ):
+                size = place.displacement_size
+                raw[place.displacement_offset : place.displacement_offset + size] = bytes(size)
+                targets.append(self.name(each.memory_displacement, function))
+            if place.has_immediate:
+                self.immediate(each, place, raw, targets, function, absolute)
+            yield bytes(raw), tuple(targets)
+
+    def immediate(
+        self,
+        each: Any,
+        place: Any,
+        raw: bytearray,
+        targets: list[str],
+        function: Function,
+        absolute: bool,
+    ) -> None:
+        """Replaces a jump's distance, or an address as a number, by what it leads to."""
+        to = None
+        if each.is_jmp_short_or_near or each.is_jcc_short_or_near or each.is_call_near:
+            to = each.near_branch_target
+            if function.start <= to < function.end:
+                return  # the same distance wherever the function is
+        elif absolute and place.immediate_size >= 4:
+            value = int.from_bytes(
+                raw[place.immediate_offset : place.immediate_offset + place.immediate_size],
+                "little",
+            )
+            to = value if self.name(value, function) else None
+        if to is not None:
+            size = place.immediate_size
+            raw[place.immediate_offset : place.immediate_offset + size] = bytes(size)
+            targets.append(self.name(to, function))
+
+    def name(self, address: int, function: Function) -> str:
+        """What is at an address, whatever number that is; "" for nothing of this file."""
+        if function.start <= address < function.end:
+            return f".+{address - function.start}"
+        at = bisect_right(self.starts, address) - 1
+        if at >= 0 and address < self.ordered[at].end:
+            found = self.ordered[at]
+            return f"{found.name}+{address - found.start}"
+        return self.names.at(address)
+
+
+def _sections(elf: Elf) -> Iterator[tuple[int, tuple[int, bytes]]]:
+    for index in range(len(elf.sections())):
+        try:
+            found = section_code(elf, index)
+        except FormatError:
+            continue
+        if found is not None:
+            yield found[0], (found[0] + len(found[1]), found[1])
+
+
+def code_names(differences: Iterable[Difference]) -> list[str]:
+    """The functions of the old build that change or go, each name once."""
+    return list(dict.fromkeys(each.name for each in differences if each.old is not None))

@@ -1,0 +1,108 @@
+"""Ksplice's condition, asked of every thread at once.
+
+A function can be replaced if no thread executes it and none will return to it: no instruction
+pointer and no return address on any stack lies within it. Two methods answer. Scanning takes
+every aligned word of every stack for a return address: it misses none, and stale words are
+alarms. Unwinding knows the return addresses: it gives no such alarm, and is only as good as
+its walk. Ksplice scans; kpatch and livepatch unwind (kernel: "Reliable Stacktrace").
+"""
+
+from __future__ import annotations
+
+from unspool.analyses.patch.records import Answer, Hit, PatchCheck
+from unspool.analyses.patch.scan import scan, used_stacks
+from unspool.model import StopReason, Trust
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from unspool.analyses.patch.records import Checked, CodeRange
+    from unspool.model import Frame, Report, Stack
+    from unspool.targets.base import Target
+
+# How a frame must have been found to be sure, and all that are between it and the one before.
+# Frame pointers skip callers that have none, a leaf's return address is the word that is
+# there: good enough to show, not to prove something by.
+_SURE = (Trust.CONTEXT, Trust.CFI, Trust.UNWIND_INFO, Trust.SIGNAL, Trust.SEGMENT_SWITCH)
+# Of one thread these say enough.
+_MOST_GUESSED = 3
+
+
+def patch_check(target: Target, report: Report, functions: list[Checked]) -> PatchCheck:
+    """Fills in both answers of each function. `report` holds all walked stacks of the target.
+
+    Raises nothing for what the target lacks: that makes answers `not proven`.
+    """
+    ranges = [each for function in functions for each in function.ranges]
+    of_target = [each.title for each in target.findings if each.incomplete]
+    unwinding_reasons = [*of_target, *_doubts(report)]
+    stacks, scan_reasons = used_stacks(target, report.stacks)
+    unfinished = [
+        reason for stack in report.stacks if (reason := _unfinished(stack)) is not None
+    ]
+    scan_reasons = [*of_target, *scan_reasons, *unfinished]
+    words = scan(target, stacks, ranges)
+    for function in functions:
+        wanted = {(each.start, each.end) for each in function.ranges}
+        hits = [hit for place in sorted(wanted) for hit in words.get(place, ())]
+        function.conservative = Answer(hits, (), [*function.unknown, *scan_reasons])
+        sure, guessed = _frames(report.stacks, function.ranges)
+        function.unwinding = Answer(sure, guessed, [*function.unknown, *unwinding_reasons])
+    result = PatchCheck(functions, stacks, len(report.stacks))
+    result.held_seconds = getattr(target, "held", None)
+    return result
+
+
+def _frames(stacks: Sequence[Stack], ranges: list[CodeRange]) -> tuple[list[Hit], list[Hit]]:
+    """Frames in the ranges: those that are sure, and those that were guessed."""
+    sure: list[Hit] = []
+    guessed: list[Hit] = []
+    for stack in stacks:
+        for number, frame in enumerate(stack.frames):
+            at = frame.lookup_pc
+            for code in ranges:
+                if code.start <= at < code.end:
+                    found = sure if frame.trust in _SURE else guessed
+                    found.append(_hit(stack, number, frame, code))
+    return sure, guessed
+
+
+def _hit(stack: Stack, number: int, frame: Frame, code: CodeRange) -> Hit:
+    kind = "pc" if frame.exact else "return address"
+    return Hit(
+        kind, stack.index, stack.tid, frame.pc, code,
+        frame=number, address=frame.sp, trust=frame.trust,
+    )  # fmt: skip
+
+
+def _doubts(report: Report) -> list[str]:
+    """Why a walk may have missed a frame: each reason in words."""
+    reasons = []
+    for stack in report.stacks:
+        unfinished = _unfinished(stack)
+        if unfinished is not None:
+            reasons.append(unfinished)
+        reasons += [
+            f"thread {stack.tid}: frames may be missing before #{gap.before}: {gap.detail}"
+            for gap in stack.gaps
+        ]
+        guessed = [
+            f"#{number} by {frame.trust}"
+            for number, frame in enumerate(stack.frames)
+            if frame.trust not in _SURE
+        ]
+        if guessed:
+            more = len(guessed) - _MOST_GUESSED
+            shown = ", ".join(guessed[:_MOST_GUESSED]) + (f" and {more} more" if more > 0 else "")
+            reasons.append(f"thread {stack.tid}: frames were guessed: {shown}")
+    return reasons
+
+
+def _unfinished(stack: Stack) -> str | None:
+    """Why a stack has no end; there may be frames behind it, and stacks."""
+    if stack.stop.reason == StopReason.ROOT:
+        return None
+    detail = f": {stack.stop.detail}" if stack.stop.detail else ""
+    last = f" after frame #{len(stack.frames) - 1}" if stack.frames else ""
+    return f"thread {stack.tid}: the stack is incomplete{last} ({stack.stop.reason}){detail}"

@@ -1,0 +1,179 @@
+"""Plain data of `unspool patch-check`."""
+
+from __future__ import annotations
+
+from unspool.model import Finding
+from unspool.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+SAFE, NOT_PROVEN, UNSAFE = "safe", "not proven", "unsafe"
+# From the best to the worst.
+VERDICTS = (SAFE, NOT_PROVEN, UNSAFE)
+
+
+class CodeRange(Record):
+    """Code `[start, end)` in addresses of the process; `module` is an index, None if in none.
+
+    `sized` is false where only the next function says where this one ends.
+    """
+
+    __slots__ = ("end", "module", "name", "sized", "start")
+
+    def __init__(
+        self, name: str, start: int, end: int, module: int | None = None, *, sized: bool = True
+    ) -> None:
+        self.name = name
+        self.start = start
+        self.end = end
+        self.module = module
+        self.sized = sized
+
+
+class Hit(Record):
+    """One piece of evidence that a thread is in a function, or will return to it.
+
+    `kind` is "pc" (executing there), "return address" (of frame number `frame`), "word" (of the
+    stack, at `address`) or "register" (named `register`). `value` is the code address, `offset`
+    how far behind the function's start it is. `trust` is the frame's; `after_call` says of a word
+    whether a call ends right before its value, None if that code is not at hand.
+    """
+
+    __slots__ = (
+        "address", "after_call", "frame", "kind", "name", "offset", "register", "thread", "tid",
+        "trust", "value",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        kind: str,
+        thread: int,
+        tid: int,
+        value: int,
+        code: CodeRange,
+        *,
+        frame: int | None = None,
+        address: int | None = None,
+        register: str | None = None,
+        trust: str | None = None,
+        after_call: bool | None = None,
+    ) -> None:
+        self.kind = kind
+        self.thread = thread
+        self.tid = tid
+        self.value = value
+        self.name = code.name
+        self.offset = value - code.start
+        self.frame = frame
+        self.address = address
+        self.register = register
+        self.trust = trust
+        self.after_call = after_call
+
+
+class Answer(Record):
+    """A verdict by one method, what it rests on, and why it is not more than that.
+
+    `hits` prove `unsafe`; `maybe` are frames that were guessed. Without `unsafe`, each of
+    `reasons` is one that the function may be on a stack all the same.
+    """
+
+    __slots__ = ("hits", "maybe", "reasons", "verdict")
+
+    def __init__(
+        self, hits: Sequence[Hit], maybe: Sequence[Hit] = (), reasons: Sequence[str] = ()
+    ) -> None:
+        self.hits = hits
+        self.maybe = maybe
+        self.reasons = reasons
+        self.verdict = UNSAFE if hits else NOT_PROVEN if maybe or reasons else SAFE
+
+
+class Checked(Record):
+    """A function as it was asked for, the code that it has in the process, and both answers.
+
+    `unknown` says why that code, or a part of it, could not be told: it is never `safe` then.
+    `notes` are what a person should know of it: inlined copies, names that stand for several.
+    """
+
+    __slots__ = ("conservative", "notes", "ranges", "unknown", "unwinding", "wanted")
+
+    conservative: Answer
+    unwinding: Answer
+
+    def __init__(self, wanted: str, ranges: list[CodeRange]) -> None:
+        self.wanted = wanted
+        self.ranges = ranges
+        self.notes: list[str] = []
+        self.unknown: list[str] = []
+
+
+class UsedStack(Record):
+    """The used part `[low, high)` of a stack, of which `held` bytes were looked at."""
+
+    __slots__ = ("held", "high", "kind", "low", "thread")
+
+    def __init__(self, thread: int, kind: str, low: int, high: int) -> None:
+        self.thread = thread
+        self.kind = kind
+        self.low = low
+        self.high = high
+        self.held = 0
+
+
+class PatchCheck(Record):
+    """The whole answer. `stacks` were scanned; `held_seconds` is how long a process waited."""
+
+    __slots__ = ("functions", "held_seconds", "notes", "stacks", "threads")
+
+    def __init__(self, functions: list[Checked], stacks: list[UsedStack], threads: int) -> None:
+        self.functions = functions
+        self.stacks = stacks
+        self.threads = threads
+        self.notes: list[str] = []
+        self.held_seconds: float | None = None
+
+    @property
+    def conservative(self) -> str:
+        """The worst verdict of all functions, by scanning."""
+        return worst(each.conservative.verdict for each in self.functions)
+
+    @property
+    def unwinding(self) -> str:
+        """The worst verdict of all functions, by unwinding."""
+        return worst(each.unwinding.verdict for each in self.functions)
+
+    @property
+    def complete(self) -> bool:
+        """Whether no answer is `not proven`."""
+        return not any(
+            NOT_PROVEN in (each.conservative.verdict, each.unwinding.verdict)
+            for each in self.functions
+        )
+
+    def findings(self) -> list[Finding]:
+        """A finding for each function that is not safe by both methods."""
+        return [_finding(each) for each in self.functions if _finding(each).title]
+
+
+def worst(verdicts: Iterable[str]) -> str:
+    return max(verdicts, key=VERDICTS.index, default=SAFE)
+
+
+def _finding(checked: Checked) -> Finding:
+    scanned, unwound = checked.conservative, checked.unwinding
+    title = ""
+    if (scanned.verdict, unwound.verdict) != (SAFE, SAFE):
+        title = (
+            f"{checked.wanted}: {scanned.verdict} by scanning all stacks, "
+            f"{unwound.verdict} by unwinding them"
+        )
+    hits = (*unwound.hits, *unwound.maybe, *scanned.hits)
+    return Finding(
+        "patch_check", title,
+        detail="; ".join((*scanned.reasons, *unwound.reasons)) or None,
+        threads=sorted({hit.thread for hit in hits}),
+        incomplete=NOT_PROVEN in (scanned.verdict, unwound.verdict),
+    )  # fmt: skip
