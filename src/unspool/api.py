@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from unspool.analyses.locks.records import LockReport
+    from unspool.analyses.layout import Layout
     from unspool.model import Thread
     from unspool.symbols.missing import MissingFile
     from unspool.targets.source import Source
@@ -222,6 +223,22 @@ def locks(targets: Sequence[tuple[Target, Report]]) -> LockReport:
                 "give the core or the process itself",
             )
     return survey(targets)
+
+
+def layout(target: Target) -> Layout:
+    """What is where in the target's address space, and what its rules say of it.
+
+    Raises `InputError` if the target is a report, which holds no memory.
+    """
+    from unspool.analyses.layout import layout as lay_out
+    from unspool.targets.report import ReportTarget
+
+    if isinstance(target, ReportTarget):
+        raise InputError(
+            f"a report holds no memory; this one is of {target.info.path or 'a process'}",
+            "give the core, the minidump or the process itself",
+        )
+    return lay_out(target, stacks(target))
 
 
 def symbolicate(

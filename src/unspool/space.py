@@ -91,6 +91,11 @@ class AddressSpace:
         self._stacks = ordered
         self._stack_lows = [stack.low for stack in ordered]
 
+    @property
+    def known_stacks(self) -> list[KnownStack]:
+        """The stacks whose bounds somebody knows, by address."""
+        return self._stacks
+
     def stack_at(self, address: int) -> KnownStack | None:
         """The known stack that an address is in."""
         index = bisect_right(self._stack_lows, address) - 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from unspool.analyses.layout import images, malloc, names, reserve, rules, stacks
 from unspool.analyses.layout.mappings import is_whole, mappings_of
-from unspool.analyses.layout.paint import Label, apart, paint
+from unspool.analyses.layout.paint import Label, paint
 from unspool.analyses.layout.records import Kind, Layout, Verdict
 from unspool.analyses.layout.rules_windows import large_address_aware, windows_rules
 from unspool.analyses.layout.system import system_of
@@ -40,7 +40,7 @@ def layout(target: Target, walked: Iterable[Stack]) -> Layout:
     finder = stacks.Finder(found)
     word = target.arch.pointer_size
     walked = list(walked)
-    on_stacks = list(stacks.mapped_stacks(walked, finder, labels))
+    on_stacks = list(stacks.mapped_stacks(walked, finder, labels, target.space))
     known = target.space.known_stacks
     parts, wholes = images.images(target, windows.programs() | _program(target, auxv))
     layers: list[Iterable[Label]] = [
@@ -52,7 +52,7 @@ def layout(target: Target, walked: Iterable[Stack]) -> Layout:
         malloc.heaps(target, memory, finder),
         on_stacks,
         windows.heap_labels(found),
-        stacks.guards(apart([*on_stacks, *stacks.known_stacks(known, labels)]), finder),
+        stacks.guards(on_stacks, finder),
         stacks.thread_data(target.threads, memory, finder, word, labels),
         windows.blocks(labels),
         windows.reserved(),
@@ -63,26 +63,23 @@ def layout(target: Target, walked: Iterable[Stack]) -> Layout:
         target.info, word, paint(found, layers, names.label_of),
         source=source, is_windows=is_windows, system=system_of(target), labels=labels,
     )  # fmt: skip
-    for area in result.areas if target.info.kind != "live" else ():
-        if area.permissions[3] == "p" and target.info.kind == "core" and not target.options.procfs:
-            # Segments do not tell shared mappings from private ones.
-            area.permissions = area.permissions[:3] + "?"
     result.top = _top(result)
     result.holes = rules.holes_of(result.areas, result.top)
     result.blocks = rules.blocks_of(result.areas, [2 * _GIB, 3 * _GIB, 4 * _GIB])
     result.rules = list(rules.native_rules(result, target))
     if is_windows:
         result.rules += windows_rules(result, target, windows)
+    result.plan = _reserve_plan(result, target, windows)
     result.findings = list(_findings(result, target, is_whole(target, facts)))
     return result
 
 
-def reserve_plan(layout: Layout, target: Target) -> Plan:
+def _reserve_plan(layout: Layout, target: Target, windows: Windows) -> Plan:
     """What to reserve to keep foreign mappings out of the Windows ranges. See `reserve`."""
     word = target.arch.pointer_size
     ranges = [(name, start, end) for name, start, end, words in RESERVED if word in words]
     if word == 4:
-        aware = large_address_aware(target, Windows(target, target.memory_now()))
+        aware = large_address_aware(target, windows)
         limit = 3 * _GIB if aware else 2 * _GIB
         low = max(limit, ranges[-1][2])
         ranges.append(("above what Windows code may use", low, layout.top & -reserve.GRANULARITY))
@@ -131,7 +128,8 @@ def _top(layout: Layout) -> int:
     highest = max((area.end for area in layout.areas if area.end <= 1 << 63), default=0)
     if layout.pointer_size == 8:
         return 1 << 47 if highest <= 1 << 47 else 1 << 56
-    return 3 * _GIB if highest <= 3 * _GIB else 4 * _GIB
+    # A 64-bit kernel leaves the last two pages out (IA32_PAGE_OFFSET).
+    return 3 * _GIB if highest <= 3 * _GIB else max(4 * _GIB - 0x2000, highest)
 
 
 def _findings(layout: Layout, target: Target, whole: bool) -> Iterator[Finding]:

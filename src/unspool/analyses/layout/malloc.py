@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from struct import Struct
 
+from unspool.analyses.layout.mappings import is_held
 from unspool.analyses.layout.paint import Label
 from unspool.analyses.layout.records import Kind
 from unspool.formats.elf import PT_LOAD
@@ -202,6 +203,6 @@ def _other_heaps(
 def _arena_part(mapping: Mapping, label: Label) -> tuple[str, str] | None:
     if mapping.path:
         return None
-    if mapping.permissions[:3] == "---":
+    if is_held(mapping.permissions):
         return Kind.RESERVED, f"room of {label.name}"
     return label.kind, label.name

@@ -30,11 +30,32 @@ _READ, _WRITE, _EXECUTE = 0x02 | 0x04 | 0x08 | 0x20 | 0x40 | 0x80, 0x04 | 0x08 |
 def mappings_of(target: Target, facts: Facts) -> tuple[list[Mapping], str]:
     """The mappings, and in words where they come from."""
     if facts.maps:
-        return tidy(parse_maps(facts.maps).mappings), _source(target)
+        found = tidy(parse_maps(facts.maps).mappings)
+        if target.info.kind == "core" and not target.options.procfs:
+            _as_told_by_segments(found)
+        return found, _source(target)
     if isinstance(target, MinidumpTarget) and target.dump.memory_info():
         return tidy(map(_of_information, _used(target))), "the dump's MemoryInfoList"
     regions = target.space.memory.regions
     return tidy(map(_of_region, regions)), "what the dump holds: it does not list mappings"
+
+
+def is_held(permissions: str) -> bool:
+    """Whether memory cannot be accessed; that gcore does not tell from what can be read."""
+    return permissions[:3] in ("---", "?--")
+
+
+def _as_told_by_segments(mappings: Iterable[Mapping]) -> None:
+    """Marks what a core does not tell: which mappings are shared; in gcore's, which are readable.
+
+    gdb gives all segments the flag for reading: reserved memory and guards look as if they
+    could be read. A core of the kernel has some segment without it wherever there is such memory.
+    """
+    mappings = list(mappings)
+    by_gdb = all(each.permissions[0] == "r" for each in mappings)
+    for each in mappings:
+        told = each.permissions[:3]
+        each.permissions = ("?--" if by_gdb and told == "r--" and not each.path else told) + "?"
 
 
 def _used(target: MinidumpTarget) -> Iterator[MemoryInfo]:

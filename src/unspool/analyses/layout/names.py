@@ -59,6 +59,8 @@ def _without_path(mapping: Mapping) -> tuple[str, str]:
     flags = mapping.permissions
     if flags[:3] == "---":
         return Kind.RESERVED, "held without access"
+    if flags[:3] == "?--":
+        return Kind.RESERVED, "never written: held without access, or read only"
     if flags[2] == "x":
         return Kind.CODE, "anonymous code: made at run time (JIT, trampolines)"
     if flags[3] == "s":

@@ -24,6 +24,7 @@ class Kind:
     WINDOWS_HEAP = "windows_heap"
     STACK = "stack"
     WINDOWS_STACK = "windows_stack"
+    WINE_STACK = "wine_stack"  # of Wine's Unix code, and for signals
     GUARD = "guard"
     TLS = "thread_data"
     TEB = "teb"
@@ -43,8 +44,8 @@ class Kind:
 
 # What only Windows code, or Wine on its behalf, has put there.
 WINDOWS_KINDS = {
-    Kind.PROGRAM, Kind.BUILTIN, Kind.NATIVE, Kind.WINDOWS_HEAP, Kind.WINDOWS_STACK, Kind.TEB,
-    Kind.PEB, Kind.KUSER, Kind.DISPATCHER, Kind.DOS,
+    Kind.PROGRAM, Kind.BUILTIN, Kind.NATIVE, Kind.WINDOWS_HEAP, Kind.WINDOWS_STACK, Kind.WINE_STACK,
+    Kind.TEB, Kind.PEB, Kind.KUSER, Kind.DISPATCHER, Kind.DOS,
 }  # fmt: skip
 
 
@@ -92,8 +93,8 @@ class Area(Record):
 
     @property
     def accessible(self) -> bool:
-        """Whether it can be read, written or executed; true where that is not known."""
-        return self.permissions[:3] != "---"
+        """Whether it can be read, written or executed, as far as the target tells."""
+        return self.permissions[:3] not in ("---", "?--")
 
 
 class Hole(Record):
@@ -190,8 +191,8 @@ class Layout(Record):
     """
 
     __slots__ = (
-        "areas", "blocks", "findings", "holes", "is_windows", "labels", "pointer_size", "rules",
-        "source", "system", "target", "top",
+        "areas", "blocks", "findings", "holes", "is_windows", "labels", "plan", "pointer_size",
+        "rules", "source", "system", "target", "top",
     )  # fmt: skip
 
     def __init__(
@@ -219,6 +220,7 @@ class Layout(Record):
         self.blocks: list[Block] = []
         self.rules: list[Rule] = []
         self.findings: list[Finding] = []
+        self.plan: Plan | None = None
 
     @property
     def complete(self) -> bool:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from unspool.analyses.layout.records import Area
 
 GRANULARITY = 0x10000
+_WINE_GUARDS = ("guard of the Windows", "guard of the Unix", "guard of the signal")
 
 
 class _Search:
@@ -33,16 +34,25 @@ class _Search:
 
     def is_free(self, start: int, end: int) -> bool:
         """What mmap would say."""
-        self.attempts += 1
         at = bisect_right(self.starts, start)
         if at and self.areas[at - 1].end > start:
             return False
         return at >= len(self.starts) or self.starts[at] >= end
 
+    def is_full(self, start: int, end: int) -> bool:
+        """Whether one area covers it all."""
+        at = bisect_right(self.starts, start) - 1
+        return at >= 0 and self.areas[at].end >= end
+
     def reserve(self, start: int, end: int) -> None:
         """Notes the free parts of `[start, end)`. Depth: what halves a 47-bit range, 31."""
         if start >= end:
             return
+        if self.is_full(start, end):
+            # Every granule and every half on the way to it fails; nobody has to try here.
+            self.attempts += 2 * ((end - start) // GRANULARITY or 1) - 1
+            return
+        self.attempts += 1
         if self.is_free(start, end):
             if self.found and self.found[-1][1] == start:
                 self.found[-1] = self.found[-1][0], end
@@ -69,7 +79,9 @@ def plan(areas: Sequence[Area], ranges: Sequence[tuple[str, int, int]]) -> Plan:
                 break
             low, high = max(area.start, start), min(area.end, end)
             if low < high:
-                taken.append((low, high, tenant(area), area.name))
+                # Of a library all segments are one thing that is in the way.
+                what = area.name.rpartition(" ")[0] if area.module is not None else area.name
+                taken.append((low, high, tenant(area), what or area.name))
         steps += _with_rests(sorted(taken), start, end, name)
     return Plan(ranges, steps, search.attempts)
 
@@ -80,8 +92,8 @@ def tenant(area: Area) -> str:
         return "held"
     if area.kind in WINDOWS_KINDS:
         return "windows"
-    if area.kind == Kind.GUARD and "Windows" in area.name:
-        return "windows"
+    if area.kind == Kind.GUARD:
+        return "windows" if area.name.startswith(_WINE_GUARDS) else "foreign"
     if area.kind in (Kind.ANONYMOUS, Kind.SHARED, Kind.CODE, Kind.FILE, Kind.LOCALE):
         # Windows code has memory of its own, and maps files; nothing tells that apart.
         return "unknown"

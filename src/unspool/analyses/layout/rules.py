@@ -16,7 +16,9 @@ GIB = 1 << 30
 _GRANULE = 0x10000
 _LARGE_DLL = 64 << 20
 _DT_GNU_PRELINKED = 0x6FFFFDF5
-_SHOWN = 8
+# Lines of evidence of one rule.
+_SHOWN = 100
+_STACKS = (Kind.STACK, Kind.WINDOWS_STACK, Kind.WINE_STACK)
 
 
 def native_rules(layout: Layout, target: Target) -> Iterator[Rule]:
@@ -169,7 +171,7 @@ def _stack_room(layout: Layout) -> Rule:
     stack = next((area for area in layout.areas if area.path == "[stack]"), None)
     limit = layout.system.stack_limit if layout.system is not None else None
     if stack is None:
-        return Rule("stack-room", Verdict.UNKNOWN, "the first stack is not known")
+        return Rule("stack-rlimit", Verdict.UNKNOWN, "the first stack is not known")
     below = [area for area in layout.areas if area.end <= stack.start]
     room = stack.end - (below[-1].end if below else 0)
     evidence = [describe(stack), f"the next mapping below it ends {size_of(room)} below its end"]
@@ -177,13 +179,16 @@ def _stack_room(layout: Layout) -> Rule:
         evidence.append(f"that is {describe(below[-1])}")
     if limit is None:
         says = "how large the stack may get is not known (no limits of the process)"
-        return Rule("stack-room", Verdict.UNKNOWN, says, evidence)
+        return Rule("stack-rlimit", Verdict.UNKNOWN, says, evidence)
     if limit < 0:
         evidence.append("Max stack size is unlimited")
         says = "no limit: the kernel maps from low addresses up (its legacy layout)"
         verdict = Verdict.WARNING if layout.pointer_size == 4 or layout.is_windows else Verdict.NOTE
         return Rule("stack-rlimit", verdict, says, evidence)
     evidence.append(f"Max stack size is {size_of(limit)}")
+    if room < limit and layout.is_windows and not below[-1].accessible:
+        says = "Wine holds what the first stack could grow into; only its own start runs there"
+        return Rule("stack-rlimit", Verdict.NOTE, says, evidence)
     if room < limit:
         says = "something is mapped where the stack may grow to"
         return Rule("stack-rlimit", Verdict.WARNING, says, evidence)
@@ -195,7 +200,7 @@ def _guards(layout: Layout) -> Rule:
     bare = []
     count = 0
     for index, area in enumerate(areas):
-        if area.kind not in (Kind.STACK, Kind.WINDOWS_STACK) or area.path == "[stack]":
+        if area.kind not in _STACKS or area.path == "[stack]":
             continue
         if area.name.startswith("signal stack"):
             continue

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 # IMAGE_FILE_RELOCS_STRIPPED, IMAGE_FILE_LARGE_ADDRESS_AWARE (winnt.h).
 _STRIPPED, _LARGE_ADDRESSES = 0x0001, 0x0020
 _SYSTEM_HEAP = 0x80000000
-_SHOWN = 8
+# Lines of evidence of one rule.
+_SHOWN = 100
 
 
 def windows_rules(layout: Layout, target: Target, windows: Windows) -> Iterator[Rule]:
@@ -69,7 +70,7 @@ def _dos_area(layout: Layout, windows: Windows) -> Rule:
     if foreign:
         says = "what is not Windows' lies in the DOS area, 0x10000 to 0x110000"
         return Rule("dos-area", Verdict.WARNING, says, evidence)
-    if any(area.kind == Kind.DOS for area in inside):
+    if sum(area.size for area in inside if area.kind == Kind.DOS) > (DOS_HIGH - DOS_LOW) // 2:
         return Rule("dos-area", Verdict.OK, "Wine holds the DOS area", evidence)
     says = "there is no DOS area: Wine has released it, or never held it" if not inside else (
         "the DOS area is given to Windows code as other memory is"
@@ -214,7 +215,7 @@ def _areas(layout: Layout, target: Target) -> Iterator[Rule]:
 
 _WORDS = (
     ("held", "held without access"),
-    ("windows", "used by Windows code"),
+    ("windows", "used for Windows code"),
     ("unknown", "used, it does not tell by whom"),
     ("foreign", "used by what does not belong there"),
     ("free", "not held"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 
+from unspool.analyses.layout.mappings import is_held
 from unspool.analyses.layout.paint import Label
 from unspool.analyses.layout.records import Kind
 from unspool.memory import Fault
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     from unspool.memory import Memory
     from unspool.model import Stack, Thread
-    from unspool.space import KnownStack
+    from unspool.space import AddressSpace, KnownStack
     from unspool.targets.base import Target
     from unspool.targets.procfs import Mapping
 
@@ -61,7 +62,7 @@ def known_stacks(stacks: Iterable[KnownStack], labels: dict[int, str]) -> Iterat
     for stack in stacks:
         whose = labels.get(stack.thread, "a thread") if stack.thread is not None else "a thread"
         name = f"{_WORDS.get(stack.kind, f'{stack.kind} stack')} of {whose}"
-        kind = Kind.WINDOWS_STACK if stack.kind == "windows" else Kind.STACK
+        kind = Kind.WINDOWS_STACK if stack.kind == "windows" else Kind.WINE_STACK
         threads = () if stack.thread is None else (stack.thread,)
         evidence = f"the thread's TEB says 0x{stack.low:x} to 0x{stack.high:x}"
         if stack.kind != "windows":
@@ -85,13 +86,14 @@ def signal_stacks(stacks: Iterable[Stack], labels: dict[int, str]) -> Iterator[L
 
 
 def mapped_stacks(
-    stacks: Iterable[Stack], finder: Finder, labels: dict[int, str]
+    stacks: Iterable[Stack], finder: Finder, labels: dict[int, str], space: AddressSpace
 ) -> Iterator[Label]:
-    """Mappings that threads' stacks are in, by stack pointers of frames."""
+    """Mappings that threads' stacks are in, by stack pointers of frames on no known stack."""
     users: dict[int, dict[int, tuple[int, int, int]]] = {}
     for stack in stacks:
         for frame in stack.frames:
-            if frame.sp is None:
+            # The lowest frames may have a stack pointer at the very end of a known stack.
+            if frame.sp is None or space.stack_at(frame.sp) or space.stack_at(frame.sp - 1):
                 continue
             at = finder.index(frame.sp)
             if at is None:
@@ -120,13 +122,10 @@ def guards(stacks: Iterable[Label], finder: Finder) -> Iterator[Label]:
         mapping = finder.at(stack.start - 1) if here and here.start == stack.start else None
         if mapping is None or not _is_held(mapping):
             continue
-        start = max(mapping.start, stack.start - _MAX_GUARD)
-        if mapping.end - mapping.start <= _MAX_GUARD:
-            start = mapping.start
-        elif mapping.end - mapping.start > _MAX_GUARD:
+        if mapping.end - mapping.start > _MAX_GUARD:
             continue
         yield Label(
-            start, stack.start, Kind.GUARD, f"guard of the {stack.name}",
+            mapping.start, stack.start, Kind.GUARD, f"guard of the {stack.name}",
             f"no access, right below the stack at 0x{stack.start:x}", threads=stack.threads,
         )  # fmt: skip
 
@@ -174,4 +173,4 @@ def _anonymous(mapping: Mapping, label: Label) -> tuple[str, str] | None:
 
 
 def _is_held(mapping: Mapping) -> bool:
-    return mapping.permissions[:3] == "---" and not mapping.path
+    return is_held(mapping.permissions) and not mapping.path

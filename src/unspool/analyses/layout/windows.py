@@ -6,6 +6,7 @@ structures (winternl.h), which Wine fills for its programs' sake.
 
 from __future__ import annotations
 
+from unspool.analyses.layout.mappings import is_held
 from unspool.analyses.layout.paint import Label
 from unspool.analyses.layout.records import Kind
 from unspool.memory import Fault
@@ -32,7 +33,7 @@ _PEB = {4: (0x18, 0x88, 0x90), 8: (0x30, 0xE8, 0xF0)}
 _MAX_HEAPS = 4096
 # Starts of mappings that are looked at for a heap's signature, of all together.
 _MAX_PLACES = 40_000
-_HEAD = 0x80
+_HEAD = 0x18
 
 # What Wine's preloader, or Wine itself, holds before libraries are mapped
 # (loader/preloader.c, dlls/ntdll/unix/virtual.c): name, start, end, word sizes of the process.
@@ -42,6 +43,11 @@ RESERVED = (
     ("top-down area of 32-bit code", 0x7F000000, 0x82000000, (4,)),
     ("top-down area below 2 GB", 0x7F000000, 0x7FFE0000, (8,)),
     ("top-down area of 64-bit code", 0x7FFFFE000000, 0x7FFFFFFF0000, (8,)),
+)
+# What Wine holds beside, so that nothing of Unix comes there.
+_BESIDE = (
+    ("rest behind KUSER_SHARED_DATA", 0x7FFE2000, 0x7FFF0000, (8,)),
+    ("addresses above those of Windows code", 0x82000000, 1 << 32, (4,)),
 )
 
 
@@ -75,6 +81,15 @@ class Windows:
                 f"its field Self is its address 0x{teb.address:x}, its PEB 0x{teb.peb:x}",
                 threads=(index,),
             )  # fmt: skip
+            if teb.wow_offset > 0 and teb.stack_base % _PAGE:
+                # The 64-bit stack of a WoW64 thread ends where the registers of its 32-bit
+                # code are kept, within the last page.
+                yield Label(
+                    teb.stack_base, -(-teb.stack_base // _PAGE) * _PAGE, Kind.TEB,
+                    f"CPU area (WoW64) of {labels[index]}",
+                    f"above the 64-bit stack's base 0x{teb.stack_base:x} in the TEB",
+                    threads=(index,),
+                )  # fmt: skip
         for word, peb in self.pebs.items():
             whose = next(teb for _, teb in self.tebs if teb.layout.word == word)
             yield Label(
@@ -118,7 +133,14 @@ class Windows:
             start = teb.address & -_GRANULE
             yield Label(
                 start, start + _GRANULE, Kind.TEB, f"block with the TEB of {labels[index]}",
-                f"the 64 KiB around the TEB at 0x{teb.address:x}", decide=_anonymous,
+                f"the 64 KiB around the TEB at 0x{teb.address:x}",
+                threads=(index,), decide=_anonymous,
+            )  # fmt: skip
+        for peb in self.pebs.values() if self.is_wine else ():
+            start = peb & -_GRANULE
+            yield Label(
+                start, start + _GRANULE, Kind.PEB, "block with the PEB",
+                f"the 64 KiB around the PEB at 0x{peb:x}", decide=_anonymous,
             )  # fmt: skip
 
     # --- heaps ---------------------------------------------------------------------------------
@@ -129,6 +151,8 @@ class Windows:
             for address, evidence in self._listed(peb, word):
                 self.heaps.setdefault(address, evidence)
         words = sorted(self.pebs)
+        # A 32-bit heap's mark lies where other structures may have anything.
+        others = {*self.pebs.values(), *(teb.address & -_GRANULE for _, teb in self.tebs)}
         left = _MAX_PLACES
         for mapping in mappings if words else ():
             if mapping.path or mapping.permissions[:2] != "rw":
@@ -136,6 +160,8 @@ class Windows:
             first = -(-mapping.start // _GRANULE) * _GRANULE
             for at in range(first, min(mapping.end, first + left * _GRANULE), _GRANULE):
                 left -= 1
+                if at in others:
+                    continue
                 found = self._heap_at(at, words)
                 if found is not None:
                     yield Label(at, mapping.end, Kind.WINDOWS_HEAP, *found, decide=_anonymous)
@@ -166,12 +192,6 @@ class Windows:
                 return f"Windows heap 0x{at:x}", evidence
         if listed is not None:
             return f"Windows heap 0x{at:x}", listed
-        for word in words:
-            for offset in range(0, len(head) - word + 1, word):
-                value = int.from_bytes(head[offset : offset + word], "little")
-                if value in self.heaps and value:
-                    evidence = f"the heap's address is at 0x{at + offset:x}"
-                    return f"block of the Windows heap 0x{value:x}", evidence
         return None
 
     # --- what Wine holds -----------------------------------------------------------------------
@@ -181,7 +201,7 @@ class Windows:
         if not self.is_wine:
             return
         own = self.target.arch.pointer_size
-        for name, start, end, words in RESERVED:
+        for name, start, end, words in (*RESERVED, *_BESIDE):
             if own in words:
                 kind = Kind.DOS if name == "DOS area" else Kind.RESERVED
                 yield Label(
@@ -214,8 +234,8 @@ def _anonymous(mapping: Mapping, label: Label) -> tuple[str, str] | None:
 def _held(mapping: Mapping, label: Label) -> tuple[str, str] | None:
     if mapping.path:
         return None
-    if mapping.permissions[:3] == "---":
-        return Kind.RESERVED if label.kind != Kind.DOS else Kind.DOS, label.name
+    if is_held(mapping.permissions):
+        return label.kind, label.name
     # The DOS area is given to the program as readable and writable memory.
     if label.kind == Kind.DOS and mapping.permissions[:2] == "rw":
         return Kind.DOS, "DOS area"
