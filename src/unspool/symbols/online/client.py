@@ -12,7 +12,7 @@ import socket
 import threading
 from http.client import HTTPException
 from time import monotonic
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 from unspool.errors import MissingDependency
 
@@ -30,6 +30,8 @@ _CHUNK = 1 << 14
 _WINDOW = 100 << 10
 _ABSENT = (404, 410)
 _TICK = 0.05
+# A pool keeps one connection to each of 16 servers; older ones have long been closed.
+_MOST_SOCKETS = 24
 
 
 class Failed(Exception):
@@ -157,7 +159,7 @@ class Session:
         for _ in range(_MOST_REDIRECTS + 1):
             sent = {"Accept-Encoding": "identity", "User-Agent": "unspool", **to.range_headers()}
             if _origin(url) == origin:
-                sent.update(headers)
+                sent.update({**self._credentials(url), **headers})
             self.late = False
             self.deadline = min(monotonic() + limits.connect + limits.start, end)
             response = self._manager(url).urlopen(
@@ -167,7 +169,7 @@ class Session:
             )  # fmt: skip
             if response.status not in _REDIRECTS:
                 return self._checked(response, to)
-            response.close()
+            self._finish(response)
             url = _redirected(url, response.headers.get("Location", ""))
         raise Failed("redirects", "it redirects for ever")
 
@@ -178,13 +180,24 @@ class Session:
             return response
         if status == 206 and to.continues(response.headers):
             return response
-        response.close()
+        self._finish(response)
         if status in (206, 416):
             to.discard()
             raise Failed("broken", f"it answered {status} for a part of the file")
         if status in _ABSENT:
             raise Failed("absent", f"it answered {status}")
         raise Failed("server" if status >= 500 else "refused", f"it answered {status}")
+
+    def _credentials(self, url: str) -> dict[str, str]:
+        """What a URL says of user and password, which urllib3 takes no notice of."""
+        user = _user(url)
+        return dict(self._library.make_headers(basic_auth=user)) if user else {}
+
+    def _finish(self, response: Any) -> None:
+        """Reads a short answer to its end, so that its connection can be used again."""
+        if len(response.read(_CHUNK, decode_content=False)) < _CHUNK:
+            response.release_conn()
+        response.close()
 
     def _read(
         self, response: Any, to: Partial, limits: Limits, end: float,
@@ -243,7 +256,12 @@ class Session:
     def _new_manager(self, proxy: str | None) -> Any:
         options = {"ssl_context": self._watch.tls(), "maxsize": 1, "num_pools": 16}
         make = self._library
-        manager = make.ProxyManager(proxy, **options) if proxy else make.PoolManager(**options)
+        if proxy:
+            user = _user(proxy)
+            headers = make.make_headers(proxy_basic_auth=user) if user else None
+            manager = make.ProxyManager(proxy, proxy_headers=headers, **options)
+        else:
+            manager = make.PoolManager(**options)
         manager.pool_classes_by_scheme = {
             scheme: self._watched_pool(pool)
             for scheme, pool in manager.pool_classes_by_scheme.items()
@@ -269,6 +287,9 @@ class Session:
         other = made.dup()
         with self._lock:
             self._sockets.append(other)
+            for old in self._sockets[:-_MOST_SOCKETS]:
+                old.close()
+            del self._sockets[:-_MOST_SOCKETS]
             if self.late:
                 other.shutdown(socket.SHUT_RDWR)
 
@@ -303,6 +324,14 @@ def _redirected(url: str, location: str) -> str:
 def _origin(url: str) -> tuple[str, str]:
     parts = urlsplit(url)
     return parts.scheme, parts.netloc
+
+
+def _user(url: str) -> str | None:
+    """`user:password` of a URL, None without."""
+    parts = urlsplit(url)
+    if parts.username is None:
+        return None
+    return f"{unquote(parts.username)}:{unquote(parts.password or '')}"
 
 
 def _claimed(headers: Any) -> int:

@@ -14,6 +14,7 @@ from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 
 from unspool.errors import FormatError
 from unspool.model import Finding
+from unspool.symbols import native
 from unspool.symbols.cabinet import Unusable, unpack
 from unspool.symbols.finders import checked_build_id
 from unspool.symbols.online.client import Failed, Session, Watch, library
@@ -83,6 +84,9 @@ class Fetcher:
     def fetch(self, missing: Sequence[MissingFile]) -> bool:
         wanted = [each for each in map(_wanted, missing) if each and each not in self._asked]
         wanted = list(dict.fromkeys(wanted))
+        if any(kind == "pdb" for kind, _, _ in wanted) and not native.available():
+            self._own_faults["no PDB files: the library symbolic is not installed"] = None
+            wanted = [each for each in wanted if each[0] != "pdb"]
         if len(self._asked) + len(wanted) > _MOST_FILES:
             self._own_faults[f"more than {_MOST_FILES:,} files are missing; only so many are "
                              "asked for in one run"] = None  # fmt: skip

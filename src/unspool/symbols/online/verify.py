@@ -57,8 +57,6 @@ def _pdb(path: str, identity: str) -> str | None:
     from unspool.symbols import native
     from unspool.symbols.ids import store_id
 
-    if not native.available():
-        return "it cannot be checked: the library symbolic is not installed"
     found = native.debug_id(path)
     if found is None or store_id(found).upper() != identity.upper():
         return f"its id is {store_id(found) if found else 'missing'}"

@@ -14,7 +14,8 @@ Fault = Callable[["Handler", bytes], None]
 class Server:
     """`files` by path; `faults` by path in place of them, `fault` for all paths.
 
-    `asked` are the paths of all requests in order, `ranges` those that had a Range.
+    `asked` are the paths of all requests in order, `ranges` those that had a Range, `clients`
+    the connections' other ends.
     """
 
     def __init__(self) -> None:
@@ -25,6 +26,7 @@ class Server:
         self.asked: list[str] = []
         self.ranges: list[str] = []
         self.headers: list[dict[str, str]] = []
+        self.clients: set[object] = set()
         self.released = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
@@ -60,6 +62,7 @@ class Handler(BaseHTTPRequestHandler):
         owner = self.owner
         owner.asked.append(self.path)
         owner.headers.append(dict(self.headers.items()))
+        owner.clients.add(self.client_address)
         if "Range" in self.headers:
             owner.ranges.append(self.headers["Range"])
         fault = owner.faults.get(self.path, owner.fault)

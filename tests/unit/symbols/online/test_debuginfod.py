@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from base64 import b64encode
 from pathlib import Path
 
 import pytest
@@ -424,6 +425,46 @@ def test_a_proxy_is_used(case: Case, server: Server, monkeypatch: pytest.MonkeyP
     assert (named.locations, told, missing) == (case.expected.locations, [], 0)
 
 
+def test_users_and_passwords_of_urls(
+    case: Case, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.files[case.path] = case.data
+    url = server.url.replace("http://", "http://me:p%40ss@")
+    monkeypatch.setenv("DEBUGINFOD_URLS", url)
+    assert name(case.report)[1:] == ([], 0)
+    sent_headers = {key.lower(): value for key, value in server.headers[0].items()}
+    assert sent_headers["authorization"] == f"Basic {b64encode(b'me:p@ss').decode()}"
+
+
+def test_a_password_is_in_no_finding(
+    case: Case, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.fault = faults.answers(500)
+    monkeypatch.setenv("DEBUGINFOD_URLS", server.url.replace("http://", "http://me:secret@"))
+    _, told, _ = name(case.report)
+    assert told == [f"{server.url}: it answered 500 (2 times)"]
+
+
+def test_a_proxy_with_a_password(
+    case: Case, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEBUGINFOD_URLS", "http://debuginfod.invalid/")
+    monkeypatch.setenv("http_proxy", server.url.replace("http://", "http://me:you@"))
+    server.files[f"http://debuginfod.invalid{case.path}"] = case.data
+    assert name(case.report)[1:] == ([], 0)
+    sent_headers = {key.lower(): value for key, value in server.headers[0].items()}
+    assert sent_headers["proxy-authorization"] == f"Basic {b64encode(b'me:you').decode()}"
+
+
+def test_connections_are_used_again(
+    case: Case, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask(monkeypatch, server)
+    name(many(case.report, 40))
+    assert len(server.asked) == 82
+    assert 1 <= len(server.clients) <= 6
+
+
 def test_nobody_listens(case: Case, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     gone = serve()
     ask(monkeypatch, gone)
@@ -481,7 +522,9 @@ def test_stack_downloads_too(
 
 
 def test_no_servers_at_all(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DEBUGINFOD_URLS", "ima:enforcing file:///srv ftp://a nonsense http://[a http://")
+    monkeypatch.setenv(
+        "DEBUGINFOD_URLS", "ima:enforcing file:///srv ftp://a nonsense http://[a http://"
+    )
     _, told, missing = name(case.report)
     assert missing == 1
     assert told == [
