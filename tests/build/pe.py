@@ -295,7 +295,8 @@ def image(
         "AddressOfEntryPoint": entry, "SectionAlignment": section_alignment,
         "ImageBase": image_base or (0x180000000 if is_64 else 0x10000000),
         "FileAlignment": file_alignment, "SizeOfImage": layout.next_rva,
-        "SizeOfHeaders": layout.headers, "CheckSum": checksum, "NumberOfRvaAndSizes": 16,
+        "SizeOfHeaders": layout.headers, "CheckSum": checksum, "DllCharacteristics": 0,
+        "NumberOfRvaAndSizes": 16,
     } | lies  # fmt: skip
     headers = _nt_headers(values, is_64, found) + b"".join(
         _section_header(section, name) for section, name in zip(placed, names, strict=True)
@@ -339,11 +340,11 @@ def _nt_headers(
     word, padding = ("Q", "") if is_64 else ("I", "4x")
     raw = struct.pack("<4sHHIIIHH", b"PE", *(values[name] for name in _COFF_HEADER))
     raw += struct.pack(
-        f"<H14xI4x{padding}{word}II16xIII2x2x4{word}4xI",
+        f"<H14xI4x{padding}{word}II16xIII2xH4{word}4xI",
         values["Magic"], values["AddressOfEntryPoint"], values["ImageBase"],
         values["SectionAlignment"], values["FileAlignment"], values["SizeOfImage"],
-        values["SizeOfHeaders"], values["CheckSum"], 1 << 20, 1 << 12, 1 << 20, 1 << 12,
-        values["NumberOfRvaAndSizes"],
+        values["SizeOfHeaders"], values["CheckSum"], values["DllCharacteristics"],
+        1 << 20, 1 << 12, 1 << 20, 1 << 12, values["NumberOfRvaAndSizes"],
     )  # fmt: skip
     for index in range(16):
         where = directories.get(index, (0, 0))
