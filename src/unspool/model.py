@@ -321,10 +321,7 @@ class Finding(Record):
 
 
 class TargetInfo(Record):
-    """The facts that a report carries: `arch` by its name there, `system` by its keys.
-
-    `capture` is what the kernel told its core handler, by the keys of the report's own part.
-    """
+    """The facts that a report carries: `arch` by its name there, the dicts by their keys."""
 
     __slots__ = (
         "arch", "capture", "captured_at", "command_line", "executable", "kind", "os", "path", "pid",
@@ -345,7 +342,6 @@ class TargetInfo(Record):
         captured_at: str | None = None,
         truncated: bool | None = None,
         system: dict[str, object] | None = None,
-        capture: dict[str, object] | None = None,
     ) -> None:
         self.kind = kind
         self.arch = arch
@@ -358,7 +354,7 @@ class TargetInfo(Record):
         self.captured_at = captured_at
         self.truncated = truncated
         self.system = system
-        self.capture = capture
+        self.capture: dict[str, object] | None = None
 
 
 class Report(Record):
