@@ -27,6 +27,7 @@ from tests.unit.symbols.test_elsewhere import build_id_of, here, sent
 from unspool import api
 from unspool.model import Location, Module, Report
 from unspool.render.json import dumps
+from unspool.render.json_reader import loads
 from unspool.symbols.online import fetch, settings
 
 
@@ -37,14 +38,24 @@ class Case:
         self.build_id = build_id_of(program)
         self.data = program.read_bytes()
         bare, self.expected = here(program, tool)
-        self.report = sent(bare, program)
+        self.sent = dumps(sent(bare, program))
         self.path = f"/buildid/{self.build_id}/debuginfo"
         self.other = f"/buildid/{self.build_id}/executable"
+
+    def fresh(self) -> Case:
+        self.report = loads(self.sent)
+        return self
+
+
+_cases: list[Case] = []
 
 
 @pytest.fixture
 def case(classes: Path, tool: Tool, tmp_path: Path) -> Case:
-    return Case(Path(shutil.copy(classes, tmp_path / "classes")), tool)
+    """Made once, by the first test; its program is nowhere any more."""
+    if not _cases:
+        _cases.append(Case(Path(shutil.copy(classes, tmp_path / "classes")), tool))
+    return _cases[0].fresh()
 
 
 @pytest.fixture

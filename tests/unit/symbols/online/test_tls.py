@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import ssl
 from http.server import ThreadingHTTPServer
@@ -14,12 +13,9 @@ from tests.conftest import Tool
 from tests.unit.symbols.online import server as faults
 from tests.unit.symbols.online.conftest import Serve
 from tests.unit.symbols.online.server import Server
-from tests.unit.symbols.online.test_debuginfod import Case, ask, name
+from tests.unit.symbols.online.test_debuginfod import Case, ask, case, name
 
-
-@pytest.fixture
-def case(classes: Path, tool: Tool, tmp_path: Path) -> Case:
-    return Case(Path(shutil.copy(classes, tmp_path / "classes")), tool)
+__all__ = ["case"]
 
 
 @pytest.fixture
