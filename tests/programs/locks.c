@@ -1,6 +1,7 @@
 /* Threads that wait for each other, each in a known way. argv: MODE [arguments]; says "ready". */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <link.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdio.h>
@@ -112,6 +113,29 @@ static void *wait_semaphore(void *argument)
     return argument;
 }
 
+/* What an unwinder that takes a lock in the callback does, and who loads a library with it held. */
+static int in_callback(struct dl_phdr_info *info, size_t size, void *argument)
+{
+    (void)info, (void)size, (void)argument;
+    pthread_barrier_wait(&start);
+    take(&locks[0]);
+    return 1;
+}
+
+static void *iterate(void *argument)
+{
+    dl_iterate_phdr(in_callback, argument);
+    return NULL;
+}
+
+static void *load(void *argument)
+{
+    take(&locks[0]);
+    pthread_barrier_wait(&start);
+    dl_iterate_phdr(in_callback, argument);
+    return NULL;
+}
+
 static void *sleeping(void *argument)
 {
     for (;;) pause();
@@ -197,6 +221,10 @@ int main(int argc, char **argv)
         pthread_barrier_init(&start, NULL, 2);
         make(read_then_write, NULL);
         make(write_then_write, NULL);
+    } else if (!strcmp(mode, "loader")) {
+        pthread_barrier_init(&start, NULL, 2);
+        make(iterate, NULL);
+        make(load, NULL);
     } else if (!strcmp(mode, "writer")) {
         pthread_barrier_init(&start, NULL, 2);
         make(write_then_mutex, NULL);

@@ -29,6 +29,7 @@ def dot(report: LockReport) -> Iterator[str]:
     """The graph in Graphviz's language. Deadlocks are red, what is only possible is dashed."""
     chained, edges = _chained(report)
     yield "digraph locks {\n  rankdir=LR;\n  node [fontname=sans, fontsize=10];\n"
+    names = _Names(report)
     keys: dict[ThreadKey, None] = {}
     for wait in report.waits:
         keys[wait.key] = None
@@ -36,7 +37,7 @@ def dot(report: LockReport) -> Iterator[str]:
         keys.update((holder.key, None) for holder in lock.holders)
     for key in keys:
         color = ', color="#c0392b", penwidth=2' if key in chained else ""
-        label = _quoted(_label(report, key))
+        label = _quoted(names.thread(key))
         yield f"  {_node(key)} [shape=box, style=rounded, label={label}{color}];\n"
     for number in range(len(report.locks)):
         label = _quoted(_lock_label(report, number))
@@ -73,6 +74,7 @@ class _Drawing:
 
     def __init__(self, report: LockReport) -> None:
         self.report = report
+        self.names = _Names(report)
         self.arrows: list[str] = []
         self.shapes: list[str] = []
         self.y = float(_MARGIN)
@@ -156,7 +158,7 @@ class _Drawing:
         self.width = max(self.width, right + _BOX / 2)
 
     def thread(self, at: Point, key: ThreadKey, fill: str, line: str) -> None:
-        self.box(at, fill, line, 8, _label(self.report, key).split("\n"))
+        self.box(at, fill, line, 8, self.names.thread(key).split("\n"))
 
     def lock(self, at: Point, number: int) -> None:
         self.box(at, "#fff8e1", "#b8860b", _HIGH / 2, _lock_label(self.report, number).split("\n"))
@@ -207,18 +209,24 @@ def _node(key: ThreadKey) -> str:
     return f"thread{key[0]}_{key[1]}"
 
 
-def _label(report: LockReport, key: ThreadKey) -> str:
-    """A thread in two lines: its id, and where it waits."""
-    party = report.parties[key[0]]
-    stack = party.stack(key[1])
-    where = stack.name or ""
-    wait = next((each for each in report.waits if each.key == key), None)
-    if wait is not None and wait.frame < len(stack.frames):
-        place = party.report.locations.get(stack.frames[wait.frame].lookup_pc)
-        if place is not None and place.function:
-            where = f"in {place.function}"
-    name = printable(key_name(report, *key))
-    return f"{name}\n{printable(where)}" if where else name
+class _Names:
+    """Threads in two lines: the id, and the function of the program that waits."""
+
+    def __init__(self, report: LockReport) -> None:
+        self.report = report
+        self.waits = {wait.key: wait for wait in report.waits}
+
+    def thread(self, key: ThreadKey) -> str:
+        party = self.report.parties[key[0]]
+        stack = party.stack(key[1])
+        where = stack.name or ""
+        wait = self.waits.get(key)
+        if wait is not None and wait.frame < len(stack.frames):
+            place = party.report.locations.get(stack.frames[wait.frame].lookup_pc)
+            if place is not None and place.function:
+                where = f"in {place.function}"
+        name = printable(key_name(self.report, *key))
+        return f"{name}\n{printable(where)}" if where else name
 
 
 def _lock_label(report: LockReport, number: int) -> str:

@@ -32,6 +32,7 @@ class _Text:
         self.report = report
         self.style = style
         self.verbose = verbose
+        self.waiting = {wait.key for wait in report.waits}
 
     def lines(self) -> Iterator[str]:
         report = self.report
@@ -154,7 +155,7 @@ class _Text:
 
     def doing(self, party: int, thread: int) -> str:
         """What the holder of a lock does itself."""
-        if any(wait.key == (party, thread) for wait in self.report.waits):
+        if (party, thread) in self.waiting:
             return "it waits itself"
         if not self.report.parties[party].stack(thread).frames:
             return "its stack is not known"

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 # Both C libraries keep a thread's description right behind where its thread pointer leads.
 _DESCRIPTOR = 0x400
 _FCNTL_WAITS = (7, 14, 38)  # F_SETLKW, F_SETLKW64 (i386), F_OFD_SETLKW
+# What glibc's functions that wait use of the stack, and some of their caller's.
+_PAGE, _MOST_STACK = 0x1000, 0x180
 # Of so many threads that may be a lock's reader nobody learns anything.
 _MOST_READERS = 64
 
@@ -153,7 +155,10 @@ class _Survey:
 
         words = Words(process.memory, process.target.arch.pointer_size, process.index, owner)
         lock = self.join(process, thread, wait, kind)
-        lock = lock or self.by_pointer(process, words, wait, kind) or words.lock(wait, kind)
+        lock = lock or self.by_pointer(process, words, wait, kind)
+        if lock is None and kind in ("mutex", None) and not (wait.value or wait.timed):
+            lock = self.refused(process, thread, wait, words, named=kind is not None)
+        lock = lock or words.lock(wait, kind)
         key: tuple[object, ...] = (process.index, lock.kind, lock.address)
         if backing is not None:
             path, inode, offset = backing
@@ -199,6 +204,39 @@ class _Survey:
         how = f"the owner at 0x{wait.address + 8:x} is its thread pointer, 0x{owner:x}"
         lock.holders = [Holder(process.index, process.pointers[at][1], how)]
         return lock
+
+    def is_own_stack(self, process: _Process, thread: Thread, address: int) -> bool:
+        region = process.target.space.memory.region(address)
+        sp = thread.registers[process.target.arch.sp] if thread.registers else None
+        return region is not None and sp is not None and region.mapping[0] <= sp < region.mapping[1]
+
+    def refused(
+        self, process: _Process, thread: Thread, wait: FutexWait, words: Words, named: bool
+    ) -> Lock | None:
+        """The priority-inheriting mutex that the kernel refused, since that is a deadlock.
+
+        Situation: FUTEX_LOCK_PI says EDEADLK, and glibc lets the thread wait for ever, for a word
+        of its own stack (pthread_mutex_lock.c, "Delay the thread indefinitely"). The mutex is what
+        the function's registers and stack still point at. Without a function's name it is only
+        possible: others wait for words of their own stacks, too.
+        """
+        space = process.target.space
+        sp = thread.registers[space.arch.sp] if thread.registers is not None else None
+        if sp is None or not self.is_own_stack(process, thread, wait.address):
+            return None
+        data = space.memory.read_available(sp, _MOST_STACK)
+        step = space.arch.pointer_size
+        found = [int.from_bytes(data[at : at + step], "little") for at in range(0, len(data), step)]
+        own = None
+        for address in dict.fromkeys([*filter(None, thread.registers or ()), *found]):
+            lock = words.inheriting(address) if address >= _PAGE and address % 4 == 0 else None
+            if lock is None:
+                continue
+            lock.holders[0].certain = named
+            if lock.holders[0].key != (process.index, thread.index):
+                return lock
+            own = own or lock
+        return own
 
     def owner(self, process: _Process, tid: int, beyond: bool) -> ThreadKey | None:
         """The thread of an id that a lock holds; of another process if processes share it."""

@@ -11,6 +11,8 @@ from unspool.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from unspool.model import Thread
     from unspool.space import AddressSpace
 
@@ -49,6 +51,8 @@ _ABIS = {
         {98: "futex", 128: "restart_syscall", 25: "fcntl", 32: "flock"}, tuple(range(6)), 8
     ),
 }  # fmt: skip
+# Bytes of code before the call in which its number is looked for.
+_BEFORE = 32
 _SVC = b"\x01\0\0\xd4"
 
 
@@ -86,7 +90,7 @@ def syscall_of(space: AddressSpace, thread: Thread) -> Syscall | None:
     if abi is None or registers is None or registers[arch.pc] is None:
         return None
     pc = registers[arch.pc] or 0
-    code = space.memory.read_available(pc - 12, 12)
+    code = space.memory.read_available(pc - _BEFORE, _BEFORE)
     if abi.number is not None:
         number = registers[abi.number]
         # A core's pc is at the instruction, which is to be executed again.
@@ -99,7 +103,7 @@ def syscall_of(space: AddressSpace, thread: Thread) -> Syscall | None:
             code.endswith(b"\x0f\x05") and arch.name == "i386"
         ):
             return None
-        number, where = _number(thread, code)
+        number, where = _number(thread, code, abi.names)
     name = abi.names.get(-1 if number is None else number)
     arguments = [registers[each] for each in abi.arguments]
     if name is None or any(each is None for each in arguments):
@@ -108,18 +112,18 @@ def syscall_of(space: AddressSpace, thread: Thread) -> Syscall | None:
     return Syscall(name, [each or 0 for each in arguments], evidence)
 
 
-def _number(thread: Thread, code: bytes) -> tuple[int | None, str]:
+def _number(thread: Thread, code: bytes, known: Iterable[int]) -> tuple[int | None, str]:
     """The number by the register that the kernel keeps it in, else by the code that sets it.
 
-    Minidumps lack the register. glibc and Wine set eax right before the instruction.
+    Minidumps lack the register. C libraries set eax a few instructions before the call.
     """
     for name in ("orig_rax", "orig_eax"):
         value = thread.special.get(name)
         if value is not None:
             return value & 0xFFFFFFFF, name
-    if len(code) >= 7 and code[-7] == 0xB8:
-        return int.from_bytes(code[-6:-2], "little"), "the code that sets eax"
-    return None, ""
+    places = ((code.rfind(b"\xb8" + each.to_bytes(4, "little")), each) for each in known)
+    at, number = max(places)
+    return (number, "the code that sets eax") if at >= 0 else (None, "")
 
 
 def futex_wait(call: Syscall) -> FutexWait | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from unspool.analyses.locks.words import UNREADABLE
 from unspool.model import Finding
 
 TYPE_CHECKING = False
@@ -9,6 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from unspool.analyses.locks.records import LockReport, Wait
+
+_MOST_NAMES = 10
 
 
 def verdicts(report: LockReport) -> Iterator[Finding]:
@@ -18,13 +21,25 @@ def verdicts(report: LockReport) -> Iterator[Finding]:
     """
     for deadlock in report.deadlocks:
         chain = [report.waits[index] for index in deadlock.chain]
-        names = " → ".join(thread_name(report, wait) for wait in [*chain, chain[0]])
+        named = [thread_name(report, wait) for wait in chain[:_MOST_NAMES]]
+        if len(chain) > _MOST_NAMES:
+            named.append(f"{len(chain) - _MOST_NAMES:,} more")
+        names = " → ".join([*named, named[0]])
         word = "deadlock" if deadlock.certain else "possible deadlock"
         yield Finding(
             "deadlock" if deadlock.certain else "possible_deadlock",
             f"{word} of {len(chain)} thread{'s' if len(chain) > 1 else ''}: {names}",
             threads=[wait.thread for wait in chain if wait.party == chain[0].party],
             detail=f"{len(deadlock.behind)} more wait behind it" if deadlock.behind else None,
+        )
+    lost = [number for number, lock in enumerate(report.locks) if lock.state == UNREADABLE]
+    if lost:
+        names = lock_name(report, lost[0]) + (f" and {len(lost) - 1} more" if lost[1:] else "")
+        yield Finding(
+            "locks_missing",
+            f"the memory of {len(lost)} lock{'s' if lost[1:] else ''} cannot be read: {names}",
+            detail="a minidump holds little but stacks; a core holds what its filter lets in",
+            incomplete=True,
         )
     held: dict[tuple[int, int], list[int]] = {}
     for number, lock in enumerate(report.locks):

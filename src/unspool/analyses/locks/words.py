@@ -68,7 +68,11 @@ class Words:
             if found is not None:
                 return found
         state = self.ints(wait.address, 1)
-        words = f"the word at 0x{wait.address:x} is 0x{state[0]:x}" if state else _UNREADABLE
+        if not state:
+            return Lock(
+                kind or "futex", self.party, wait.address, state=UNREADABLE, unknown=UNREADABLE
+            )
+        words = f"the word at 0x{wait.address:x} is 0x{state[0]:x}"
         made = Lock(kind or "futex", self.party, wait.address, state=words)
         if kind == "barrier":
             self.barrier(made)
@@ -98,6 +102,18 @@ class Words:
         flags += [name for bit, name in _FLAGS if kind & bit]
         state = f"{', '.join(flags)}; lock 0x{lock:x}, count {count}, owner {owner}, kind {kind:#x}"
         return self.owned(Lock("mutex", self.party, wait.address, state=state), tid, at, holder)
+
+    def inheriting(self, address: int) -> Lock | None:
+        """The priority-inheriting mutex at an address, if one that is held is there."""
+        words = self.ints(address, 5)
+        if len(words) < 5:
+            return None
+        kind, tid = words[4 if self.word == 8 else 3], words[0] & TID_MASK
+        holder = self.owners(tid) if tid else None
+        if kind & ~0x1FF or not kind & _INHERIT or holder is None or words[2] != tid:
+            return None
+        state = f"priority-inheriting; lock 0x{words[0]:x}; the kernel refused it: EDEADLK"
+        return self.owned(Lock("mutex", self.party, address, state=state), tid, address, holder)
 
     def owned(
         self, made: Lock, tid: int, at: int, holder: tuple[int, int] | None, what: str = "owner"
@@ -177,7 +193,7 @@ class Words:
 
 
 _FLAGS = ((_ROBUST, "robust"), (_INHERIT, "priority-inheriting"), (_PROTECT, "priority-protected"))
-_UNREADABLE = "its words cannot be read"
+UNREADABLE = "its words cannot be read"
 _PLAIN = "a plain futex word: who will wake it up, the memory does not say"
 _NO_OWNER = {
     "condition": "condition variables have no holder: any thread may signal it",

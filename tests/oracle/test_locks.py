@@ -1,0 +1,256 @@
+"""`unspool locks` on real programs that wait for each other in known ways."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from tests.conftest import Tool
+from tests.programs.build import Unavailable, build
+from tests.programs.waits import VARIANTS, started, survey, survey_when, waiting
+from tests.unit.render.test_json import closed
+from unspool import api
+from unspool.analyses.locks.records import LockReport
+from unspool.render import locks_graph, locks_json, locks_text
+
+pytestmark = pytest.mark.oracle
+
+SCHEMA = json.loads(files("unspool.render").joinpath("locks-1.schema.json").read_text())
+CLOSED = Draft202012Validator(closed(SCHEMA))
+RECURSIVE, NORMAL = "recursive", "normal"
+KINDS = {"n": NORMAL, "r": RECURSIVE, "e": "error-checking", "R": "robust", "a": "adaptive"}
+
+
+@pytest.fixture(scope="module")
+def live(programs_root: Path) -> Live:
+    return Live(programs_root)
+
+
+class Live:
+    """Runs a mode of the program until so many threads wait, and looks at it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def __call__(self, name: str, *arguments: str, waits: int) -> LockReport:
+        try:
+            with started(name, self.root, *arguments) as process:
+                report = survey_when(waiting(waits), [process.pid])
+        except Unavailable as reason:
+            pytest.skip(str(reason))
+        keeps_its_promises(report)
+        return report
+
+
+def keeps_its_promises(report: LockReport) -> None:
+    """What holds of any answer: chains are closed, and each format can be written."""
+    for deadlock in report.deadlocks:
+        chain = [report.waits[index] for index in deadlock.chain]
+        for here, after in zip(chain, [*chain[1:], chain[0]], strict=True):
+            assert after.key in [each.key for each in report.locks[here.lock].holders]
+    document = json.loads("".join(locks_json.chunks(report)))
+    CLOSED.validate(document)
+    assert len(document["waits"]) == len(report.waits)
+    ElementTree.fromstring("".join(locks_graph.svg(report)))
+    assert "".join(locks_graph.dot(report)).count("->") >= len(report.waits)
+    assert list(locks_text.lines(report, verbose=True))
+
+
+def owner_known(name: str, kind: str) -> bool:
+    """musl's normal mutexes do not know their owner, and adaptive ones are normal to it."""
+    return name != "locks-musl" or kind not in "na"
+
+
+@pytest.mark.parametrize("count", [2, 3, 10])
+@pytest.mark.parametrize("name", [name for name in VARIANTS if name != "locks-musl"])
+def test_a_ring_is_one_deadlock(live: Live, name: str, count: int) -> None:
+    report = live(name, "ring", str(count), waits=count)
+    (deadlock,) = report.deadlocks
+    assert deadlock.certain
+    assert sorted(report.waits[index].thread for index in deadlock.chain) == [*range(1, count + 1)]
+    assert not deadlock.behind
+    assert {lock.kind for lock in report.locks} == {"mutex"}
+    assert [finding.kind for finding in report.findings] == ["deadlock"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", VARIANTS)
+def test_mutexes_of_every_kind(live: Live, name: str, kind: str) -> None:
+    report = live(name, "ring", "2", kind, waits=2)
+    assert [lock.kind for lock in report.locks] == ["mutex", "mutex"]
+    assert bool(report.deadlocks) == owner_known(name, kind)
+    if not owner_known(name, kind):
+        assert all(lock.unknown for lock in report.locks)
+    elif name != "locks-musl":
+        assert KINDS[kind] in report.locks[0].state
+
+
+def test_a_priority_inheriting_deadlock_that_the_kernel_refused(live: Live) -> None:
+    """One thread waits for a word of its own stack, for ever."""
+    (deadlock,) = live("locks", "ring", "2", "p", waits=2).deadlocks
+    assert len(deadlock.chain) == 2
+    (deadlock,) = live("locks-static", "ring", "2", "p", waits=2).deadlocks
+    assert not deadlock.certain, "no name says that it waits for a mutex"
+
+
+def test_who_waits_behind_a_ring_is_not_in_it(live: Live) -> None:
+    report = live("locks", "behind", "3", waits=6)
+    (deadlock,) = report.deadlocks
+    assert sorted(report.waits[index].thread for index in deadlock.chain) == [1, 2, 3]
+    assert sorted(report.waits[index].thread for index in deadlock.behind) == [4, 5, 6]
+
+
+@pytest.mark.parametrize("name", ["locks", "locks-static"])
+def test_a_convoy_is_no_deadlock(live: Live, name: str) -> None:
+    report = live(name, "convoy", "20", waits=20)
+    assert not report.deadlocks
+    assert not report.findings
+    (lock,) = report.locks
+    assert [holder.thread for holder in lock.holders] == [0]
+
+
+def test_a_thread_that_waits_for_itself(live: Live) -> None:
+    (deadlock,) = live("locks", "self", waits=1).deadlocks
+    assert len(deadlock.chain) == 1
+
+
+@pytest.mark.parametrize("name", ["locks", "locks-static", "locks-m32"])
+def test_a_writer_and_a_mutex(live: Live, name: str) -> None:
+    report = live(name, "writer", waits=2)
+    assert {lock.kind for lock in report.locks} == {"mutex", "rwlock"}
+    assert [deadlock.certain for deadlock in report.deadlocks] == [True]
+
+
+@pytest.mark.parametrize("name", ["locks", "locks-stripped"])
+def test_a_lock_held_while_the_dynamic_linker_is_waited_for(live: Live, name: str) -> None:
+    report = live(name, "loader", waits=2)
+    (deadlock,) = report.deadlocks
+    assert deadlock.certain
+    assert "the dynamic linker's lock (_rtld_global)" in [lock.name for lock in report.locks]
+    loading = [each for each in report.findings if each.kind == "loading_with_lock"]
+    assert len(loading) == 2
+    assert all("dl_iterate_phdr" in finding.title for finding in loading)
+
+
+def test_a_reader_is_not_known_and_so_the_deadlock_is_only_possible(live: Live) -> None:
+    report = live("locks", "readers", waits=2)
+    (deadlock,) = report.deadlocks
+    assert not deadlock.certain
+    assert [finding.kind for finding in report.findings] == ["possible_deadlock"]
+    assert any("does not say which" in (lock.unknown or "") for lock in report.locks)
+
+
+@pytest.mark.parametrize("name", ["locks", "locks-stripped"])
+def test_other_waits_have_their_kinds(live: Live, name: str) -> None:
+    report = live(name, "others", waits=4)
+    assert not report.deadlocks
+    assert [report.locks[wait.lock].kind for wait in report.waits] == [
+        "condition", "barrier", "semaphore", "join",
+    ]  # fmt: skip
+    barrier, join = report.locks[1], report.locks[3]
+    assert barrier.state == "1 of 3 threads have come to it"
+    assert [holder.thread for holder in join.holders] == [4]
+
+
+@contextlib.contextmanager
+def two_processes(root: Path, memory: Path, kind: str) -> Iterator[list[int]]:
+    """Neither says that it is ready before the other one holds its lock."""
+    command = [build(VARIANTS["locks"], root), "share", memory]
+    processes = [
+        subprocess.Popen([*command, role, kind], stdout=subprocess.DEVNULL) for role in ("0", "1")
+    ]
+    try:
+        yield [process.pid for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+@pytest.mark.parametrize("kind", ["n", "R"])
+def test_two_processes_share_mutexes(
+    programs_root: Path, tmp_path: Path, tool: Tool, kind: str
+) -> None:
+    memory = tmp_path / "memory"
+    memory.write_bytes(bytes(4096))
+    with two_processes(programs_root, memory, kind) as pids:
+        report = survey_when(waiting(2), pids)
+        for pid in pids:
+            Path(f"/proc/{pid}/coredump_filter").write_text("0x3f")
+            tool("gcore", "-o", tmp_path / "core", str(pid))
+        cores = [str(tmp_path / f"core.{pid}") for pid in pids]
+        alone = survey(pids[0])
+    for found in (report, survey(*cores)):
+        keeps_its_promises(found)
+        (deadlock,) = found.deadlocks
+        assert deadlock.certain
+        assert sorted(found.waits[index].party for index in deadlock.chain) == [0, 1]
+        assert all(str(memory) in (lock.shared or "") for lock in found.locks)
+    assert not alone.deadlocks
+    assert "no thread of the targets" in (alone.locks[0].unknown or "")
+
+
+def test_files_locked_across_processes(programs_root: Path, tmp_path: Path) -> None:
+    """By flock: of fcntl's locks the kernel refuses the one that would close the circle."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.touch()
+    second.touch()
+    with (
+        started("locks", programs_root, "files", first, second, "flock") as one,
+        started("locks", programs_root, "files", second, first, "flock") as other,
+    ):
+        for process in (one, other):
+            assert process.stdin is not None
+            process.stdin.write("\n")
+            process.stdin.flush()
+        report = survey_when(waiting(2), [one.pid, other.pid])
+    keeps_its_promises(report)
+    (deadlock,) = report.deadlocks
+    assert deadlock.certain
+    assert {lock.kind for lock in report.locks} == {"file_lock"}
+    assert str(second) in (report.locks[0].shared or "")
+
+
+@pytest.mark.parametrize("name", ["locks", "locks-static", "locks-m32"])
+def test_a_core_says_the_same(
+    programs_root: Path, tmp_path: Path, tool: Tool, name: str
+) -> None:
+    with started(name, programs_root, "ring", "3") as process:
+        survey_when(waiting(3), [process.pid])
+        tool("gcore", "-o", tmp_path / "core", str(process.pid))
+    report = survey(str(tmp_path / f"core.{process.pid}"))
+    keeps_its_promises(report)
+    (deadlock,) = report.deadlocks
+    assert deadlock.certain
+    assert len(deadlock.chain) == 3
+
+
+def test_locks_that_are_not_in_the_dump_are_missed(
+    programs_root: Path, tmp_path: Path
+) -> None:
+    """A minidump of ours holds stacks, and hardly anything beside."""
+    dump = str(tmp_path / "a.dmp")
+    with started("locks", programs_root, "ring", "2") as process:
+        survey_when(waiting(2), [process.pid])
+        with api.open(process.pid) as target:
+            api.dump(target, dump)
+    report = survey(dump)
+    keeps_its_promises(report)
+    assert len(report.waits) == 2
+    assert not report.deadlocks
+    assert not report.complete
+    assert "cannot be read" in report.findings[0].title
+
+
+def test_a_thousand_threads(live: Live) -> None:
+    report = live("locks", "ring", "1000", waits=1000)
+    (deadlock,) = report.deadlocks
+    assert len(deadlock.chain) == 1000
