@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 OPTIONS = (
     Option(
         "--format",
-        "what to print: `json` is the report, filled in",
+        "what to print: text, the report with its names filled in, or the JSON of rust-minidump's "
+        "minidump-stackwalk",
         value="FORMAT",
-        choices=("text", "json"),
+        choices=("text", "json", "minidump-stackwalk"),
         default="text",
     ),
     Option(
@@ -117,7 +118,7 @@ def _named(source: str, arguments: Arguments) -> tuple[Report, list[MissingFile]
 def _missing_text(missing: list[MissingFile], arguments: Arguments) -> Iterator[str]:
     from unspool.render.missing import document, lines
 
-    if arguments.text("--format") == "json":
+    if (arguments.text("--format") or "text") != "text":
         yield document(missing)
         return
     fit = _style(arguments).fit
@@ -125,10 +126,11 @@ def _missing_text(missing: list[MissingFile], arguments: Arguments) -> Iterator[
 
 
 def _report_text(report: Report, seconds: float, arguments: Arguments) -> Iterator[str]:
-    if arguments.text("--format") == "json":
-        from unspool.render.json import chunks
+    form = arguments.text("--format") or "text"
+    if form != "text":
+        from unspool.render.formats import chunks
 
-        yield from chunks(report)
+        yield from chunks(form, report)
         return
     from unspool.render.text import Facts, lines
 

@@ -104,6 +104,13 @@ def test_a_name_is_lacking(report: Path, capsys: Capture) -> None:
     assert "not all is named: files are missing for crash" in out
 
 
+def test_the_json_of_another_program(report: Path, capsys: Capture) -> None:
+    words = ["symbolicate", str(report), "--symbols", str(BUNDLED), "--no-lines"]
+    assert main([*words, "--format=minidump-stackwalk"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert "handle_order" in [frame["function"] for frame in found["crashing_thread"]["frames"]]
+
+
 def test_a_file_as_output(report: Path, capsys: Capture, tmp_path: Path) -> None:
     pytest.importorskip("symbolic")
     out = tmp_path / "out"

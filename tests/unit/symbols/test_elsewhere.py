@@ -24,6 +24,7 @@ from unspool.model import Finding, Location, Module, Report
 from unspool.pe_image import PeImage
 from unspool.render.json import dumps
 from unspool.render.json_reader import loads
+from unspool.symbols import native
 from unspool.symbols.files import open_elf
 from unspool.symbols.ids import store_id
 from unspool.symbols.symbolicate import locate, symbolicate
@@ -202,6 +203,24 @@ def test_a_report_that_lies_of_its_ids(tmp_path: Path) -> None:
         named, missing = api.symbolicate(sent(report), symbols=[str(tmp_path)])
         assert len(missing) == 1
         assert named.locations == {BASE + 16: Location(0)}
+
+
+def test_without_the_library_for_lines(
+    program: Path, tool: Tool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bare, expected = here(program, tool)
+    copy = shutil.copy(program, tmp_path / "copy")
+    monkeypatch.setattr(native, "available", lambda: False)
+    named, missing = api.symbolicate(sent(bare, program), symbols=[str(copy)])
+    assert missing == []
+    assert "no_lines" in [each.kind for each in named.findings]
+    functions = {pc: each.function for pc, each in named.locations.items()}
+    assert functions == {pc: each.function for pc, each in expected.locations.items()}
+    assert not any(each.file for each in named.locations.values())
+    # With it, nothing of that is said any more.
+    monkeypatch.undo()
+    again, _ = api.symbolicate(named, symbols=[str(copy)])
+    assert again.findings == []
 
 
 # --- Breakpad's symbol files ---------------------------------------------------------------
