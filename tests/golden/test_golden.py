@@ -5,12 +5,24 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
+import unspool
 from tests import dumps, reports
+from tests.build.seh import BASE, FINAL, GOOD, LIMIT, SehProcess
 from unspool.analyses.anatomy import dissect, reach, select
-from unspool.render import inspect_json, inspect_text, json, memfault, stackwalk_json, text
+from unspool.analyses.seh import seh
+from unspool.render import (
+    inspect_json,
+    inspect_text,
+    json,
+    memfault,
+    seh_text,
+    stackwalk_json,
+    text,
+)
 from unspool.render.style import Style
 
 HERE = Path(__file__).parent
@@ -41,6 +53,19 @@ def outputs() -> Iterator[tuple[str, str]]:
     yield "inspect.windows.exception.txt", _anatomy("windows", stream="exception")
     yield "inspect.lying.json", _anatomy_json("lying")
     yield "inspect.windows.module.json", _anatomy_json("windows", "modulelist")
+    yield "seh.broken.txt", _broken_chain()
+
+
+def _broken_chain() -> str:
+    process = SehProcess()
+    process.chain([(LIMIT + 0x200, GOOD), (LIMIT + 0x240, GOOD), (BASE - 0x20, FINAL)])
+    process.write(LIMIT + 0x210, b"Host: a.name.that.is.longer.than.any.buffer.for.it.example")
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "a.dmp"
+        path.write_bytes(process.dump())
+        with unspool.open(str(path)) as target:
+            found = seh(target, unspool.unwind(target))
+    return "".join(f"{line}\n" for line in seh_text.lines(found))
 
 
 def _text(name: str, **options: object) -> str:

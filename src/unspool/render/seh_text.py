@@ -40,7 +40,7 @@ _WHY = {
     Check.HANDLER_ALLOWED: "its image does not allow its handler",
     "link": "the chain breaks there",
     "end": "what follows is not known",
-    "last_handler": "the last handler is not ntdll's",
+    "last_handler": "the last handler is not the system's",
 }
 _OPEN = {
     Check.READABLE: "the target does not hold it",

@@ -137,7 +137,7 @@ def _judge(target: Target, report: Report, chain: Chain) -> None:
         chain,
         is_wine=target.wine is not None,
         final=location.function if location is not None else None,
-        in_ntdll=module is not None and module.name.lower() == "ntdll.dll",
+        module=module.name if module is not None else "",
     )
 
 
@@ -187,7 +187,7 @@ def _refused(chain: Chain) -> Finding:
     index = next((at for at, each in enumerate(chain.records) if each.faults), None)
     if index is None:
         last = len(chain.records) - 1
-        title = f"the exception chain does not end in ntdll.dll, but with record {last}"
+        title = f"the exception chain ends with record {last}, whose handler is not the system's"
         return Finding("seh_last_handler", title, threads=(chain.thread,))
     record = chain.records[index]
     kind = "seh_handler" if leads_on(record) else "seh_chain_broken"

@@ -34,6 +34,9 @@ ASKED = {
     WINE: _BOTH_LIMITS,
 }
 _FINAL_HANDLER = "FinalExceptionHandler"
+# Whose handler is the last one. Of a fiber under Wine it is kernelbase's (`start_fiber`), and
+# so is all that its chain has: the TEB's head changes with the fiber's stack.
+WINDOWS_LAST, WINE_LAST = ("ntdll.dll",), ("ntdll.dll", "kernelbase.dll")
 _TABLE_FAULTS = {
     Table.NOT_LISTED: "is not in the SafeSEH table of {}",
     Table.NO_SEH: "lies in {}, which says that it has no handlers (NO_SEH)",
@@ -96,15 +99,15 @@ def leads_on(record: ChainRecord) -> bool:
     return all(record.checks[name] is not False for name in _RECORD)
 
 
-def judge(chain: Chain, *, is_wine: bool, final: str | None, in_ntdll: bool) -> list[Judgement]:
+def judge(chain: Chain, *, is_wine: bool, final: str | None, module: str) -> list[Judgement]:
     """What the systems make of a chain.
 
-    `final` is the last handler's name if it has one, and `in_ntdll` whether it is ntdll's.
+    `final` is the last handler's name if it has one, and `module` that of the image it is in.
     """
     systems = [SERVER_2003, VISTA, SEHOP] + [WINE] * is_wine
     found = [_judge(chain, system, ASKED[system]) for system in systems]
     if found[2].verdict == Verdict.ACCEPTED and chain.records:
-        found[2] = _judge_last(chain, is_wine, final, in_ntdll)
+        found[2] = _judge_last(chain, is_wine, final, module)
     return found
 
 
@@ -125,13 +128,13 @@ def _judge(chain: Chain, system: str, asked: Sequence[str]) -> Judgement:
     return Judgement(system, Verdict.ACCEPTED)
 
 
-def _judge_last(chain: Chain, is_wine: bool, final: str | None, in_ntdll: bool) -> Judgement:
-    """SEHOP: the chain has to end with ntdll's own handler, before any handler is called.
+def _judge_last(chain: Chain, is_wine: bool, final: str | None, module: str) -> Judgement:
+    """SEHOP: the chain has to end with the system's own handler, before any handler is called.
 
     Wine's last handler has another name (`__wine_exception_handler` and others).
     """
     last = len(chain.records) - 1
-    if not in_ntdll:
+    if module.lower() not in (WINE_LAST if is_wine else WINDOWS_LAST):
         return Judgement(SEHOP, Verdict.REFUSED, last, "last_handler")
     if is_wine or (final or "").startswith(_FINAL_HANDLER):
         return Judgement(SEHOP, Verdict.ACCEPTED)
