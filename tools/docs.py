@@ -193,7 +193,12 @@ PARTS: dict[str, Callable[[], str]] = {
     "inspect problems": lambda: inspect_example("lying", "9 problems", 10),
     "inspect fields": lambda: inspect_example("windows.exception"),
     "inspect hex": lambda: inspect_example("crash.hex", "ModuleListStream", 16),
+    "locks keys": lambda: keys("locks-1.schema.json"),
     "inspect keys": lambda: keys("inspect-1.schema.json"),
+    "options of seh": lambda: options("seh"),
+    "examples of seh": lambda: examples("seh"),
+    "broken chain": lambda: f"```\n{(GOLDEN / 'seh.broken.txt').read_text('utf-8')}```\n",
+    "seh keys": lambda: keys("seh-1.schema.json"),
 }
 
 
