@@ -110,63 +110,6 @@ DIFFERENCES = (
         "eu-stack takes the mark $t for a function's name where that has no size",
         names=False,
     ),
-    Difference(
-        "gdb",
-        ("tiny-arm/qemu",),
-        "alpha",
-        "gdb 13 takes alpha() for its own caller, for ever; not always",
-    ),
-    Difference(
-        "gdb",
-        ("tiny-signal-arm/qemu",),
-        "handler",
-        "gdb does not know the page of qemu's (and the kernel's) that the handler returns to",
-    ),
-    Difference(
-        "gdb",
-        ("chain-arm-exidx-a32-O0/qemu",),
-        "main",
-        "gdb reads main()'s prologue instead of its entry in the exception index, and stops",
-    ),
-    *(
-        Difference(
-            "gdb",
-            ("threads-arm-exidx/qemu",),
-            None,
-            "a system call that the crash has interrupted is to be made once more: gdb believes "
-            "the exception index about a thread's first frame only behind a system call",
-            among=among,
-        )
-        for among in ("park", "main")
-    ),
-    Difference(
-        "gdb",
-        ("nested-arm/qemu",),
-        "second",
-        "as in signal-arm-simple; now and then gdb does not get as far as the trampoline",
-    ),
-    Difference(
-        "gdb",
-        ("exceptions-arm-[123]/qemu",),
-        "abort",
-        "abort() has no entry in the exception index: gdb guesses its prologue, and now and then "
-        "finds no caller",
-    ),
-    Difference(
-        "gdb",
-        ("exceptions-arm-4/qemu",),
-        "Guard::~Guard",
-        "~Guard() cannot throw and has no entry in the exception index: gdb guesses its prologue, "
-        "and finds no caller",
-    ),
-    Difference(
-        "gdb",
-        ("chain-arm-apcs/qemu", "chain-arm-exidx-apcs/qemu", "overflow-arm/qemu"),
-        "-",
-        "at the first instruction of crash() or down() gdb names the function before, "
-        "frame_dummy(), whose last byte is the one before the pc",
-        names=False,
-    ),
     *(
         Difference(
             "gdb",
@@ -180,23 +123,23 @@ DIFFERENCES = (
     ),
     Difference(
         "gdb",
-        ("signal-arm-simple/qemu",),
+        ("signal-arm-simple/qemu", "nested-arm/qemu"),
         "__default_sa_restorer",
         "gdb takes the frame of __default_sa_restorer() for one with siginfo: what it finds there "
         "is no code. The registers of victim() are where the kernel's older frame has them",
     ),
     Difference(
         "gdb",
-        ("vla-arm-exidx/qemu",),
-        "with_array",
-        "gdb restores r7 after with_alloca() wrongly, by a prologue that it guesses",
+        ("tiny-signal-arm/qemu",),
+        "handler",
+        "gdb does not know the page of qemu's (and the kernel's) that the handler returns to",
     ),
     Difference(
         "gdb",
-        ("noreturn-arm/qemu",),
-        "fatal",
-        "the call is the last instruction of fatal(): gdb looks for the return address itself in "
-        "the exception index, and takes the next function's entry",
+        ("exceptions-arm-4/qemu",),
+        "Guard::~Guard",
+        "~Guard() cannot throw and has no entry in the exception index: gdb guesses its prologue, "
+        "and finds no caller",
     ),
     *(
         Difference(

@@ -6,6 +6,7 @@ information. The environment says what to do:
 UNSPOOL_GDB_LIMIT    how many frames a thread
 UNSPOOL_GDB_SYSROOT  where the libraries of a qemu-user core are. Such a core does not hold what
                      gdb needs to relocate files, so the dynamic linker's list is read here.
+UNSPOOL_GDB_EXECUTABLE  the program of such a core, whose symbols gdb has not read yet
 """
 # mypy: ignore-errors
 
@@ -43,23 +44,24 @@ def word(address):
     return int(gdb.parse_and_eval(f"*(unsigned long *) {address:#x}"))
 
 
-def linker_of(frame):
+def linker_name():
     """The dynamic linker's name, and the size of a word."""
-    if frame.architecture().name().startswith("aarch64"):
+    if gdb.selected_inferior().architecture().name().startswith("aarch64"):
         return "ld-linux-aarch64.so.1", 8
     return "ld-linux-armhf.so.3", 4
 
 
 def load_files():
     """Load the executable and every library where a qemu-user process had them."""
-    executable = gdb.current_progspace().filename
+    executable = os.environ["UNSPOOL_GDB_EXECUTABLE"]
     vector = auxiliary_vector()
     linked = execute("info files").partition("Entry point:")[2].split()
-    slide = vector[AT_ENTRY] - int(linked[0], 16) if linked else 0
+    # In whole pages: bit 0 of an entry point says that it is T32 code, and gdb leaves it out.
+    slide = vector[AT_ENTRY] - int(linked[0], 16) & ~0xFFF if linked else 0
     execute(f"symbol-file {executable} -o {slide:#x}" if slide else f"symbol-file {executable}")
     if not vector.get(AT_BASE):
         return
-    name, size = linker_of(gdb.newest_frame())
+    name, size = linker_name()
     linker = f"{SYSROOT}/lib/{name}"
     execute(f"add-symbol-file {linker} -o {vector[AT_BASE]:#x}")
     entry = word(address_of("_r_debug") + size)

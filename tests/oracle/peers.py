@@ -24,12 +24,17 @@ def ask_gdb(core: Core) -> Threads:
     """Frames as gdb sees them. Raises Unavailable when there is no gdb, or none for this CPU."""
     settings = {}
     program = "gdb"
+    files: list[str | Path] = [core.executable, core.path]
     if core.sysroot:
         program = "gdb-multiarch"
         settings["UNSPOOL_GDB_SYSROOT"] = core.sysroot
+        settings["UNSPOOL_GDB_EXECUTABLE"] = str(core.executable)
+        # Without symbols: to read them twice, in two places, is more than gdb 13 can do for Arm,
+        # and its answers are then others each time.
+        files = ["-e", core.executable, "-c", core.path]
     folders = ":".join([*debug_folders(core), "/usr/lib/debug"])
     before = ["-iex", f"set debug-file-directory {folders}"]
-    return run_gdb(program, [*before, core.executable, core.path], settings)
+    return run_gdb(program, [*before, *files], settings)
 
 
 def ask_gdb_about(pid: int) -> Threads:
