@@ -10,6 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from unspool.analyses.seh.records import Seh
     from unspool.cli.options import Arguments
+    from unspool.render.text import Facts
 
 OPTIONS = (
     Option(
@@ -45,15 +46,16 @@ def run(argv: list[str]) -> int:
         output.write_lines(map(output.style().fit, command_help("seh")))
         return 0
     source = source_of(arguments.operands, _COMMAND)
-    found = _chains(source, arguments)
-    _show(found, arguments)
+    found, facts = _chains(source, arguments)
+    _show(found, facts, arguments)
     return 0 if found.complete else 1
 
 
-def _chains(source: str | int, arguments: Arguments) -> Seh:
+def _chains(source: str | int, arguments: Arguments) -> tuple[Seh, Facts]:
     from unspool import api
     from unspool.analyses.seh import seh
     from unspool.cli.progress import Progress
+    from unspool.render.text import Facts
     from unspool.targets.report import ReportTarget
 
     with (
@@ -67,10 +69,11 @@ def _chains(source: str | int, arguments: Arguments) -> Seh:
             )
         wanted = arguments.text("--thread") or "all"
         threads = api.select_threads(target, wanted)
-        return seh(target, api.unwind(target, threads=wanted), threads=threads)
+        found = seh(target, api.unwind(target, threads=wanted), threads=threads)
+        return found, Facts(threads=len(target.threads))
 
 
-def _show(found: Seh, arguments: Arguments) -> None:
+def _show(found: Seh, facts: Facts, arguments: Arguments) -> None:
     from unspool.cli import output
 
     if arguments.text("--format") == "json":
@@ -80,4 +83,5 @@ def _show(found: Seh, arguments: Arguments) -> None:
         return
     from unspool.render.seh_text import lines
 
-    output.write_lines(lines(found, style=output.style(arguments.text("--color") or "auto")))
+    style = output.style(arguments.text("--color") or "auto")
+    output.write_lines(lines(found, style=style, facts=facts))
