@@ -89,8 +89,7 @@ class Watch:
             now = monotonic()
             with self._lock:
                 for session in self._sessions:
-                    if session.deadline is not None and now > session.deadline:
-                        session.cut()
+                    session.cut_if_late(now)
 
 
 class Session:
@@ -109,13 +108,23 @@ class Session:
     def cut(self) -> None:
         """Ends what is being read or written, from another thread."""
         with self._lock:
-            self.late = True
-            self.deadline = None
-            for each in self._sockets:
-                try:
-                    each.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    continue  # it has ended by itself
+            self._cut()
+
+    def cut_if_late(self, now: float) -> None:
+        """The same if the deadline has passed; not if another download has begun meanwhile."""
+        with self._lock:
+            deadline = self.deadline
+            if deadline is not None and now > deadline:
+                self._cut()
+
+    def _cut(self) -> None:
+        self.late = True
+        self.deadline = None
+        for each in self._sockets:
+            try:
+                each.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                continue  # it has ended by itself
 
     def close(self) -> None:
         for manager in self._managers.values():

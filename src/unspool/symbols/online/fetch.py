@@ -209,7 +209,7 @@ class Fetcher:
                 self._follow(server, path, wanted)
                 return
             if offer.packed == "cabinet":
-                made.append(f"{partial.path}.unpacked")
+                made.append(f"{partial.path}.{os.urandom(4).hex()}")
                 unpack(path, made[-1], server.limits.most_bytes)
                 path = made[-1]
             why = objection(path, kind, identity)

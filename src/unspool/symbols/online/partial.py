@@ -90,6 +90,7 @@ class Partial:
     def discard(self) -> None:
         """Starts anew."""
         os.ftruncate(self._fd, 0)
+        _unlink(f"{self.path}.of")
         self.size, self._validator, self.encoding = 0, "", ""
 
     def taken(self) -> None:
@@ -106,11 +107,15 @@ class Partial:
         return words[0]
 
     def _remove(self) -> None:
-        for path in (self.path, f"{self.path}.of"):
-            try:
-                os.unlink(path)
-            except FileNotFoundError:
-                continue
+        _unlink(self.path)
+        _unlink(f"{self.path}.of")
+
+
+def _unlink(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return
 
 
 def _locked(fd: int, path: str) -> bool:
