@@ -48,15 +48,15 @@ def layout(target: Target, walked: Iterable[Stack]) -> Layout:
         stacks.known_stacks(known, labels),
         parts,
         wholes,
-        stacks.signal_stacks(walked, labels),
+        stacks.signal_stacks(walked, finder, labels),
         malloc.heaps(target, memory, finder),
         on_stacks,
         windows.heap_labels(found),
         stacks.guards(on_stacks, finder),
+        _large_blocks(target, found, on_stacks),
         stacks.thread_data(target.threads, memory, finder, word, labels),
         windows.blocks(labels),
         windows.reserved(),
-        _large_blocks(target, found, on_stacks),
         _vvar(auxv.get(AT_SYSINFO_EHDR, 0), finder),
     ]
     result = Layout(

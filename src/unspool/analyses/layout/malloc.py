@@ -88,9 +88,16 @@ def large_blocks(memory: Memory, mapping: Mapping, word: int) -> Iterator[Label]
             return
         before = int.from_bytes(head[:word], "little")
         size = int.from_bytes(head[word:], "little")
+        skipped = 0
+        if not before and not size and word == 4:
+            # What malloc returns is aligned to 16 bytes: 8 are left out, and the chunk says so.
+            head = memory.read_available(at + 8, 8)
+            skipped = int.from_bytes(head[:4], "little")
+            size = int.from_bytes(head[4:], "little")
+            before = skipped - 8
         if before or size & _FLAGS != _MMAPPED:
             return
-        size &= ~_FLAGS
+        size = (size & ~_FLAGS) + skipped
         if not size or size % _PAGE or size > mapping.end - at:
             return
         yield Label(

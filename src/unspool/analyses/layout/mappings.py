@@ -52,10 +52,15 @@ def _as_told_by_segments(mappings: Iterable[Mapping]) -> None:
     could be read. A core of the kernel has some segment without it wherever there is such memory.
     """
     mappings = list(mappings)
-    by_gdb = all(each.permissions[0] == "r" for each in mappings)
+    by_gdb = all(each.permissions[0] == "r" for each in mappings if not each.path)
     for each in mappings:
         told = each.permissions[:3]
-        each.permissions = ("?--" if by_gdb and told == "r--" and not each.path else told) + "?"
+        if by_gdb and told == "r--" and not each.path:
+            told = "?--"
+        elif by_gdb and told == "---":
+            # A file that gdb left out: the note names it, no segment says how it is mapped.
+            told = "???"
+        each.permissions = told + "?"
 
 
 def _used(target: MinidumpTarget) -> Iterator[MemoryInfo]:

@@ -72,12 +72,20 @@ def known_stacks(stacks: Iterable[KnownStack], labels: dict[int, str]) -> Iterat
         )
 
 
-def signal_stacks(stacks: Iterable[Stack], labels: dict[int, str]) -> Iterator[Label]:
-    """Alternate stacks that signal frames tell of."""
+def signal_stacks(
+    stacks: Iterable[Stack], finder: Finder, labels: dict[int, str]
+) -> Iterator[Label]:
+    """Alternate stacks that signal frames tell of.
+
+    Where a frame does not, a segment has the bounds of its mapping, which may be a heap's.
+    """
     for stack in stacks:
         for segment in stack.segments:
             low, high = segment.low, segment.high
             if segment.kind == "signal" and low is not None and high is not None:
+                mapping = finder.at(low)
+                if mapping is not None and (mapping.start, mapping.end) == (low, high):
+                    continue
                 yield Label(
                     low, high, Kind.STACK, f"signal stack of {labels[stack.index]}",
                     f"the signal frame of the thread says 0x{low:x} to 0x{high:x}",
