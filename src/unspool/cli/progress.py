@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from time import monotonic
 
-from unspool.cli.output import is_terminal
+from unspool.cli.output import complain, is_terminal
 from unspool.render.escape import printable
 from unspool.render.words import size
 
@@ -30,6 +30,12 @@ class Progress:
         """Shows a sentence in place of the last one."""
         if self._is_due():
             self._show(printable(what))
+
+    def log(self, message: str) -> None:
+        """A line that stays, on any kind of standard error."""
+        if self._shown:
+            self._write(_ERASE)
+        complain(message)
 
     def _is_due(self) -> bool:
         return self._enabled and monotonic() >= self._next

@@ -108,7 +108,6 @@ def _unwind(source: str | int, arguments: Arguments) -> tuple[Report, Facts]:
 
 def _with_downloads(report: Report, arguments: Arguments, progress: Progress) -> Report:
     from unspool import api
-    from unspool.cli import output
 
     named, _ = api.symbolicate(
         report,
@@ -117,7 +116,7 @@ def _with_downloads(report: Report, arguments: Arguments, progress: Progress) ->
         lines=not arguments.flag("--no-lines"),
         online=True,
         progress=progress.say,
-        log=output.complain,
+        log=progress.log,
     )
     # A stack is complete whatever its functions are called.
     named.findings = [each for each in named.findings if each.kind != "missing_files"]

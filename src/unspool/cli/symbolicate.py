@@ -92,7 +92,6 @@ def run(argv: list[str]) -> int:
 
 def _named(source: str, arguments: Arguments) -> tuple[Report, list[MissingFile]]:
     from unspool import api
-    from unspool.cli import output
     from unspool.cli.progress import Progress
     from unspool.targets.report import ReportTarget
 
@@ -111,7 +110,7 @@ def _named(source: str, arguments: Arguments) -> tuple[Report, list[MissingFile]
             lines=not arguments.flag("--no-lines"),
             online=arguments.flag("--online"),
             progress=progress.say,
-            log=output.complain,
+            log=progress.log,
         )
 
 

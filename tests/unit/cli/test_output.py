@@ -196,7 +196,9 @@ def test_progress_shows_after_a_second_and_not_too_often(
     assert screen.text.endswith("\r\x1b[K")
 
 
-def test_progress_in_words(screen: Terminal, clock: list[float]) -> None:
+def test_progress_in_words(
+    screen: Terminal, clock: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
     with Progress() as progress:
         progress.say("downloading")
         assert screen.text == ""
@@ -204,6 +206,9 @@ def test_progress_in_words(screen: Terminal, clock: list[float]) -> None:
         progress.say("downloading: 1 of 2\x1b[2J")
         assert screen.text.startswith("\r\x1b[Kunspool: downloading: 1 of 2")
         assert "\x1b[2J" not in screen.text
+        progress.log("a line")
+        assert screen.text.endswith("\r\x1b[K")
+        assert capsys.readouterr().err == "unspool: a line\n"
     assert screen.text.endswith("\r\x1b[K")
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from tests.build.elf import (
     EM_386,
+    EM_ARM,
     EM_X86_64,
     SHN_ABS,
     STB_GLOBAL,
@@ -51,6 +52,28 @@ def table(
     names = elf.section_data(elf.sections()[section.link])
     start, end = section.offset, section.offset + section.size
     return SymbolTable(elf.buffer, start, end, names, elf.elf_class, elf.sections())
+
+
+def test_arm_symbols_and_marks() -> None:
+    """Bit 0 of a T32 function's symbol is no part of its address; $t and $d are no functions."""
+    builder = Builder(32, EM_ARM)
+    text = builder.section(".text", data=bytes(TEXT_SIZE), address=TEXT, flags="ax", align=16)
+    entries = [
+        Entry("t32", 0x1001, 0x20, section=text), Entry("a32", 0x1020, 0x20, section=text),
+        Entry("bare", 0x1041, 0, section=text, kind=STT_NOTYPE),
+        *(
+            Entry(f"${letter}", at, 0, section=text, kind=STT_NOTYPE, bind=STB_LOCAL)
+            for letter, at in (("t", 0x1000), ("d", 0x101C), ("a", 0x1020), ("t", 0x1040))
+        ),
+    ]  # fmt: skip
+    builder.symbols(entries)
+    symbols = ElfSymbols(Elf(builder.build()))
+    found = {at: symbols.lookup(at) for at in (0x1000, 0x101E, 0x1020, 0x103F, 0x1040, 0x1050)}
+    named = {at: (each.name, each.start) if each else None for at, each in found.items()}
+    assert named == {
+        0x1000: ("t32", 0x1000), 0x101E: ("t32", 0x1000), 0x1020: ("a32", 0x1020),
+        0x103F: ("a32", 0x1020), 0x1040: ("bare", 0x1040), 0x1050: ("bare", 0x1040),
+    }  # fmt: skip
 
 
 def name_at(symbols: SymbolTable, address: int) -> str | None:

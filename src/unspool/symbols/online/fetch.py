@@ -120,8 +120,9 @@ class Fetcher:
 
     def _say(self, done: int, all_: int) -> None:
         if self._progress:
-            megabytes = self._bytes / 1e6
-            self._progress(f"downloading symbols: {done} of {all_} files, {megabytes:.1f} MB")
+            size = self._bytes
+            words = f"{size / 1e6:,.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
+            self._progress(f"downloading symbols: {done} of {all_} files, {words}")
 
     # --- in the workers' threads --------------------------------------------------------
 

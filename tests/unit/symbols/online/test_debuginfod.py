@@ -508,8 +508,7 @@ def test_how_far_it_is(case: Case, server: Server, monkeypatch: pytest.MonkeyPat
     ask(monkeypatch, server)
     said: list[str] = []
     api.symbolicate(case.report, online=True, progress=said.append)
-    megabytes = len(case.data) / 1e6
-    assert said[-1] == f"downloading symbols: 1 of 1 files, {megabytes:.1f} MB"
+    assert said[-1] == f"downloading symbols: 1 of 1 files, {len(case.data) / 1e3:.0f} kB"
 
 
 def test_stack_downloads_too(
