@@ -78,9 +78,9 @@ class Handler:
         self.spool = folder / "spool"
         self.cores = folder / "cores"
 
-    def files(self) -> list[Path]:
-        """The reports."""
-        return sorted(self.spool.glob("*.json.gz"))
+    def files(self, name: str = "*") -> list[Path]:
+        """The reports of a program. Those of others are of other tests, that crash meanwhile."""
+        return sorted(self.spool.glob(f"*-{name}-*.json.gz"))
 
     def report_file(self, pid: int) -> Path:
         """The report of the process that was outside of all containers this one."""

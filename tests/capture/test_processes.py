@@ -29,11 +29,14 @@ from .test_stacks import compiled
 pytestmark = pytest.mark.oracle
 
 
-def host_pid(handler: Handler) -> int:
-    """The process whose core there is: not that of unshare, which ends as its child did."""
+def host_pid(handler: Handler, name: str) -> int:
+    """The process of the program whose core there is."""
     pids = [int(core.name) for core in handler.cores.iterdir()]
     (pid,) = [
-        pid for pid in pids if "unshare" not in handler.report(pid)["target"]["executable"]
+        pid
+        for pid in pids
+        if list(handler.spool.glob(f"*-{pid}.json.gz"))
+        and handler.report(pid)["target"]["executable"].endswith(f"/{name}")
     ]
     return pid
 
@@ -67,7 +70,7 @@ def test_a_process_in_namespaces_of_its_own(
     done = subprocess.run(command, preexec_fn=prepare, capture_output=True, check=False)
     if b"unshare failed" in done.stderr or not list(handler.cores.iterdir()):
         pytest.skip(f"no namespaces here: {done.stderr!r}")
-    pid = host_pid(handler)
+    pid = host_pid(handler, "inside" if is_root_another else program.name)
     report = check_same(handler, pid)
     assert report["capture"]["host_pid"] == pid
     assert report["target"]["pid"] != pid
@@ -117,7 +120,7 @@ def test_a_setuid_programs_report_is_roots(handler: Handler, tmp_path: Path) -> 
     program.chmod(0o4755)
     with suid_dumpable("2"):
         as_user([program], handler.folder)
-    pid = host_pid(handler)
+    pid = host_pid(handler, "setuid")
     report = check_same(handler, pid)
     status = handler.report_file(pid).stat()
     assert (status.st_uid, status.st_mode & 0o7777) == (0, 0o600)
@@ -133,7 +136,7 @@ def test_a_users_program(handler: Handler, programs_root: Path) -> None:
         pytest.skip(str(reason))
     program = shutil.copy2(built, handler.folder / "chain")
     as_user([program], handler.folder)
-    pid = host_pid(handler)
+    pid = host_pid(handler, "chain")
     check_same(handler, pid)
     status = handler.report_file(pid).stat()
     assert (status.st_uid, status.st_gid, status.st_mode & 0o7777) == (1234, 1235, 0o600)
@@ -251,7 +254,7 @@ def test_a_minidump_beside_the_report(handler: Handler, programs_root: Path) -> 
         pytest.skip(str(reason))
     pid = crash([program])
     check_same(handler, pid)
-    (dump,) = handler.spool.glob("*.dmp")
+    (dump,) = handler.spool.glob(f"*-{pid}.dmp")
     assert dump.stem == handler.report_file(pid).name.removesuffix(".json.gz")
     assert dump.stat().st_mode & 0o777 == 0o600
     there = [
@@ -296,7 +299,7 @@ def test_a_minidump_that_is_too_big_is_left_out(handler: Handler, tmp_path: Path
     )
     pid = crash([compiled(source, tmp_path)])
     assert len(handler.report(pid)["threads"][0]["frames"]) > 700
-    assert not list(handler.spool.glob("*.dmp"))
+    assert not list(handler.spool.glob(f"*-{pid}.dmp"))
 
 
 # --- Wine ----------------------------------------------------------------------------------------

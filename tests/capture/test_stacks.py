@@ -175,7 +175,7 @@ def test_two_crashes_at_once(handler: Handler, programs_root: Path) -> None:
     program = made(BY_NAME["threads"], programs_root)
     with ThreadPoolExecutor(6) as pool:
         pids = list(pool.map(lambda _: crash([program]), range(6)))
-    assert len(handler.files()) == len(pids)
+    assert len(handler.files("crasher")) == len(pids)
     for pid in pids:
         check_same(handler, pid)
     assert {path.stat().st_mode & 0o777 for path in handler.files()} == {0o600}

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 # Code that is not a file's is read in pieces: a JVM reserves 240 MB for it.
 _CODE_PIECE = 1 << 20
 _MOST_AT_ONCE = 64 << 20
-# Most threads wait in a system call with a few kB on their stacks.
-_PIECE_BITS = 14
+# Most threads wait in a system call with less than a page on their stacks.
+_PIECE_BITS = 12
 _PIECE = 1 << _PIECE_BITS
 # What is kept of all that was read; older pieces are read again if they are needed again.
 _MOST_KEPT = 16 << 20
