@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import json
-
-from unspool.render.escape import well_formed
-from unspool.render.json import quote
+from unspool.render.json import (
+    finding_record,
+    hexadecimal,
+    quote,
+    record_text,
+    records_array,
+)  # fmt: skip
 from unspool.render.modules_of import ModulesOf
 
 TYPE_CHECKING = False
@@ -13,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from unspool.analyses.seh.records import Chain, ChainRecord, Overwritten, Seh
-    from unspool.model import Finding, Stack
+    from unspool.model import Stack
 
 SCHEMA = "unspool.seh/1"
 
@@ -25,23 +28,23 @@ def chunks(seh: Seh) -> Iterator[str]:
         "kind": target.kind, "arch": target.arch, "os": target.os, "path": target.path,
         "pid": target.pid, "executable": target.executable, "wine": target.wine,
     }  # fmt: skip
-    yield f'{{"schema":{quote(SCHEMA)},\n"target":{_line(facts)},\n"complete":'
+    yield f'{{"schema":{quote(SCHEMA)},\n"target":{record_text(facts)},\n"complete":'
     yield "true" if seh.complete else "false"
     yield ',\n"threads":['
     stacks = {stack.index: stack for stack in seh.report.stacks}
     records = _Records(seh)
     comma = "\n"
     for chain in seh.chains:
-        yield f"{comma}{_line(_thread(chain, stacks[chain.thread]))[:-1]}"
+        yield f"{comma}{record_text(_thread(chain, stacks[chain.thread]))[:-1]}"
         comma = ",\n"
         inner = ',"records":['
         for index, record in enumerate(chain.records):
             yield inner + ("\n" if not index else "") + records.line(chain, index, record)
             inner = ",\n"
         yield ("" if chain.records else inner) + "]}"
-    yield '],\n"findings":['
-    yield ",".join(f"\n{_line(_finding(each))}" for each in seh.report.findings)
-    yield "]}\n"
+    yield "]"
+    yield from records_array("findings", (finding_record(e) for e in seh.report.findings))
+    yield "}\n"
 
 
 class _Records:
@@ -53,11 +56,11 @@ class _Records:
         self.stacks = {stack.index: stack for stack in seh.report.stacks}
 
     def line(self, chain: Chain, index: int, record: ChainRecord) -> str:
-        return _line(
+        return record_text(
             {
                 "index": index,
                 "address": hex(record.address),
-                "next": None if record.next is None else hex(record.next),
+                "next": hexadecimal(record.next),
                 "handler": self.code(record.handler, record.handler),
                 "frame": self.frame(chain, record),
                 "place": record.place or None,
@@ -97,9 +100,9 @@ def _thread(chain: Chain, stack: Stack) -> dict[str, object]:
         "tid": stack.tid,
         "windows_tid": stack.windows_tid,
         "name": stack.name,
-        "teb": None if chain.teb is None else hex(chain.teb),
+        "teb": hexadecimal(chain.teb),
         "missing": chain.missing or None,
-        "head": hex(chain.head) if chain.head is not None else None,
+        "head": hexadecimal(chain.head),
         "stack_limit": hex(chain.stack_limit) if known else None,
         "stack_base": hex(chain.stack_base) if known else None,
         "end": chain.end,
@@ -130,29 +133,3 @@ def _overwritten(found: Overwritten | None) -> dict[str, object] | None:
         ],
         "text": text,
     }  # fmt: skip
-
-
-def _finding(finding: Finding) -> dict[str, object]:
-    return {
-        "kind": finding.kind, "title": finding.title, "threads": list(finding.threads) or None,
-        "detail": finding.detail, "incomplete": finding.incomplete or None,
-    }  # fmt: skip
-
-
-def _line(value: dict[str, object]) -> str:
-    return json.dumps(_clean(value), separators=(",", ":"))
-
-
-def _clean(value: object, *, keep: bool = False) -> object:
-    """Without absent values, but for those of checks, where null is "not known"."""
-    if isinstance(value, str):
-        return well_formed(value)
-    if isinstance(value, dict):
-        return {
-            name: _clean(each, keep=name == "checks")
-            for name, each in value.items()
-            if each is not None or keep
-        }
-    if isinstance(value, list | tuple):
-        return [_clean(each) for each in value]
-    return value
