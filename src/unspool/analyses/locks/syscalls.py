@@ -52,7 +52,7 @@ _ABIS = {
     ),
 }  # fmt: skip
 # Bytes of code before the call in which its number is looked for.
-_BEFORE = 32
+_BEFORE, _LEAST = 32, 8
 _SVC = b"\x01\0\0\xd4"
 
 
@@ -90,7 +90,8 @@ def syscall_of(space: AddressSpace, thread: Thread) -> Syscall | None:
     if abi is None or registers is None or registers[arch.pc] is None:
         return None
     pc = registers[arch.pc] or 0
-    code = space.memory.read_available(pc - _BEFORE, _BEFORE)
+    read = space.memory.read_available
+    code = read(pc - _BEFORE, _BEFORE) or read(pc - _LEAST, _LEAST)
     if abi.number is not None:
         number = registers[abi.number]
         # A core's pc is at the instruction, which is to be executed again.
