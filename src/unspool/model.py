@@ -23,7 +23,7 @@ class Trust:
 
     CONTEXT = "context"  # the thread's saved registers
     CFI = "cfi"  # DWARF call frame information
-    UNWIND_INFO = "unwind_info"  # PE unwind codes
+    UNWIND_INFO = "unwind_info"  # PE unwind codes, Arm's exception index
     SIGNAL = "signal"  # registers saved by the kernel in a signal frame
     SEGMENT_SWITCH = "segment_switch"  # registers saved where a thread changes stacks
     WASM = "wasm"

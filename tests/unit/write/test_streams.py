@@ -26,7 +26,7 @@ TEXTS = {
 
 def threads(arch: str = "x86_64", *tids: int, signal: int = 0) -> Core:
     core = Core(arch)
-    pc = {"x86_64": "rip", "i386": "eip", "aarch64": "pc"}[arch]
+    pc = {"x86_64": "rip", "i386": "eip", "aarch64": "pc", "arm": "pc"}[arch]
     for tid in tids or (77, 78):
         core.thread(tid, {pc: 0x1000 + tid}, signal=signal)
         signal = 0
@@ -65,7 +65,7 @@ def system_info(core: Core, folder: Path, **facts: object) -> tuple[Written, tup
 
 
 @pytest.mark.parametrize(
-    ("arch", "number"), [("i386", 0), ("x86_64", 9), ("aarch64", 0x8003)]
+    ("arch", "number"), [("i386", 0), ("x86_64", 9), ("aarch64", 0x8003), ("arm", 5)]
 )
 def test_a_core_knows_the_kind_of_processor(arch: str, number: int, tmp_path: Path) -> None:
     written, fields = system_info(threads(arch), tmp_path)

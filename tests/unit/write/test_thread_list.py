@@ -10,12 +10,14 @@ import pytest
 from tests.build.core import NT_FPREGSET, REGISTERS, Core
 from tests.build.wine import WineProcess
 from tests.build.wine_eras import Era
+from unspool.formats.minidump.contexts import parse_context
+from unspool.targets.minidump_facts import floating_state
 from unspool.write.context import fsave
 from unspool.write.draft import Block
 
 from .written import Written, draft_of, open_core
 
-NT_PRXFPREG = 0x46E62B7F
+NT_PRXFPREG, NT_ARM_VFP = 0x46E62B7F, 0x400
 
 # Where winnt.h's CONTEXT has the registers, and of what size they are.
 AMD64 = {
@@ -37,11 +39,17 @@ ARM64 = {
     **{f"x{n}": (8 + 8 * n, 8) for n in range(31)}, "sp": (256, 8), "pc": (264, 8),
     "pstate": (272, 4),
 }  # fmt: skip
+# MDRawContextARM.
+ARM = {
+    **{f"r{n}": (4 + 4 * n, 4) for n in range(13)}, "sp": (56, 4), "lr": (60, 4), "pc": (64, 4),
+    "cpsr": (68, 4),
+}  # fmt: skip
 # Registers, size of the structure, place of the flags; flags without and with floating point.
 CONTEXTS = {
     "x86_64": (AMD64, 1232, 0x30, 0x100007, 0x10000F),
     "i386": (X86, 716, 0, 0x10007, 0x1002F),
     "aarch64": (ARM64, 796, 0, 0x80000002, 0x80000006),
+    "arm": (ARM, 368, 0, 0x40000002, 0x40000006),
 }
 
 
@@ -50,7 +58,7 @@ def values_of(arch: str) -> dict[str, int]:
     for name in values:
         if name in ("cs", "ds", "es", "fs", "gs", "ss"):
             values[name] &= 0xFFFF
-        elif arch == "i386" or name in ("eflags", "pstate"):
+        elif arch in ("i386", "arm") or name in ("eflags", "pstate"):
             values[name] &= 0xFFFFFFFF
     return values
 
@@ -107,6 +115,23 @@ def test_vectors_of_x86_64(tmp_path: Path) -> None:
     assert context[0x100:0x300] == FXSAVE
     assert struct.unpack_from("<I", context, 0x34) == (0x1F80,)
     assert struct.unpack_from("<I", context, 0x30) == (0x10000F,)
+
+
+def test_vectors_of_arm(tmp_path: Path) -> None:
+    """`user_vfp` has the status last; there it is first, in eight bytes."""
+    vfp = bytes(range(256)) + b"FPSC"
+    core = Core("arm")
+    core.thread(77, {})
+    core.note("LINUX", NT_ARM_VFP, vfp)
+    with open_core(core, tmp_path) as target:
+        written = Written(draft_of(target), "thread_list")
+        context = context_of(written)
+        assert target.floating_point(target.threads[0]) == vfp
+    assert context[72:80] == b"FPSC" + bytes(4)
+    assert context[80:336] == bytes(range(256))
+    assert struct.unpack_from("<I", context) == (0x40000006,)
+    parsed = parse_context(context, 5)
+    assert floating_state(parsed, context) == vfp
 
 
 def test_vectors_of_i386(tmp_path: Path) -> None:
@@ -179,16 +204,16 @@ def test_sanitized_registers(arch: str, tmp_path: Path) -> None:
     values = values_of(arch)
     core = Core(arch)
     core.thread(77, values)
-    core.note("LINUX" if arch == "i386" else "CORE", NT_PRXFPREG if arch == "i386" else NT_FPREGSET,
-              b"\1" * 528)  # fmt: skip
-    kept = {"x86_64": "r8", "i386": "esi", "aarch64": "x5"}[arch]
+    kind = {"i386": NT_PRXFPREG, "arm": NT_ARM_VFP}.get(arch, NT_FPREGSET)
+    core.note("CORE" if kind == NT_FPREGSET else "LINUX", kind, b"\1" * 528)
+    kept = {"x86_64": "r8", "i386": "esi", "aarch64": "x5", "arm": "r5"}[arch]
     with open_core(core, tmp_path) as target:
         draft = draft_of(target, keep_word=lambda value: value == values[kept])
         context = context_of(Written(draft, "thread_list"))
     assert struct.unpack_from("<I", context, CONTEXTS[arch][2]) == (CONTEXTS[arch][3],)
     found = registers_in(context, arch)
     pointers = ("rip", "eip", "pc", "rsp", "esp", "sp", kept)
-    facts = ("cs", "ds", "es", "fs", "gs", "ss", "eflags", "pstate")
+    facts = ("cs", "ds", "es", "fs", "gs", "ss", "eflags", "pstate", "cpsr")
     stay = {name for name in found if name in pointers or name in facts}
     assert {name: found[name] for name in stay} == {name: values[name] for name in stay}
     assert not any(found[name] for name in found if name not in stay)

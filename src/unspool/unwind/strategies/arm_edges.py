@@ -35,9 +35,17 @@ class ArmEdges(EarlyStrategy):
     def __init__(self, space: AddressSpace, cfi: DwarfCfi) -> None:
         self.space = space
         self.cfi = cfi
+        self._claimed: dict[int, bool] = {}
 
     def claims(self, query: Query) -> bool:
-        return query.exact and not isinstance(self.cfi.row(query.pc, query.pc), Row)
+        if not query.exact:
+            return False
+        # All threads of a pool wait in one place.
+        claimed = self._claimed.get(query.pc)
+        if claimed is None:
+            claimed = not isinstance(self.cfi.row(query.pc, query.pc), Row)
+            self._claimed[query.pc] = claimed
+        return claimed
 
     def answer(self, query: Query) -> Found | Missed:
         return self._before_prologue(query) or self._epilogue(query) or Missed(
