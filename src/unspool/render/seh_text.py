@@ -186,7 +186,9 @@ class _Chains:
             said: dict[str, list[str]] = {}
             for each in chain.judgements:
                 if each.verdict == verdict:
-                    why = f"record {each.record}: {reasons[each.why]}"
+                    why = reasons[each.why]
+                    if each.record is not None:
+                        why = f"record {each.record}: {why}"
                     said.setdefault(why, []).append(SYSTEMS[each.system])
             for why, systems in said.items():
                 by = "refused by" if verdict == Verdict.REFUSED else "not known of"

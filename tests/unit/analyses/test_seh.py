@@ -295,6 +295,11 @@ def test_too_many_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert not found.complete
     assert verdicts(found.chains[0]) == same(Verdict.UNKNOWN)
 
+    monkeypatch.setattr(package, "MAX_ALL_RECORDS", 0)
+    found = answer(process, tmp_path)
+    assert (found.chains[0].records, found.chains[0].end) == ([], End.LIMIT)
+    assert verdicts(found.chains[0]) == same(Verdict.UNKNOWN)
+
 
 words = st.one_of(
     st.integers(0, 0xFFFFFFFF),

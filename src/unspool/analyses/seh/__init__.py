@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from unspool.model import Thread
     from unspool.targets.base import Target
 
-# A stack of 1 MB has room for 128 Ki records, and nothing else.
-MAX_RECORDS = 100_000
-MAX_ALL_RECORDS = 500_000
+# Frames with a record have 32 bytes and more: a stack of 1 MB has room for 32 Ki of them.
+MAX_RECORDS = 50_000
+MAX_ALL_RECORDS = 200_000
 # Bad records of a chain whose bytes are shown.
 _MOST_SHOWN = 8
 _MOST_FINDINGS = 100

@@ -124,7 +124,8 @@ def _judge(chain: Chain, system: str, asked: Sequence[str]) -> Judgement:
     if unknown is not None:
         return Judgement(system, Verdict.UNKNOWN, *unknown)
     if chain.end != End.MARKER:
-        return Judgement(system, Verdict.UNKNOWN, len(chain.records) - 1, "end")
+        last = len(chain.records) - 1
+        return Judgement(system, Verdict.UNKNOWN, last if last >= 0 else None, "end")
     return Judgement(system, Verdict.ACCEPTED)
 
 
