@@ -6,6 +6,7 @@ it ends.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from collections.abc import Iterator
@@ -98,19 +99,14 @@ def child_of(parent: int, name: str) -> int:
 
 
 def make_cores(facts: Told) -> None:
-    try:
+    with contextlib.suppress(Unavailable):
         check(run([tool("gcore"), "-o", facts.folder / "gcore", str(facts.pid)]))
-    except Unavailable:
-        pass
     if hard_core_limit() == 0:
         return
-    try:
-        lock = Path(f"/tmp/unspool-core-pattern.{os.getuid()}.lock")
-        with usable_core_pattern(lock):
-            os.kill(facts.pid, signal.SIGXCPU)
-            eventually(lambda: not Path(f"/proc/{facts.pid}/maps").read_bytes(), PATIENCE)
-    except (Unavailable, OSError):
-        pass
+    lock = Path(f"/tmp/unspool-core-pattern.{os.getuid()}.lock")
+    with contextlib.suppress(Unavailable, OSError), usable_core_pattern(lock):
+        os.kill(facts.pid, signal.SIGXCPU)
+        eventually(lambda: not Path(f"/proc/{facts.pid}/maps").read_bytes(), PATIENCE)
 
 
 def core(facts: Told, kind: str) -> Path:

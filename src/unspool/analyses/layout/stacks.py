@@ -114,7 +114,7 @@ def mapped_stacks(
         threads = sorted(mine)
         name = f"stack of {_list(threads, labels)}"
         parts = [
-            f"{labels[index]}: {count:,} frames from 0x{low:x} to 0x{high:x}"
+            f"{labels[index]}: {count:,} frame{'s' * (count != 1)} from 0x{low:x} to 0x{high:x}"
             for index, (count, low, high) in sorted(mine.items())[:_NAMED]
         ]
         yield Label(
