@@ -15,6 +15,7 @@ from bench import table
 from bench.capture_rows import ROWS as CRASHES
 from bench.cores import Unavailable
 from bench.install import ROOT, NotInstalled
+from bench.lock_rows import ROWS as LOCKS
 from bench.measure import RUNS, Failed
 from bench.minidump_rows import ROWS as MINIDUMPS
 from bench.rows import ROWS as NATIVE
@@ -22,7 +23,7 @@ from bench.rows import Bench, Row
 from bench.symbolicate_rows import ROWS as NAMES
 from bench.wine_rows import ROWS as WINE
 
-ROWS = {**NATIVE, **WINE, **MINIDUMPS, **NAMES, **CRASHES}
+ROWS = {**NATIVE, **WINE, **MINIDUMPS, **NAMES, **CRASHES, **LOCKS}
 
 
 def main() -> int:

@@ -2,3 +2,5 @@
 
 `survey.survey` takes targets with their walked stacks and gives a `records.LockReport`.
 """
+
+from __future__ import annotations
