@@ -27,7 +27,7 @@ CORES = (
     "chain-O2/kernel", "chain-no-pie/kernel", "chain-buildid/kernel", "chain-minidebug/kernel",
     "chain-static-pie/kernel", "chain-m32-O2/kernel", "inline/kernel", "templates/kernel",
     "threads/kernel", "exception-uncaught/kernel", "dlopen/kernel", "rust/kernel",
-    "chain-aarch64-O2/qemu",
+    "chain-aarch64-O2/qemu", "chain-arm-O2/qemu", "threads-arm/qemu",
 )  # fmt: skip
 
 
