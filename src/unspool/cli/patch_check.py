@@ -109,7 +109,10 @@ def _of_builds(target: Target, old: str, new: str, notes: list[str]) -> list[Che
     words = ", ".join(f"{count:,} {how}" for how, count in counts.items())
     notes.append(f"{module.name}: {words}, {compared.same:,} functions are the same")
     if not compared.exact:
-        notes.append("compared byte by byte: code that has only moved counts as changed")
+        notes.append(
+            "compared byte by byte: code that has only moved counts as changed, and a call of "
+            "another library function in the place of one may not be seen"
+        )
     image = target.space.image(module)
     bias = image.bias if image is not None else module.bias or 0
     found = []

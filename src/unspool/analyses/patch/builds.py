@@ -2,8 +2,9 @@
 
 Code that has only moved is the same code: its jumps and references have other numbers in them,
 and lead to the same names. Instructions are therefore compared with their targets by name, which
-takes the decoder of iced-x86. Without it, or for other CPUs, bytes are compared, and relocations
-where the files have kept them: then too many functions differ, never too few.
+takes the decoder of iced-x86. What stands for nothing known is different: too many functions
+rather than too few. Without the decoder, and for other CPUs, bytes alone are compared: code that
+has moved differs, and code that calls another import through the same stub does not.
 """
 
 from __future__ import annotations
@@ -132,6 +133,9 @@ class _Build:
                 size = place.displacement_size
                 raw[place.displacement_offset : place.displacement_offset + size] = bytes(size)
                 targets.append(self.name(each.memory_displacement, function))
+            elif place.has_displacement and self.elf.elf_class == 1:
+                slot = (self.names.got + each.memory_displacement) & 0xFFFFFFFF
+                targets.append(self.names.slots.get(slot, ""))
             if place.has_immediate:
                 self.immediate(each, place, raw, targets, function, absolute)
             yield bytes(raw), tuple(targets)

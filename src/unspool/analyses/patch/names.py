@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from unspool.cursor import Buffer
     from unspool.formats.elf import Elf, Section
 
-_SHT_SYMTAB, _SHT_RELA, _SHT_NOBITS, _SHT_DYNSYM = 2, 4, 8, 11
+_SHT_SYMTAB, _SHT_RELA, _SHT_NOBITS, _SHT_REL, _SHT_DYNSYM = 2, 4, 8, 9, 11
 _WRITE, _ALLOC = 1, 2
 _OBJECTS = (1, 6)  # STT_OBJECT, STT_TLS
-_SYMBOL, _RELA = Struct("<IBBHQQ"), Struct("<QQq")
+_SYMBOL, _RELA, _REL_32 = Struct("<IBBHQQ"), Struct("<QQq"), Struct("<II")
 _SYMBOL_32 = Struct("<IIIBBH")
 # What of a constant or a string is compared; nearly all are shorter.
 _MOST_CONTENT = 256
@@ -44,7 +44,10 @@ class Names:
         )
         self.objects = found
         self.starts = [each[0] for each in found]
-        self.slots = dict(_slots(elf)) if elf.elf_class == 2 else {}
+        self.slots = dict(_slots(elf))
+        tables = [each.address for each in self.sections if each.name in (".got.plt", ".got")]
+        # What position-independent code of i386 has in ebx (psABI i386, "Global Offset Table").
+        self.got = tables[-1] if tables else 0
 
     def at(self, address: int) -> str:
         """The name, and how far behind its start the address is; "" outside of the file."""
@@ -63,19 +66,26 @@ class Names:
             return self.stub(section, address)
         if section.flags & _WRITE or section.type == _SHT_NOBITS:
             # Nothing says which of them it is: a difference, to be on the safe side.
-            return f"{section.name} at 0x{address:x}"
+            return self.unknown(section, address)
         content = self.content(section, address)
         return f"{section.name} {content!r}"
 
     def stub(self, section: Section, address: int) -> str:
         """A stub jumps through its entry: `jmp *x(%rip)`, maybe after `endbr64` or `bnd`."""
         code = self.content(section, address, 16, whole=True)
-        at = code.find(b"\\xff\\x25")
-        if 0 <= at <= 8 and len(code) >= at + 6:
-            slot = address + at + 6 + int.from_bytes(code[at + 2 : at + 6], "little", signed=True)
-            if slot in self.slots:
-                return f"stub of {self.slots[slot]}"
-        return f"{section.name} at 0x{address:x}"
+        for opcode, base in ((b"\xff\x25", address if self.elf.elf_class == 2 else 0),
+                             (b"\xff\xa3", self.got)):  # fmt: skip
+            at = code.find(opcode)
+            if 0 <= at <= 8 and len(code) >= at + 6:
+                distance = int.from_bytes(code[at + 2 : at + 6], "little", signed=True)
+                slot = base + distance + (at + 6 if base == address else 0)
+                if slot in self.slots:
+                    return f"stub of {self.slots[slot]}"
+        return self.unknown(section, address)
+
+    def unknown(self, section: Section, address: int) -> str:
+        """A word for what nothing is known of: it is never the same as in another file."""
+        return f"{section.name} at 0x{address:x} of {id(self)}"
 
     def content(
         self, section: Section, address: int, most: int = _MOST_CONTENT, *, whole: bool = False
@@ -87,7 +97,7 @@ class Names:
             return b""
         at = start + address - section.address
         data = bytes(buffer[at : min(at + most, end)])
-        zero = data.find(b"\\0", 8)
+        zero = data.find(b"\0", 8)
         return data if whole or zero < 0 else data[:zero]
 
 
@@ -129,22 +139,25 @@ def _entries(elf: Elf, kind: int) -> list[tuple[str, int, int, int]]:
 def _text(names: tuple[Buffer, int, int], offset: int) -> str:
     buffer, start, end = names
     data = bytes(buffer[start + offset : min(start + offset + 512, end)])
-    return data.partition(b"\\0")[0].decode("utf-8", "replace").partition("@")[0]
+    return data.partition(b"\0")[0].decode("utf-8", "replace").partition("@")[0]
 
 
 def _slots(elf: Elf) -> Iterator[tuple[int, str]]:
     """Addresses that the dynamic linker fills in, and with what."""
     symbols = _entries(elf, _SHT_DYNSYM)
+    wide = elf.elf_class == 2
+    layout = _RELA if wide else _REL_32
     for section in elf.sections():
-        if section.type != _SHT_RELA:
+        if section.type != (_SHT_RELA if wide else _SHT_REL):
             continue
         try:
             buffer, start, end = elf.section_data(section)
         except FormatError:
             continue
-        for at in range(start, min(end - _RELA.size, start + _MAX_ENTRIES * 24) + 1, _RELA.size):
-            offset, info, addend = _RELA.unpack_from(buffer, at)
-            index = info >> 32
+        last = min(end - layout.size, start + _MAX_ENTRIES * layout.size)
+        for at in range(start, last + 1, layout.size):
+            offset, info, *addend = layout.unpack_from(buffer, at)
+            index = info >> 32 if wide else info >> 8
             if 0 < index < len(symbols) and symbols[index][0]:
-                more = f"+{addend}" if addend else ""
+                more = f"+{addend[0]}" if addend and addend[0] else ""
                 yield offset, f"{symbols[index][0]}{more}"
