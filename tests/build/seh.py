@@ -104,12 +104,13 @@ class SehProcess:
         if not without_image:
             made.memory(PROGRAM, self.program.memory())
         if not without_teb:
-            made.memory(TEB, self.teb if self.teb is not None else self._teb())
+            made.memory(TEB, self.teb if self.teb is not None else self.teb_bytes())
         for address, data in self.others:
             made.memory(address, data)
         return made.build()
 
-    def _teb(self) -> bytes:
+    def teb_bytes(self) -> bytes:
+        """The TEB as it should be."""
         data = bytearray(0x1000)
         struct.pack_into("<III", data, 0, self.head, BASE, LIMIT)
         struct.pack_into("<I", data, 0x18, TEB)

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import unspool
+from tests.build.minidump import Minidump
 from tests.build.pe import Image
 from tests.build.seh import (
     BASE,
@@ -118,6 +119,16 @@ def test_where_a_record_may_lie(
     assert [name for name, value in record.checks.items() if not value] == [wrong] * bool(wrong)
     assert verdicts(chain) == verdict
     assert bool(record.faults) == bool(wrong)
+
+
+def test_a_record_that_was_left_behind(tmp_path: Path) -> None:
+    process = SehProcess()
+    process.sp = FIRST + 8
+    process.chain([(FIRST, GOOD), (FIRST + 8, GOOD), (LAST, FINAL)])
+    left, *others = chain_of(process, tmp_path).records
+    assert left.frame is None
+    assert left.place.startswith("below the stack pointer")
+    assert not any(each.place.startswith("below") for each in others)
 
 
 def test_a_chain_that_leads_down_or_in_a_circle(tmp_path: Path) -> None:
@@ -283,6 +294,43 @@ def test_without_a_teb(tmp_path: Path) -> None:
     process = SehProcess()
     process.teb = bytes(0x1000)
     assert "contradicts itself" in chain_of(process, tmp_path).missing
+
+
+@pytest.mark.parametrize("how", ["first word", "offset", "neither", "not held"])
+def test_a_32_bit_program_in_64_bit_windows(how: str, tmp_path: Path) -> None:
+    """The list has the 64-bit TEB, whose first word, or an offset in it, leads to the other."""
+    teb64, code = 0x7EF_0000, 0x7700_0000
+    process = SehProcess()
+    process.chain([(FIRST, GOOD), (LAST, FINAL)])
+    made = Minidump("amd64", "windows")
+    made.thread(1, {"rip": code + 8, "rsp": 0x8_F000}, (0x8_F000, bytes(64)), Teb=teb64)
+    made.module(PROGRAM, process.program.size_of_image, "C:\\program.exe")
+    made.module(code, 0x1000, "C:\\Windows\\System32\\wow64cpu.dll")
+    made.memory(PROGRAM, process.program.memory())
+    made.memory(LIMIT, bytes(process.stack))
+    made.memory(TEB, process.teb_bytes())
+    teb = bytearray(0x1838)
+    struct.pack_into("<QQQ", teb, 0, TEB if how == "first word" else 0, 0x9_0000, 0x8_0000)
+    struct.pack_into("<Q", teb, 0x30, teb64)
+    struct.pack_into("<Q", teb, 0x60, teb64 + 0x3000)
+    if how == "offset":
+        near = teb64 + 0x2000
+        struct.pack_into("<i", teb, 0x180C, 0x2000)
+        tib = struct.pack("<III12xI", FIRST, BASE, LIMIT, near)
+        made.memory(near, tib.ljust(0x1000, b"\0"))
+    if how != "not held":
+        made.memory(teb64, bytes(teb))
+    path = tmp_path / "a.dmp"
+    path.write_bytes(made.build())
+    with unspool.open(str(path)) as target:
+        found = seh(target, unspool.unwind(target))
+    (chain,) = found.chains
+    if how in ("neither", "not held"):
+        assert (chain.head, chain.incomplete) == (None, how == "not held")
+        return
+    assert [each.address for each in chain.records] == [FIRST, LAST]
+    assert chain.records[0].table == "listed"
+    assert chain.records[0].place == "no frame on this stack was found"
 
 
 def test_too_many_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

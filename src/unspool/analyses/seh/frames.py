@@ -34,7 +34,7 @@ class FramesByAddress:
             return None, "no frame on this stack was found"
         place = bisect_right(self._sps, address) - 1
         if place < 0:
-            return None, "below the stack pointer"
+            return None, "below the stack pointer: the function that made it has returned"
         index = self._indexes[place]
         if index == self._last:
             return None, "above the last frame that was found"
