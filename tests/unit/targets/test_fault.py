@@ -108,3 +108,25 @@ def test_i386() -> None:
 def test_without_the_decoder_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "iced_x86", None)
     assert access_of(segv(8), [thread(BASE)], space(CODE)) is None
+
+
+@pytest.mark.parametrize(
+    ("code", "flags", "kind"),
+    [
+        ("0860", 0x30, "write"),  # T32: str r0, [r1]
+        ("0868", 0x30, "read"),  # T32: ldr r0, [r1]
+        ("000081e5", 0x10, "write"),  # A32: str r0, [r1]
+        ("000091e5", 0x10, "read"),  # A32: ldr r0, [r1]
+        ("00bf", 0x30, None),  # T32: nop
+    ],
+)
+def test_the_instruction_of_an_arm_thread(code: str, flags: int, kind: str | None) -> None:
+    """Its flags say of which instruction set it is."""
+    arm = arch.by_machine(40, 1)
+    assert arm is not None
+    data = bytes.fromhex(code)
+    region = Region(BASE, BASE + len(data), lambda: (data, 0, len(data)), executable=True)
+    made = AddressSpace(arm, Memory([region]), [], lambda _: None)
+    registers: list[int | None] = [*[0] * 15, BASE]
+    stopped = Thread(0, 1, registers, special={"cpsr": flags})
+    assert access_of(segv(8), [stopped], made) == kind

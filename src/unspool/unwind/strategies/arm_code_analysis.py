@@ -10,6 +10,7 @@ from __future__ import annotations
 from struct import Struct
 
 from unspool.arch import arm_stack
+from unspool.memory import Fault
 from unspool.model import Trust
 from unspool.unwind.arm_prologue import Prologue, called_function, read_prologue
 from unspool.unwind.rows import Row
@@ -42,11 +43,18 @@ class ArmCodeAnalysis(DynamicStrategy):
         self.space = space
         self.trampolines = trampolines
         self.searches = 0
+        # Where the function of a pc starts, of those that have been found.
+        self._known: dict[int, int] = {}
 
     def answer(self, query: Query) -> Found | Missed:
         sp = query.registers[arm_stack.SP]
         if sp is None or sp % 4:
             return Missed("the stack pointer is not known")
+        known = self._known.get(query.pc)
+        if known is not None:
+            found = self._caller(query, self._prologue(known, query.pc), known)
+            if found is not None:
+                return found
         self.searches += 1
         if self.searches > _MAX_SEARCHES:
             return Missed(f"more than {_MAX_SEARCHES} searches in one target")
@@ -68,6 +76,7 @@ class ArmCodeAnalysis(DynamicStrategy):
             prologue = self._prologue(start, query.pc)
             found = self._caller(query, prologue, start)
             if found is not None and sp + 4 * index == self._link_at(query, prologue):
+                self._known[query.pc] = start
                 return found
         return None
 
@@ -77,6 +86,7 @@ class ArmCodeAnalysis(DynamicStrategy):
             prologue = self._prologue(start, query.pc)
             found = self._caller(query, prologue, start)
             if found is not None:
+                self._known[query.pc] = start
                 return found
         return None
 
@@ -92,8 +102,13 @@ class ArmCodeAnalysis(DynamicStrategy):
         top = self._top(query, prologue)
         if top is None or arm_stack.LR not in prologue.saved:
             return None
-        read = self.space.memory.read_uint
-        link = read(top - prologue.saved[arm_stack.LR], 4)
+        saved = {}
+        try:
+            for number, below in prologue.saved.items():
+                saved[number] = self.space.memory.read_uint(top - below, 4)
+        except Fault:
+            return None
+        link = saved[arm_stack.LR]
         address = link & self.space.arch.code_address_mask
         if not self._is_return_address(address, link):
             return None
@@ -101,8 +116,8 @@ class ArmCodeAnalysis(DynamicStrategy):
         if called is not None and not 0 <= (start & ~1) - (called & ~1) < _PROLOGUE_BYTES:
             return None
         registers = list(query.registers)
-        for number, below in prologue.saved.items():
-            registers[number] = read(top - below, 4)
+        for number, value in saved.items():
+            registers[number] = value
         registers[arm_stack.SP] = top
         registers[arm_stack.PC] = address
         return Found(registers, Trust.SCAN)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from unspool.arch.arm import FP, LR, SP, THUMB_FP
+from unspool.memory import Fault
 from unspool.model import Trust
 from unspool.unwind.step import DynamicStrategy, Ended, Found, Missed, Query
 from unspool.unwind.strategies.leaf import Leaf
@@ -92,7 +93,10 @@ class ArmFramePointer(DynamicStrategy):
             if fp is None or fp % 4 or fp < above or self.space.memory.region(fp) is not region:
                 continue
             tried.append(f"r{register}")
-            found = self._read(query, register, record, fp, region)
+            try:
+                found = self._read(query, register, record, fp, region)
+            except Fault:
+                continue
             if found is not None:
                 return found
         if tried:
