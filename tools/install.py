@@ -15,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 REQUIREMENTS = ROOT / "requirements-dev.txt"
-EXTRAS = ("symbols", "compression", "x86")
+EXTRAS = ("symbols", "compression", "x86", "online", "cabinets")
 # Without these not one test runs.
 NEEDED = ("pytest", "xdist", "hypothesis")
 # A registry that does not answer should cost a minute, not ten.

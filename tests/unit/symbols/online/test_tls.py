@@ -25,6 +25,7 @@ def certificate(tool: Tool, tmp_path: Path) -> Path:
     tool(
         "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
         "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1",
+        "-addext", "keyUsage=critical,digitalSignature,keyCertSign",
         "-keyout", tmp_path / "key.pem", "-out", path,
     )  # fmt: skip
     return path
