@@ -117,6 +117,7 @@ int main(void)
 """
 
 
+@pytest.mark.slow
 def test_a_process_of_two_gigabytes(handler: Handler, tmp_path: Path) -> None:
     program = compiled(BIG, tmp_path, "-fno-builtin")
     text = Path("/proc/meminfo").read_text()

@@ -107,7 +107,6 @@ NEVER = (
     ("registers but pc and stack pointer", "out"),
 )
 MINIDUMP = {
-    "none": "none is made",
     "sanitized": "stacks, where all words but pointers are blanked, and all registers",
     "full": "stacks as they are, and all registers",
 }
@@ -125,9 +124,11 @@ def explain(config: Config) -> Iterator[str]:
         yield f"      {', '.join(each.keys)}"
     for name, what in NEVER:
         yield f"  {name}: {what}"
-    if config.text("minidump") != "none":
+    yield ""
+    if config.text("minidump") == "none":
+        yield "  No minidump is made beside it (report.minidump)."
+    else:
         strings = config.text("environment") == config.text("arguments") == "in"
-        yield ""
         yield f"  A minidump beside it holds {MINIDUMP[config.text('minidump')]};"
         yield "  paths and names of threads; " + (
             "the command line and the environment." if strings else "no arguments or environment."
