@@ -17,6 +17,8 @@ _MAX_INSTRUCTIONS = 40
 # for T32 code behind `bx pc; nop`.
 _THUMB_STUB = b"\x78\x47\xc0\x46"
 _STUB = (0xE28FC, 0xE28CC, 0xE5BCF)
+# From T32 code through a table's entry to a linker's stub to the function.
+_MAX_JUMPS = 4
 
 _ENDS = (
     arm_stack.POP, arm_stack.CALL, arm_stack.RETURN, arm_stack.JUMP, arm_stack.UNKNOWN,
@@ -77,16 +79,35 @@ def called_function(space: AddressSpace, word: int) -> int | None:
 
 
 def _behind_stub(space: AddressSpace, target: int) -> int:
-    """The function that a call's target stands for: itself, or what a stub jumps to."""
-    at = target & ~1
-    code = space.memory.read_available(at, 16)
-    if target & 1:
-        if not code.startswith(_THUMB_STUB):
-            return target
-        code, at = code[4:], at + 4
+    """The function that a call's target stands for: itself, or what its only jumps lead to."""
+    for _ in range(_MAX_JUMPS):
+        at = target & ~1
+        code = space.memory.read_available(at, 16)
+        following = _after_jump(space, code, at, is_thumb=bool(target & 1))
+        if following is None:
+            break
+        target = following
+    return target
+
+
+def _after_jump(space: AddressSpace, code: bytes, at: int, *, is_thumb: bool) -> int | None:
+    """Where the code at an address jumps to if it does nothing else; bit 0 is set for T32."""
+    if is_thumb:
+        if code.startswith(_THUMB_STUB):
+            return at + 4
+        if len(code) >= 4 and code[1] >> 3 == 0x1E and code[3] & 0xD0 == 0x90:  # b.w
+            # The same with two bits more is a call.
+            call = code[:3] + bytes((code[3] | 0x40,))
+            return arm_call_target(call, 4, at + 4 | 1)
+        return None
     words = [int.from_bytes(code[index : index + 4], "little") for index in (0, 4, 8)]
+    if words[0] >> 24 == 0xEA:  # b
+        call = code[:3] + b"\xeb"
+        return arm_call_target(call, 4, at + 4)
+    if words[0] == 0xE51FF004:  # ldr pc, [pc, #-4]: a linker's stub for functions far away
+        return words[1]
     if tuple(word >> 12 for word in words) != _STUB:
-        return target
+        return None
     slot = at + 8 + sum(map(_rotated, words[:2])) + (words[2] & 0xFFF)
     return space.memory.read_uint(slot & space.arch.mask, 4)
 

@@ -21,9 +21,11 @@ from tests.unit.unwind.arm_programs import (
     State,
     program,
     space_of,
+    t32_bl,
 )
 from unspool.model import Stack, StopReason, Thread, Trust
 from unspool.space import AddressSpace
+from unspool.unwind.arm_prologue import called_function
 from unspool.unwind.step import Ended, Found, Missed, Query
 from unspool.unwind.strategies.arm_guesses import ArmFramePointer
 from unspool.unwind.strategies.order import default_stepper
@@ -141,6 +143,43 @@ def test_instructions_that_refuse() -> None:
     default_stepper(space).step(query, trail)
     (answer,) = (attempt.answer for attempt in trail if attempt.strategy == "arm_exidx")
     assert answer == "broken unwind data in prog: EHABI: the function refuses to be unwound"
+
+
+def stub(kind: str, at: int, target: int) -> bytes:
+    """Code at an address that does nothing but jump to a T32 function, as linkers make it."""
+    goal = (target | 1).to_bytes(4, "little")
+    t32 = bytes.fromhex("7847c046")  # bx pc; nop
+    match kind:
+        case "b.w":
+            jump = bytearray(t32_bl(target - at - 4))
+            jump[3] &= 0xBF
+            return bytes(jump)
+        case "bx-pc-ldr":
+            return t32 + bytes.fromhex("04f01fe5") + goal
+        case "bx-pc-b-ldr":
+            return t32 + bytes.fromhex("000000ea") + bytes(4) + bytes.fromhex("04f01fe5") + goal
+        case "plt":
+            # add ip, pc, #0; add ip, ip, #0; ldr pc, [ip, #16]!
+            code = bytes.fromhex("00c68fe2" "00ca8ce2" "10f0bce5")
+            return t32 + code + bytes(12) + goal
+    raise AssertionError(kind)
+
+
+@pytest.mark.parametrize("kind", ["b.w", "bx-pc-ldr", "bx-pc-b-ldr", "plt"])
+def test_calls_through_stubs(kind: str) -> None:
+    """The call goes to a stub; the function that it stands for is the one that is meant."""
+    function = FUNCTIONS["t32"]
+    code, address, back = program(function)
+    place = BIAS + TEXT + 0x600
+    whole = bytearray(code)
+    whole[0x400:0x404] = t32_bl(place - (back & ~1))
+    data = stub(kind, place, address)
+    whole[0x600 : 0x600 + len(data)] = data
+    at, state = function.states(address, back)[CALL_OF["t32"]]
+    state.r[PC] = at + 4
+    space = space_of(bytes(whole), state.stack())
+    assert called_function(space, back) == address | 1
+    check(step(space, state.r, exact=False), back)
 
 
 # --- frame pointers -------------------------------------------------------------------------
