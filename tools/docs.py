@@ -35,7 +35,7 @@ def commands() -> str:
     from unspool.cli.commands import COMMANDS
 
     rows = [
-        (f"`unspool {name} {command.operands}`", cell(command.summary))
+        (f"`unspool {cell(f'{name} {command.operands}')}`", cell(command.summary))
         for name, command in COMMANDS.items()
     ]
     return table(("command", "does"), rows)
@@ -193,8 +193,17 @@ PARTS: dict[str, Callable[[], str]] = {
     "inspect problems": lambda: inspect_example("lying", "9 problems", 10),
     "inspect fields": lambda: inspect_example("windows.exception"),
     "inspect hex": lambda: inspect_example("crash.hex", "ModuleListStream", 16),
+    "options of layout": lambda: options("layout"),
+    "examples of layout": lambda: examples("layout"),
+    "layout keys": lambda: keys("layout-1.schema.json"),
     "locks keys": lambda: keys("locks-1.schema.json"),
     "inspect keys": lambda: keys("inspect-1.schema.json"),
+    "options of patch-check": lambda: options("patch-check"),
+    "examples of patch-check": lambda: examples("patch-check"),
+    "patch-check keys": lambda: keys("patch-check-1.schema.json"),
+    "options of redzone": lambda: options("redzone"),
+    "examples of redzone": lambda: examples("redzone"),
+    "redzone keys": lambda: keys("redzone-1.schema.json"),
     "options of seh": lambda: options("seh"),
     "examples of seh": lambda: examples("seh"),
     "broken chain": lambda: f"```\n{(GOLDEN / 'seh.broken.txt').read_text('utf-8')}```\n",

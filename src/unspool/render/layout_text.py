@@ -75,8 +75,8 @@ def _head(layout: Layout, style: Style) -> Iterator[str]:
     program = f" {printable(target.executable)}" if target.executable else ""
     yield style.paint("title", f"{what} ({target.kind}, {target.arch}{wine}){program}")
     yield (
-        f"{len(layout.areas):,} areas in {size_of(sum(a.size for a in layout.areas))}, "
-        f"by {layout.source}"
+        f"{layout.mappings:,} mappings in {len(layout.areas):,} areas, "
+        f"{size_of(sum(area.size for area in layout.areas))}, by {layout.source}"
     )
 
 

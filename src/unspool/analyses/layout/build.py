@@ -62,6 +62,7 @@ def layout(target: Target, walked: Iterable[Stack]) -> Layout:
     result = Layout(
         target.info, word, paint(found, layers, names.label_of),
         source=source, is_windows=is_windows, system=system_of(target), labels=labels,
+        mappings=len(found),
     )  # fmt: skip
     result.top = _top(result)
     result.holes = rules.holes_of(result.areas, result.top)

@@ -187,12 +187,13 @@ class Layout(Record):
     """The address space of one process. `areas` are by address and do not overlap.
 
     `source` says where the mappings come from. `is_windows` is true of Wine's processes and
-    of Windows' own. `top` is the end of what a process can map, as far as it is known.
+    of Windows' own. `mappings` is how many there are. `top` is the end of what a process can map,
+    as far as it is known.
     """
 
     __slots__ = (
-        "areas", "blocks", "findings", "holes", "is_windows", "labels", "plan", "pointer_size",
-        "rules", "source", "system", "target", "top",
+        "areas", "blocks", "findings", "holes", "is_windows", "labels", "mappings", "plan",
+        "pointer_size", "rules", "source", "system", "target", "top",
     )  # fmt: skip
 
     def __init__(
@@ -206,7 +207,9 @@ class Layout(Record):
         top: int = 1 << 64,
         system: System | None = None,
         labels: dict[int, str] | None = None,
+        mappings: int = 0,
     ) -> None:
+        self.mappings = mappings
         self.target = target
         self.pointer_size = pointer_size
         self.areas = areas

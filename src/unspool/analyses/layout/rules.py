@@ -304,12 +304,12 @@ def _overcommit(layout: Layout) -> Rule:
 
 
 def _map_count(layout: Layout) -> Rule:
-    count = len({(area.path, area.start) for area in layout.areas})
+    count = layout.mappings
     limit = layout.system.max_maps if layout.system is not None else None
     if limit is None:
         says = "how many mappings the system allows is not known"
-        return Rule("map-count", Verdict.UNKNOWN, says, [f"{count:,} areas"])
-    evidence = [f"{count:,} areas, vm.max_map_count is {limit:,}"]
+        return Rule("map-count", Verdict.UNKNOWN, says, [f"there are {count:,}"])
+    evidence = [f"there are {count:,}, vm.max_map_count is {limit:,}"]
     if count > limit * 9 // 10:
         says = "hardly any mapping can be added: mmap will fail"
         return Rule("map-count", Verdict.WARNING, says, evidence)

@@ -56,9 +56,17 @@ def _images(target: Target) -> list[tuple[Module, Pe | None]]:
     for module in target.modules:
         if module.kind == "pe":
             image = target.pe(module)
-            # The loader writes the real base into the headers in memory: the file is asked.
             found.append((module, (image.file or image.headers) if image is not None else None))
     return found
+
+
+def _preferred(module: Module, pe: Pe) -> int | None:
+    """The base that an image was linked for; None if it is not known.
+
+    Loaders, Wine's too, write the real base into the headers of what they relocate: in memory
+    these say that an image is where it should be, wherever it is. The file tells.
+    """
+    return None if pe.mapped and pe.image_base == module.base else pe.image_base
 
 
 def _dos_area(layout: Layout, windows: Windows) -> Rule:
@@ -85,11 +93,16 @@ def _image_base(images: list[tuple[Module, Pe | None]], programs: set[int]) -> R
         if pe is None:
             says = f"the headers of {module.name} are not at hand"
             return Rule("image-base", Verdict.UNKNOWN, says, [f"it is at 0x{module.base:x}"])
-        evidence = [f"{module.name} is at 0x{module.base:x}, linked for 0x{pe.image_base:x}"]
-        if module.base == pe.image_base:
+        preferred = _preferred(module, pe)
+        if preferred is None:
+            says = "whether the program was relocated is not known: its file is not at hand"
+            where = f"{module.name} is at 0x{module.base:x}, as its headers in memory say"
+            return Rule("image-base", Verdict.UNKNOWN, says, [where])
+        evidence = [f"{module.name} is at 0x{module.base:x}, linked for 0x{preferred:x}"]
+        if module.base == preferred:
             says = "the program is at its preferred base"
             return Rule("image-base", Verdict.OK, says, evidence)
-        says = f"the program was relocated by {signed(module.base - pe.image_base)}"
+        says = f"the program was relocated by {signed(module.base - preferred)}"
         if pe.characteristics & _STRIPPED:
             says += ", and has no relocations: its pointers are wrong"
             return Rule("image-base", Verdict.WARNING, says, evidence)
@@ -98,26 +111,26 @@ def _image_base(images: list[tuple[Module, Pe | None]], programs: set[int]) -> R
 
 
 def _dll_bases(images: list[tuple[Module, Pe | None]], programs: set[int]) -> Iterator[Rule]:
-    moved, unknown, there, native = [], 0, 0, 0
+    moved, unknown, there = [], 0, 0
     for module, pe in images:
         if module.base in programs:
             continue
-        if pe is None:
+        preferred = _preferred(module, pe) if pe is not None else None
+        if pe is None or preferred is None:
             unknown += 1
-        elif pe.image_base == module.base:
+        elif preferred == module.base:
             there += 1
         else:
-            distance = signed(module.base - pe.image_base)
+            distance = signed(module.base - preferred)
             builtin = pe.is_wine_builtin or pe.is_wine_placeholder
-            native += not builtin
             whose = "builtin" if builtin else "native"
             moved.append(
                 f"{module.name} ({whose}) at 0x{module.base:x}, linked for "
-                f"0x{pe.image_base:x}: {distance}"
+                f"0x{preferred:x}: {distance}"
             )
     says = f"{there} DLLs are at their preferred bases, {len(moved)} are relocated"
     if unknown:
-        says += f"; of {unknown} it is not known"
+        says += f"; of {unknown} it is not known, since their files are not at hand"
     verdict = Verdict.NOTE if moved else Verdict.UNKNOWN if unknown else Verdict.OK
     moved.sort(key=lambda each: "(native)" not in each)
     yield Rule("dll-bases", verdict, says, moved[:_SHOWN])

@@ -29,6 +29,7 @@ def layout(
     made = Layout(
         TargetInfo("live", "x86", pid=1), word, areas,
         source="made up", is_windows=windows, top=top, system=system or System(),
+        mappings=len(areas),
     )  # fmt: skip
     made.holes = holes_of(areas, top)
     made.blocks = blocks_of(areas, [2 * GIB, 3 * GIB, 4 * GIB])
