@@ -13,7 +13,7 @@ from tests.conftest import Tool
 from tests.unit.symbols.online import server as faults
 from tests.unit.symbols.online.conftest import Serve
 from tests.unit.symbols.online.server import Server
-from tests.unit.symbols.online.test_debuginfod import Case, ask, case, name
+from tests.unit.symbols.online.test_debuginfod import Case, ask, case, limited, name
 
 __all__ = ["case"]
 
@@ -23,8 +23,8 @@ def certificate(tool: Tool, tmp_path: Path) -> Path:
     """Of 127.0.0.1, signed by nobody else, with its key in the same file."""
     path = tmp_path / "certificate.pem"
     tool(
-        "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
-        "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1",
+        "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+        "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1",
         "-addext", "keyUsage=critical,digitalSignature,keyCertSign",
         "-keyout", tmp_path / "key.pem", "-out", path,
     )  # fmt: skip
@@ -72,10 +72,11 @@ def test_a_handshake_that_never_ends(
 ) -> None:
     """A listener that takes connections and says nothing."""
     server.files[case.path] = case.data
-    ask(monkeypatch, server, connect=0.3, start=0.3)
+    ask(monkeypatch, server)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         monkeypatch.setenv("DEBUGINFOD_URLS", f"https://127.0.0.1:{port} {server.url}")
+        limited(monkeypatch, f"https://127.0.0.1:{port}", connect=0.3, start=0.3)
         named, [told], missing = name(case.report)
     assert (named.locations, missing) == (case.expected.locations, 0)
     assert told.startswith(f"https://127.0.0.1:{port}: ")
