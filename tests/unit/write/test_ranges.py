@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,7 +21,7 @@ def test_joined_ranges_hold_the_same_addresses(ranges: list[tuple[int, int]]) ->
     found = joined(ranges, 0)
     assert addresses(found) == addresses(ranges)
     assert all(low < high for low, high in found)
-    assert all(one[1] < other[0] for one, other in zip(found, found[1:], strict=False))
+    assert all(one[1] < other[0] for one, other in itertools.pairwise(found))
 
 
 @given(SOME, st.integers(0, 9))
@@ -28,7 +30,7 @@ def test_close_ranges_are_joined_with_what_is_between(
 ) -> None:
     found = joined(ranges, close)
     assert addresses(found) >= addresses(ranges)
-    assert all(one[1] + close < other[0] for one, other in zip(found, found[1:], strict=False))
+    assert all(one[1] + close < other[0] for one, other in itertools.pairwise(found))
     extra = sorted(addresses(found) - addresses(ranges))
     runs = [each for index, each in enumerate(extra) if not index or extra[index - 1] != each - 1]
     for start in runs:
