@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import struct
 import subprocess
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +17,9 @@ from tests.oracle.unspool_command import run_unspool
 from tests.programs.build import Unavailable, tool
 
 from .cores import made_by_kernel
-from .flavours import FLAVOURS, Flavour
+from .flavours import FLAVOURS, Flavour, check, make_prefix
 from .records import build_records
-from .running import PATIENCE, Running, Thread, run_zoo
+from .running import PATIENCE, Running, Thread, end_all, remove_server_folder, run_zoo
 
 pytestmark = pytest.mark.oracle
 
@@ -50,6 +52,9 @@ EXPECTED: dict[str, tuple[tuple[bool, ...], str]] = {
 }
 # Their handlers are in a program whose table does not have them: without it, all is well.
 BY_TABLE = {"unlisted": ALL, "data": (True, False, True, True)}
+# What an exception tells: the first handler is called if the record is accepted. (A handler on
+# the stack or in data would fault again, for ever.)
+RAISED = ("good", "below", "above", "misaligned", "generated", "unlisted", "cut")
 Answer = dict[str, Any]
 
 
@@ -269,3 +274,36 @@ def test_winedbg_lists_the_same_chains(subject: Subject) -> None:
         assert len(said) >= len(mine)
         if name_of(thread) not in ("generated", "above"):
             assert said[: len(mine)] == mine, thread.scenario
+
+
+@pytest.mark.parametrize("name", ["8.0-i386", "10.0-i386", "10.0-wow64"])
+def test_wine_calls_the_handlers_that_it_is_said_to_accept(name: str, programs_root: Path) -> None:
+    """The verdicts on Wine are what Wine does: nothing of unspool's has a part in this."""
+    flavour = FLAVOURS[name]
+    root = programs_root / "wine"
+    root.mkdir(exist_ok=True)
+    try:
+        check(flavour, root)
+        program = build_records(root, safe_seh=True).executable
+    except Unavailable as reason:
+        pytest.skip(str(reason))
+    folder = Path(tempfile.mkdtemp(prefix="run-", dir=root))
+    prefix = folder / "prefix"
+    make_prefix(flavour, prefix)
+    found = {}
+    try:
+        for scenario in RAISED:
+            arguments = [str(flavour.inside(program, root)), "raise", scenario]
+            with (folder / scenario).open("w+") as output:
+                subprocess.run(
+                    flavour.command(folder, root, arguments), cwd=folder,
+                    env=flavour.environment(prefix, root), stdin=subprocess.DEVNULL,
+                    stdout=output, stderr=subprocess.DEVNULL, timeout=PATIENCE, check=False,
+                )  # fmt: skip
+                output.seek(0)
+                found[scenario] = output.read() == "called\n"
+    finally:
+        end_all(str(flavour.inside(prefix, root)))
+        remove_server_folder(prefix)
+        shutil.rmtree(folder)
+    assert found == {scenario: EXPECTED[scenario][0][3] for scenario in RAISED}

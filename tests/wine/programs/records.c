@@ -4,6 +4,9 @@
    what it reads is as in zoo.c, but that a scenario is told as NAME,TEB,RECORD (in hexadecimal), and that
    the main thread's last number is the process's id in Windows.
 
+   With `raise SCENARIO` the thread raises an exception in place of waiting, and the handler that
+   the system calls says so: `called`.
+
    `load_config` is what the linkers of others put into a program with SafeSEH; it lists
    `listed_handler` alone. Nothing leads to it until the header does. */
 
@@ -48,14 +51,31 @@ __asm__(".section .rdata,\"dr\"\n"
         "    .long 1\n"
         ".text\n");
 
+static int raising;
+
+static void say(const char *text)
+{
+    DWORD written;
+    WriteFile(GetStdHandle(STD_OUTPUT_HANDLE), text, (DWORD)strlen(text), &written, NULL);
+}
+
+FRAME EXCEPTION_DISPOSITION called(void)
+{
+    if (raising) {
+        say("called\n");
+        ExitProcess(0);
+    }
+    return ExceptionContinueSearch;
+}
+
 FRAME EXCEPTION_DISPOSITION listed_handler(void)
 {
-    return ExceptionContinueSearch;
+    return called();
 }
 
 FRAME EXCEPTION_DISPOSITION unlisted_handler(void)
 {
-    return ExceptionContinueSearch;
+    return called();
 }
 
 static struct registration *newest(void)
@@ -73,6 +93,8 @@ FRAME void install(struct work *work, struct registration *record, void *handler
 
 FRAME void park(struct work *work)
 {
+    if (raising)
+        RaiseException(0xE0000001, 0, 0, NULL);
     InterlockedExchange(&work->placed, 1);
     WaitForSingleObject(forever, INFINITE);
 }
@@ -143,8 +165,12 @@ FRAME void on_stack(struct work *work)
 FRAME void generated(struct work *work)
 {
     struct registration record;
-    DWORD how = MEM_RESERVE | MEM_COMMIT;
-    install(work, &record, VirtualAlloc(NULL, 4096, how, PAGE_EXECUTE_READWRITE));
+    DWORD how = MEM_RESERVE | MEM_COMMIT, target = (DWORD)listed_handler;
+    unsigned char *code = VirtualAlloc(NULL, 4096, how, PAGE_EXECUTE_READWRITE);
+    memcpy(code, "\xb8", 1); /* mov $target, %eax */
+    memcpy(code + 1, &target, 4);
+    memcpy(code + 5, "\xff\xe0", 2); /* jmp *%eax */
+    install(work, &record, code);
     park(work);
 }
 
@@ -232,12 +258,6 @@ static const struct {
     {"null_next", null_next}, {"cut", cut}, {"empty", empty},
 };
 
-static void say(const char *text)
-{
-    DWORD written;
-    WriteFile(GetStdHandle(STD_OUTPUT_HANDLE), text, (DWORD)strlen(text), &written, NULL);
-}
-
 static void start(const char *argument)
 {
     struct work *work = &works[count++];
@@ -265,7 +285,9 @@ int main(int argc, char **argv)
     DWORD size;
     int i;
     forever = CreateEventA(NULL, TRUE, FALSE, NULL);
-    for (i = 1; i < argc; i++)
+    SetErrorMode(SEM_NOGPFAULTERRORBOX);
+    raising = argc > 2 && !strcmp(argv[1], "raise");
+    for (i = 1 + raising; i < argc; i++)
         start(argv[i]);
     snprintf(line, sizeof line, "thread %ld %lu main,%lx,0 1 %lu\n", linux_id(),
              (unsigned long)GetCurrentThreadId(), (unsigned long)__readfsdword(0x18),
