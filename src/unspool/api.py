@@ -15,8 +15,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from unspool.analyses.locks.records import LockReport
     from unspool.analyses.layout import Layout
+    from unspool.analyses.locks.records import LockReport
     from unspool.model import Thread
     from unspool.symbols.missing import MissingFile
     from unspool.targets.source import Source
