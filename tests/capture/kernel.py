@@ -27,6 +27,7 @@ from jsonschema import Draft202012Validator
 
 from tests.programs.build import Unavailable, locked
 from tests.programs.cores import CORE_PATTERN, PATIENCE
+from tests.programs.running import eventually
 
 SOURCE = Path(__file__).parents[2] / "src"
 SCHEMA = SOURCE / "unspool/render/report-1.schema.json"
@@ -122,7 +123,20 @@ def installed(options: Sequence[str] = (), *, tee: bool = True) -> Iterator[Hand
         with pattern(f"|{program} %P %I %s %u %g %d %t %h %e"):
             yield handler
     finally:
+        # Other tests' programs may have crashed meanwhile, and be at it still.
+        eventually(lambda: not running_in(folder))
         shutil.rmtree(folder)
+
+
+def running_in(folder: Path) -> list[str]:
+    """The command lines of handlers that run."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            line = Path(f"/proc/{pid}/cmdline").read_bytes().decode("utf-8", "replace")
+            if f"{folder}/" in line and int(pid) != os.getpid():
+                found.append(line)
+    return found
 
 
 @contextlib.contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import socket
@@ -14,7 +13,7 @@ import pytest
 from tests.programs.build import Unavailable, build
 from tests.programs.table import BY_NAME
 
-from .kernel import SOURCE, Handler, crash, installed
+from .kernel import SOURCE, Handler, crash, installed, running_in
 from .test_stacks import THREADS, compiled
 
 pytestmark = pytest.mark.oracle
@@ -208,14 +207,5 @@ def test_an_error_before_anything_is_known(handler: Handler, programs_root: Path
 
 def test_nothing_is_left_running(handler: Handler, programs_root: Path) -> None:
     crashed = crash([chain(programs_root)])
-    lines = [_command_line(pid) for pid in os.listdir("/proc") if pid.isdigit()]
-    assert not [
-        line for line in lines if str(handler.folder) in line and str(crashed) in line.split("\0")
-    ]
-
-
-def _command_line(pid: str) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().decode("utf-8", "replace")
-    except OSError:
-        return ""
+    lines = running_in(handler.folder)
+    assert not [line for line in lines if str(crashed) in line.split("\0")]

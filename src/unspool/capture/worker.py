@@ -228,14 +228,13 @@ class _Maker:
         self, kind: bytes, stacks: list[Stack], findings: list[Finding]
     ) -> None:
         from unspool.capture.document import compressed, render
-        from unspool.symbols.symbolicate import locate
 
         target, policy = self.target, self.policy
         report = Report(
             policy.target(target.info), policy.modules(target.modules), stacks,
             crash=policy.crash(target.crash), findings=findings,
         )  # fmt: skip
-        chunks = render(locate(report), self.crash, self.config, policy, self.environ)
+        chunks = render(report, self.crash, self.config, policy, self.environ)
         self.sender.send(kind, compressed(chunks))
 
 

@@ -195,3 +195,33 @@ def test_the_handler_itself(stopped: Stopped, tmp_path: Path) -> None:
     assert pcs == [[frame.pc for frame in each.frames] for each in stopped.report.stacks]
     assert report["capture"]["crashed_at"] == "2023-11-14T22:13:20Z"
     assert done.returncode == (0 if stopped.report.complete else 1)
+
+
+NETWORK = {"urllib", "urllib3", "ssl", "http", "requests", "asyncio", "subprocess"}
+SYMBOLS = {"symbolic", "pydemumble", "unspool.symbols.native", "unspool.symbols.online",
+           "unspool.symbols.demangle", "unspool.symbols.symbol_table"}  # fmt: skip
+SLOW = {"dataclasses", "typing", "pathlib", "argparse", "inspect"}
+
+
+def test_the_handler_loads_no_network_and_no_symbols(stopped: Stopped, tmp_path: Path) -> None:
+    words = [
+        "capture", "handle", f"--directory={tmp_path}/spool", "--free-mb=0",
+        f"--log={tmp_path}/log", *[str(stopped.pid)] * 2, "11", "0", "0", "1", "1", "h", "n",
+    ]  # fmt: skip
+    with piped(stopped.core) as descriptor:
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", "-X", "importtime", "-c", RUN, *words],
+            stdin=descriptor, capture_output=True, text=True, check=False, timeout=60,
+        )  # fmt: skip
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "unspool.unwind.walk" in loaded, done.stderr[-300:]
+    families = loaded | {name.partition(".")[0] for name in loaded}
+    assert sorted((NETWORK | SYMBOLS | SLOW) & families) == []
+
+
+RUN = f"""
+import sys
+sys.path.insert(0, {str(Path(api.__file__).parents[1])!r})
+from unspool.cli import run
+run()
+"""
