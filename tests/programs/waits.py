@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from unspool import api
@@ -44,17 +46,39 @@ def survey(*sources: str | int) -> LockReport:
         return api.locks([(target, api.unwind(target)) for target in targets])
 
 
-def survey_when(settled: Callable[[LockReport], bool], pids: Sequence[int]) -> LockReport:
-    """The answer once the threads have got to where they stay."""
+def calm_survey(pids: Sequence[int], waits: int) -> LockReport:
+    """The answer once the threads have got to where they stay: so many wait for locks."""
+    for pid in pids:
+        wait_until_calm(pid)
     found: list[LockReport] = []
 
     def look() -> bool:
         found[:] = [survey(*pids)]
-        return settled(found[0])
+        return len(found[0].waits) == waits
 
     assert eventually(look), found
     return found[0]
 
 
-def waiting(count: int) -> Callable[[LockReport], bool]:
-    return lambda report: len(report.waits) == count
+def wait_until_calm(pid: int) -> None:
+    """Wait until all threads sleep and have not waited for anything new for a while."""
+    before: list[str] = []
+
+    def calm() -> bool:
+        nonlocal before
+        last, before = before, activity(pid)
+        sleeping = all("S (" in line for line in before if line.startswith("State"))
+        time.sleep(0.1)  # in which a thread that is about to do something does
+        return sleeping and bool(before) and last == before == activity(pid)
+
+    assert eventually(calm), "the program does not come to rest"
+
+
+def activity(pid: int) -> list[str]:
+    """Each thread's state, and how often it waited so far."""
+    found = []
+    for task in sorted(os.listdir(f"/proc/{pid}/task")):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            lines = Path(f"/proc/{pid}/task/{task}/status").read_text().splitlines()
+            found += [line for line in lines if line.startswith(("State", "voluntary"))]
+    return found

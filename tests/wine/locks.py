@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import subprocess
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from tests.programs.build import check as check_build
 from tests.programs.build import locked, run, tool
+from tests.programs.waits import wait_until_calm
 
 from .flavours import Flavour, check, make_prefix
 from .running import PATIENCE, end_all, prepare, processes, remove_server_folder
@@ -77,19 +76,3 @@ def running(flavour: Flavour, mode: str, root: Path, *, stripped: bool = False) 
 def runs(pid: int, program: str) -> bool:
     arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     return bool(arguments) and any(each.endswith(program.encode()) for each in arguments[:1])
-
-
-def wait_until_calm(pid: int) -> None:
-    """Wait until all threads sleep and have not waited for anything new for a while."""
-    deadline = time.monotonic() + PATIENCE
-    before: list[str] = []
-    while time.monotonic() < deadline:
-        now = []
-        for task in sorted(os.listdir(f"/proc/{pid}/task")):
-            lines = Path(f"/proc/{pid}/task/{task}/status").read_text().splitlines()
-            now += [line for line in lines if line.startswith(("State", "voluntary"))]
-        if now == before and all("S (" in line for line in now if line.startswith("State")):
-            return
-        before = now
-        time.sleep(0.1)
-    raise AssertionError("the program does not come to rest")

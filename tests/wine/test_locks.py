@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import Tool
 from tests.programs.build import Unavailable
-from tests.programs.waits import survey, survey_when, waiting
+from tests.programs.waits import calm_survey, survey
 from unspool.analyses.locks.records import LockReport
 
 from .flavours import FLAVOURS
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.oracle
 def look(name: str, mode: str, root: Path, waits: int, *, stripped: bool = False) -> LockReport:
     try:
         with running(FLAVOURS[name], mode, root, stripped=stripped) as pid:
-            return survey_when(waiting(waits), [pid])
+            return calm_survey([pid], waits)
     except Unavailable as reason:
         pytest.skip(str(reason))
 
@@ -72,7 +72,7 @@ def test_what_has_no_holder_says_so(name: str, wine_root: Path) -> None:
 def test_a_core_says_the_same(name: str, wine_root: Path, tmp_path: Path, tool: Tool) -> None:
     try:
         with running(FLAVOURS[name], "ring", wine_root) as pid:
-            survey_when(waiting(2), [pid])
+            calm_survey([pid], 2)
             tool("gcore", "-o", tmp_path / "core", str(pid))
     except Unavailable as reason:
         pytest.skip(str(reason))

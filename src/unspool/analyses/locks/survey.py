@@ -216,8 +216,8 @@ class _Survey:
         """The priority-inheriting mutex that the kernel refused, since that is a deadlock.
 
         Situation: FUTEX_LOCK_PI says EDEADLK, and glibc lets the thread wait for ever, for a word
-        of its own stack (pthread_mutex_lock.c, "Delay the thread indefinitely"). The mutex is what
-        the function's registers and stack still point at. Without a function's name it is only
+        of its own stack (pthread_mutex_lock.c, "Delay the thread indefinitely"). What the function
+        keeps in registers points at the mutex, or at its kind. Without a function's name it is only
         possible: others wait for words of their own stacks, too.
         """
         space = process.target.space
@@ -227,15 +227,20 @@ class _Survey:
         data = space.memory.read_available(sp, _MOST_STACK)
         step = space.arch.pointer_size
         found = [int.from_bytes(data[at : at + step], "little") for at in range(0, len(data), step)]
+        kind_at = 16 if step == 8 else 12
         own = None
-        for address in dict.fromkeys([*filter(None, thread.registers or ()), *found]):
-            lock = words.inheriting(address) if address >= _PAGE and address % 4 == 0 else None
-            if lock is None:
-                continue
-            lock.holders[0].certain = named
-            if lock.holders[0].key != (process.index, thread.index):
-                return lock
-            own = own or lock
+        for words_of, certain in ((thread.registers or (), named), (found, False)):
+            for value in dict.fromkeys(filter(None, words_of)):
+                for address in (value, value - kind_at):
+                    lock = words.inheriting(address) if address >= _PAGE else None
+                    if lock is None:
+                        continue
+                    # What the stack holds can be left of a mutex that was taken before.
+                    mine = lock.holders[0].key == (process.index, thread.index)
+                    lock.holders[0].certain = certain and not mine
+                    if not mine:
+                        return lock
+                    own = own or lock
         return own
 
     def owner(self, process: _Process, tid: int, beyond: bool) -> ThreadKey | None:

@@ -50,10 +50,15 @@ _ABIS = {
     "aarch64": _Abi(
         {98: "futex", 128: "restart_syscall", 25: "fcntl", 32: "flock"}, tuple(range(6)), 8
     ),
+    "arm": _Abi(
+        {240: "futex", 422: "futex", 0: "restart_syscall", 55: "fcntl", 221: "fcntl", 143: "flock"},
+        tuple(range(6)), 7,
+    ),
 }  # fmt: skip
 # Bytes of code before the call in which its number is looked for.
 _BEFORE, _LEAST = 32, 8
-_SVC = b"\x01\0\0\xd4"
+# svc #0 of aarch64, of A32 and of T32 code.
+_SVC = (b"\x01\0\0\xd4", b"\0\0\0\xef", b"\0\xdf")
 
 
 class Syscall(Record):
@@ -95,10 +100,10 @@ def syscall_of(space: AddressSpace, thread: Thread) -> Syscall | None:
     if abi.number is not None:
         number = registers[abi.number]
         # A core's pc is at the instruction, which is to be executed again.
-        near = space.memory.read_available(pc - 4, 8)
-        if _SVC not in (near[:4], near[4:]):
+        near = space.memory.read_available((pc & -2) - 4, 8)
+        if not near[:4].endswith(_SVC) and not near[4:].startswith(_SVC):
             return None
-        where = "x8"
+        where = arch.register_names[abi.number]
     else:
         if not code.endswith((b"\x0f\x05", b"\xcd\x80")) or (
             code.endswith(b"\x0f\x05") and arch.name == "i386"

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from unspool.targets.base import Target
 
 _MOST_WORDS = 2048
+_LOWEST = 0x10000
 # Behind the stack pointer of the caller of ntdll's function: its arguments.
 _ARGUMENTS = 8
 _MOST_NAME = 80
@@ -44,6 +45,7 @@ class _Layout:
     def __init__(self, word: int) -> None:
         self.word = word
         self.section = Struct("<QiiQQ" if word == 8 else "<IiiII")
+        self.semaphore = 8 + 2 * word  # the offset of LockSemaphore
         self.none = (1 << 8 * word) - 1
         self.debug_section, self.debug_name = (8, 0x28) if word == 8 else (4, 0x18)
         self.loader_lock = 0x110 if word == 8 else 0xA0
@@ -154,19 +156,27 @@ class WindowsWaits:
     def _section(
         self, stack: Stack, function: str, words: list[int], layout: _Layout
     ) -> WindowsWait:
-        best: Lock | None = None
-        for address in dict.fromkeys(words):
-            if address < 0x10000 or address % 4:
-                continue
-            found = self._read_section(address, stack, layout)
-            if found is not None and (best is None or (found.holders and not best.holders)):
-                best = found
-                if found.holders:
-                    break
-        if best is None:
+        waited = self._waited_address(stack, words, layout)
+        exact = waited - layout.semaphore if waited is not None else 0
+        found = self._read_section(exact, stack, layout) if exact > 0 else None
+        if found is not None:
+            words_of = f"ntdll's list of waiting threads has 0x{waited or 0:x}, its LockSemaphore"
+            return WindowsWait(found, function, f"{function} on the stack; {words_of}")
+        sections = [
+            section
+            for address in dict.fromkeys(words)
+            if address >= _LOWEST and address % 4 == 0
+            and (section := self._read_section(address, stack, layout)) is not None
+        ]  # fmt: skip
+        if not sections:
             lock = Lock("critical_section", self.party, None)
             lock.unknown = "no word on the stack points at a critical section that is held"
             return WindowsWait(lock, function, f"{function} on the stack")
+        best = next((each for each in sections if each.holders), sections[0])
+        if len(sections) > 1:
+            # One is left of an earlier call, and the words do not say which.
+            for holder in best.holders:
+                holder.certain = False
         return WindowsWait(
             best, function, f"{function} on the stack, with 0x{best.address or 0:x} in its frames"
         )
@@ -228,10 +238,10 @@ class WindowsWaits:
         if tid is None:
             return None
         for at in range(2, len(words) - 1):
-            if words[at + 1] & 0xFFFFFFFF != tid or words[at] < 0x10000:
+            if words[at + 1] & 0xFFFFFFFF != tid or words[at] < _LOWEST:
                 continue
             links = words[at - 2], words[at - 1]
-            is_list = all(each > 0x10000 and each % layout.word == 0 for each in links)
+            is_list = all(each > _LOWEST and each % layout.word == 0 for each in links)
             if is_list and self.memory.read_available(words[at], 2):
                 return words[at]
         return None
