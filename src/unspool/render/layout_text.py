@@ -50,13 +50,15 @@ def _lines(
     yield ""
     yield from _sums(layout, style)
     yield ""
-    yield style.paint("title", "free, at multiples of 64 KiB")
+    if layout.blocks:
+        yield style.paint("title", "free, at multiples of 64 KiB")
     for block in layout.blocks:
         yield (
             f"  below {size_of(block.limit):>6}  {size_of(block.size):>9} at 0x{block.start:x}; "
             f"with what is held: {size_of(block.held_size)} at 0x{block.held_start:x}"
         )
-    yield ""
+    if layout.blocks:
+        yield ""
     yield style.paint("title", "rules")
     for rule in layout.rules:
         yield from _rule(rule, style, whole)
@@ -112,6 +114,8 @@ def _sums(layout: Layout, style: Style) -> Iterator[str]:
     for kind, count, size in sums(layout):
         yield f"  {WORDS[kind]:<22} {size_of(size):>9}  in {count:,}"
     holes = layout.holes
+    if not holes:
+        return
     yield (
         f"  {'holes':<22} {size_of(sum(hole.size for hole in holes)):>9}  in {len(holes):,}, "
         f"up to 0x{layout.top:x}"

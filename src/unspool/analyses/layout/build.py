@@ -65,13 +65,18 @@ def layout(target: Target, walked: Iterable[Stack]) -> Layout:
         mappings=len(found),
     )  # fmt: skip
     result.top = _top(result)
-    result.holes = rules.holes_of(result.areas, result.top)
-    result.blocks = rules.blocks_of(result.areas, [2 * _GIB, 3 * _GIB, 4 * _GIB])
+    whole = bool(found) and is_whole(target, facts)
+    if whole:
+        result.holes = rules.holes_of(result.areas, result.top)
+        result.blocks = rules.blocks_of(result.areas, [2 * _GIB, 3 * _GIB, 4 * _GIB])
     result.rules = list(rules.native_rules(result, target))
     if is_windows:
         result.rules += windows_rules(result, target, windows)
-    result.plan = _reserve_plan(result, target, windows)
-    result.findings = list(_findings(result, target, is_whole(target, facts)))
+    if whole:
+        result.plan = _reserve_plan(result, target, windows)
+    else:
+        rules.withdraw(result.rules)
+    result.findings = list(_findings(result, target, whole))
     return result
 
 

@@ -18,6 +18,12 @@ _LARGE_DLL = 64 << 20
 _DT_GNU_PRELINKED = 0x6FFFFDF5
 # Lines of evidence of one rule.
 _SHOWN = 100
+# Rules that conclude from what is not mapped.
+_OF_ALL = {
+    "null-page", "low-64k", "vm-split", "largest-free-block", "stack-rlimit", "stack-guards",
+    "overcommit", "map-count", "dos-area", "high-addresses", "shared-heap", "preloader",
+    "reserved-area",
+}
 _STACKS = (Kind.STACK, Kind.WINDOWS_STACK, Kind.WINE_STACK)
 
 
@@ -142,6 +148,8 @@ def _largest(
 
 
 def _room(layout: Layout) -> Rule:
+    if not layout.blocks:
+        return Rule("largest-free-block", Verdict.UNKNOWN, "what is free is not known")
     evidence = []
     narrow = False
     for block in layout.blocks:
@@ -314,6 +322,15 @@ def _map_count(layout: Layout) -> Rule:
         says = "hardly any mapping can be added: mmap will fail"
         return Rule("map-count", Verdict.WARNING, says, evidence)
     return Rule("map-count", Verdict.OK, "far from the limit of mappings", evidence)
+
+
+def withdraw(found: Sequence[Rule]) -> None:
+    """Takes back what only a list of all mappings can say. What is there, is there."""
+    for rule in found:
+        if rule.id in _OF_ALL and rule.verdict not in (Verdict.WARNING, Verdict.UNKNOWN):
+            rule.verdict = Verdict.UNKNOWN
+            rule.says = "the target does not list all mappings"
+            rule.evidence = ()
 
 
 # --- words -------------------------------------------------------------------------------------

@@ -10,12 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import unspool
+from tests import dumps
 from tests.build.core import Core
 from unspool.analyses.layout import Layout, malloc
 from unspool.analyses.layout.records import Kind
 from unspool.cli import main
 from unspool.errors import InputError
 from unspool.memory import Memory, Region
+from unspool.render import json
+from unspool.render.layout_text import lines
+from unspool.render.style import Style
 
 from .made_up import mapping
 
@@ -85,10 +89,8 @@ def test_hostile_segments(
 def test_a_report_has_no_layout(tmp_path: Path) -> None:
     path, report = tmp_path / "core", tmp_path / "report.json"
     path.write_bytes(simple().build())
-    from unspool.render.json import dumps
-
     with unspool.open(str(path)) as target:
-        report.write_text(dumps(unspool.unwind(target)))
+        report.write_text(json.dumps(unspool.unwind(target)))
     with unspool.open(str(report)) as target, pytest.raises(InputError, match="no memory"):
         unspool.api.layout(target)
 
@@ -105,6 +107,22 @@ def test_the_command(tmp_path: Path, form: str, capsys: pytest.CaptureFixture[st
     assert main(["layout", str(tmp_path / "none")]) == 2
     assert main(["layout"]) == 64
     assert main(["layout", "--help"]) == 0
+
+
+@pytest.mark.parametrize(("name", "whole"), [("crash", False), ("windows", True), ("lying", False)])
+def test_minidumps(name: str, whole: bool, tmp_path: Path) -> None:
+    path = tmp_path / "a.dmp"
+    path.write_bytes(dumps.ALL[name]())
+    with unspool.open(str(path)) as target:
+        found = unspool.api.layout(target)
+    verdicts = {rule.id: rule.verdict for rule in found.rules}
+    assert bool(found.holes) == bool(found.blocks) == (found.plan is not None) == whole
+    assert ("mappings_missing" in {each.kind for each in found.findings}) != whole
+    # What is not listed may be mapped all the same.
+    assert verdicts["null-page"] == ("ok" if whole else "unknown")
+    assert verdicts["largest-free-block"] == ("ok" if whole else "unknown")
+    text = "\n".join(lines(found, list(target.modules), style=Style(), plan=True))
+    assert ("hole" in text) == whole
 
 
 # --- malloc ------------------------------------------------------------------------------------
