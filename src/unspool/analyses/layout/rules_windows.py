@@ -27,7 +27,12 @@ _SHOWN = 100
 def windows_rules(layout: Layout, target: Target, windows: Windows) -> Iterator[Rule]:
     """The rules for processes with Windows code, each with its verdict."""
     images = _images(target)
-    programs = windows.programs()
+    # Where no PEB is at hand, the target may still say which module is the program.
+    programs = windows.programs() or {
+        target.modules[area.module].base
+        for area in layout.areas
+        if area.kind == Kind.PROGRAM and area.module is not None
+    }
     program = next(
         (pe for module, pe in images if module.base in programs and pe is not None), None
     )
@@ -141,7 +146,7 @@ def _user_data(layout: Layout) -> Rule:
     if page is not None and page.kind == Kind.KUSER:
         says = "KUSER_SHARED_DATA is where it must be"
         return Rule("kuser-shared-data", Verdict.OK, says, [describe(page)])
-    evidence = [describe(page)] if page else [f"nothing is mapped at 0x{KUSER:x}"]
+    evidence = [describe(page)] if page else [f"no mapping is listed at 0x{KUSER:x}"]
     says = "KUSER_SHARED_DATA is not seen at 0x7ffe0000"
     return Rule("kuser-shared-data", Verdict.UNKNOWN, says, evidence)
 
