@@ -68,6 +68,8 @@ def test_the_same_source_is_the_same(tool: Tool, tmp_path: Path, flags: tuple[st
     old = built(tool, tmp_path, "old", *flags)
     assert differences(old, built(tool, tmp_path, "new", *flags)) == {}
     assert compare(old, old).same > 10
+    stripped = built(tool, tmp_path, "stripped", *flags, "-rdynamic", "-s")
+    assert compare(stripped, stripped).differences == []
 
 
 @pytest.mark.parametrize(

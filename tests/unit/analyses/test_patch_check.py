@@ -262,8 +262,11 @@ def test_memory_that_is_missing_proves_nothing() -> None:
     assert checked.conservative.reasons == [
         f"thread 77: its stack at 0x{STACK + 24:x} is not in the target"
     ]
-    # Above the outermost frame there is nothing to return to.
+    # Above the outermost frame there is nothing to return to, if that is sure to be one.
     assert made(0, 1, 2, high=STACK + 0x100).conservative.verdict == SAFE
+    guessed = Frame(CODE + 0x20, STACK + 8, Trust.SCAN)
+    checked = made(0, 1, 2, frames=[first, guessed], high=STACK + 0x100)
+    assert checked.conservative.verdict == NOT_PROVEN
 
 
 def test_a_guessed_frame_in_the_function_is_no_proof() -> None:

@@ -70,8 +70,10 @@ def compare(old: Elf, new: Elf) -> Comparison:
     for build, option in ((before, "--old"), (after, "--new")):
         if not build.functions:
             raise InputError(f"{option} has no symbol table", "give the file before it is stripped")
-    differences = []
+    differences: list[Difference] = []
     same = 0
+    if old_id == new.build_id():
+        return Comparison(differences, len(before.functions), exact, old_id)
     for name in sorted({*before.functions, *after.functions}):
         one, other = before.functions.get(name), after.functions.get(name)
         if one is None or other is None:

@@ -9,9 +9,11 @@ its walk. Ksplice scans; kpatch and livepatch unwind (kernel: "Reliable Stacktra
 
 from __future__ import annotations
 
-from unspool.analyses.patch.records import Answer, Hit, PatchCheck
+from bisect import bisect_left
+
+from unspool.analyses.patch.records import SURE, Answer, Hit, PatchCheck
 from unspool.analyses.patch.scan import scan, used_stacks
-from unspool.model import StopReason, Trust
+from unspool.model import StopReason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,12 +23,10 @@ if TYPE_CHECKING:
     from unspool.model import Frame, Report, Stack
     from unspool.targets.base import Target
 
-# How a frame must have been found to be sure, and all that are between it and the one before.
-# Frame pointers skip callers that have none, a leaf's return address is the word that is
-# there: good enough to show, not to prove something by.
-_SURE = (Trust.CONTEXT, Trust.CFI, Trust.UNWIND_INFO, Trust.SIGNAL, Trust.SEGMENT_SWITCH)
 # Of one thread these say enough.
 _MOST_GUESSED = 3
+# Of one function; a deep recursion says nothing new after that.
+_MOST_HITS = 10_000
 
 
 def patch_check(target: Target, report: Report, functions: list[Checked]) -> PatchCheck:
@@ -43,29 +43,47 @@ def patch_check(target: Target, report: Report, functions: list[Checked]) -> Pat
     ]
     scan_reasons = [*of_target, *scan_reasons, *unfinished]
     words = scan(target, stacks, ranges)
+    frames = _Frames(report.stacks)
     for function in functions:
         wanted = {(each.start, each.end) for each in function.ranges}
         hits = [hit for place in sorted(wanted) for hit in words.get(place, ())]
         function.conservative = Answer(hits, (), [*function.unknown, *scan_reasons])
-        sure, guessed = _frames(report.stacks, function.ranges)
+        sure, guessed = frames.within(function.ranges)
         function.unwinding = Answer(sure, guessed, [*function.unknown, *unwinding_reasons])
     result = PatchCheck(functions, stacks, len(report.stacks))
     result.held_seconds = getattr(target, "held", None)
     return result
 
 
-def _frames(stacks: Sequence[Stack], ranges: list[CodeRange]) -> tuple[list[Hit], list[Hit]]:
-    """Frames in the ranges: those that are sure, and those that were guessed."""
-    sure: list[Hit] = []
-    guessed: list[Hit] = []
-    for stack in stacks:
-        for number, frame in enumerate(stack.frames):
-            at = frame.lookup_pc
-            for code in ranges:
-                if code.start <= at < code.end:
-                    found = sure if frame.trust in _SURE else guessed
-                    found.append(_hit(stack, number, frame, code))
-    return sure, guessed
+class _Frames:
+    """All frames of all stacks by the address that they are looked up at."""
+
+    def __init__(self, stacks: Sequence[Stack]) -> None:
+        self.at: dict[int, list[tuple[Stack, int]]] = {}
+        for stack in stacks:
+            for number, frame in enumerate(stack.frames):
+                self.at.setdefault(frame.lookup_pc, []).append((stack, number))
+        self.addresses = sorted(self.at)
+
+    def within(self, ranges: list[CodeRange]) -> tuple[list[Hit], list[Hit]]:
+        """Frames in the ranges: those that are sure, and those that were guessed."""
+        sure: list[Hit] = []
+        guessed: list[Hit] = []
+        for code in ranges:
+            first = bisect_left(self.addresses, code.start)
+            for address in self.addresses[first : bisect_left(self.addresses, code.end)]:
+                for stack, number in self.at[address]:
+                    frame = stack.frames[number]
+                    found = sure if frame.trust in SURE else guessed
+                    if len(found) < _MOST_HITS:
+                        found.append(_hit(stack, number, frame, code))
+        for found in (sure, guessed):
+            found.sort(key=_place)
+        return sure, guessed
+
+
+def _place(hit: Hit) -> tuple[int, int]:
+    return hit.thread, hit.frame or 0
 
 
 def _hit(stack: Stack, number: int, frame: Frame, code: CodeRange) -> Hit:
@@ -90,7 +108,7 @@ def _doubts(report: Report) -> list[str]:
         guessed = [
             f"#{number} by {frame.trust}"
             for number, frame in enumerate(stack.frames)
-            if frame.trust not in _SURE
+            if frame.trust not in SURE
         ]
         if guessed:
             more = len(guessed) - _MOST_GUESSED

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from unspool.model import Finding
+from unspool.model import Finding, Trust
 from unspool.record import Record
 
 TYPE_CHECKING = False
@@ -12,6 +12,11 @@ if TYPE_CHECKING:
 SAFE, NOT_PROVEN, UNSAFE = "safe", "not proven", "unsafe"
 # From the best to the worst.
 VERDICTS = (SAFE, NOT_PROVEN, UNSAFE)
+
+# How a frame must have been found to be sure, and all that are between it and the one before.
+# Frame pointers skip callers that have none, a leaf's return address is the word that is
+# there: good enough to show, not to prove something by.
+SURE = (Trust.CONTEXT, Trust.CFI, Trust.UNWIND_INFO, Trust.SIGNAL, Trust.SEGMENT_SWITCH)
 
 
 class CodeRange(Record):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 
-from unspool.analyses.patch.records import Hit, UsedStack
+from unspool.analyses.patch.records import SURE, Hit, UsedStack
 from unspool.model import StopReason
 
 TYPE_CHECKING = False
@@ -51,16 +51,20 @@ def _of_thread(
 ) -> tuple[list[UsedStack], list[str]]:
     word = target.space.arch.pointer_size
     tops: dict[tuple[int, str], tuple[int, int]] = {}
-    for number, segment in enumerate(stack.segments):
-        sps = [each.sp for each in stack.frames if each.segment == number and each.sp is not None]
-        if not sps:
-            continue
+    by_segment: dict[int, list[int]] = {}
+    for frame in stack.frames:
+        if frame.sp is not None:
+            by_segment.setdefault(frame.segment, []).append(frame.sp)
+    for number, sps in by_segment.items():
+        segment = stack.segments[number]
         low, high = min(sps) & -word, _end(target, thread, segment.high, min(sps))
         key = high, segment.kind
         before = tops.get(key, (low, max(sps)))
         tops[key] = min(before[0], low), max(before[1], *sps)
     used, reasons = [], []
-    whole = stack.stop.reason == StopReason.ROOT and not stack.gaps
+    whole = stack.stop.reason == StopReason.ROOT and not stack.gaps and all(
+        frame.trust in SURE for frame in stack.frames
+    )  # fmt: skip
     if not tops:
         reasons.append(f"thread {thread.tid}: where its stack is used is not known")
     for (high, kind), (low, last) in tops.items():
@@ -82,14 +86,15 @@ def _end(target: Target, thread: Thread, high: int | None, sp: int) -> int:
     """Where the stack around `sp` ends."""
     known = target.space.stack_at(sp)
     if known is not None:
-        return known.high
+        high = known.high
     region = target.space.memory.region(sp)
     end = high if high is not None else region.mapping[1] if region is not None else sp
-    # C libraries put a thread's control block at the upper end of its stack, and the kernel
-    # joins what lies behind that to the same mapping: other threads' stacks, the heap.
+    # C libraries put a thread's control block at the upper end of its stack (32-bit Wine, at
+    # that of its Windows stack), and the kernel joins what lies behind that to the same
+    # mapping: other threads' stacks, the heap.
     name = "fs_base" if target.space.arch.name == "x86-64" else "gs_base"
     pointer = thread.special.get(name, 0)
-    return pointer if sp < pointer <= end and known is None else end
+    return pointer if sp < pointer <= end else end
 
 
 def _other_stacks(
