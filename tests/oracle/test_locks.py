@@ -24,7 +24,9 @@ from tests.programs.waits import VARIANTS, calm_survey, started, survey, wait_un
 from tests.unit.render.test_json import closed
 from unspool import api
 from unspool.analyses.locks.records import LockReport
+from unspool.formats.elf import Elf
 from unspool.render import locks_graph, locks_json, locks_text
+from unspool.symbols.data_symbols import DataSymbols
 
 pytestmark = pytest.mark.oracle
 
@@ -84,6 +86,9 @@ def test_a_ring_is_one_deadlock(live: Live, name: str, count: int) -> None:
     assert not deadlock.behind
     assert {lock.kind for lock in report.locks} == {"mutex"}
     assert [finding.kind for finding in report.findings] == ["deadlock"]
+    if name == "locks":
+        names = {lock.name for lock in report.locks}
+        assert {"locks of locks", "locks+0x28 of locks"} <= names
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -286,6 +291,22 @@ def test_locks_that_are_not_in_the_dump_are_missed(
     assert not report.deadlocks
     assert not report.complete
     assert "cannot be read" in report.findings[0].title
+
+
+def test_variables_are_those_of_nm(programs_root: Path, tool: Tool) -> None:
+    program = build(VARIANTS["locks"], programs_root)
+    symbols = DataSymbols(Elf(program.read_bytes()))
+    found = 0
+    for line in tool("nm", "-S", "--defined-only", program).splitlines():
+        fields = line.split()
+        if len(fields) == 4 and fields[2] in "bBdD":
+            start, size = int(fields[0], 16), int(fields[1], 16)
+            assert symbols.lookup(start) == (fields[3], 0)
+            assert symbols.lookup(start + size - 1) == (fields[3], size - 1)
+            found += 1
+    assert found > 5
+    assert symbols.lookup(0) is None
+    assert symbols.lookup(1 << 63) is None
 
 
 def test_a_thousand_threads(live: Live) -> None:

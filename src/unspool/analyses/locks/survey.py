@@ -12,6 +12,7 @@ from unspool.analyses.locks.syscalls import Syscall, futex_wait, syscall_of
 from unspool.analyses.locks.verdicts import verdicts
 from unspool.analyses.locks.words import Words
 from unspool.model import Finding
+from unspool.symbols.data_symbols import DataSymbols
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from unspool.analyses.locks.files import FileLock
     from unspool.analyses.locks.records import ThreadKey
     from unspool.analyses.locks.syscalls import FutexWait
-    from unspool.model import Report, Stack, Thread
+    from unspool.model import Module, Report, Stack, Thread
     from unspool.targets.base import Target
     from unspool.targets.live_waits import Waiting
 
@@ -52,6 +53,7 @@ class _Process:
         self.memory = target.memory_now()
         self.names: dict[int, StackNames] = {}
         self.waiting: Waiting | None = None
+        self.variables: dict[int, DataSymbols | None] = {}
         tids = {thread.tid: thread.tid for thread in target.threads}
         if target.info.kind == "live":
             from unspool.targets.live_waits import inner_tids
@@ -83,6 +85,19 @@ class _Process:
         if stack.index not in self.names:
             self.names[stack.index] = StackNames(self.report, stack)
         return self.names[stack.index]
+
+    def variable(self, module: Module, address: int) -> str | None:
+        """The variable at an address, as `name` or `name+0x10`."""
+        if module.index not in self.variables:
+            elf = self.target.elf(module)
+            self.variables[module.index] = DataSymbols(elf) if elf is not None else None
+        symbols = self.variables[module.index]
+        if symbols is None or module.bias is None:
+            return None
+        found = symbols.lookup(address - module.bias)
+        if found is None:
+            return None
+        return found[0] + (f"+0x{found[1]:x}" if found[1] else "")
 
     def thread_with(self, address: int) -> int | None:
         """The thread whose description by the C library an address is in."""
@@ -310,6 +325,9 @@ class _Survey:
         if module is None or lock.kind == "join":
             return
         lock.name = f"{module.name}+0x{(lock.address or 0) - module.base:x}"
+        variable = process.variable(module, lock.address or 0)
+        if variable is not None:
+            lock.name = f"{variable} of {module.name}"
         if module.name.startswith(("ld-linux", "ld-2.")):
             start = process.target.symbol(module, "_rtld_global")
             if start is not None and 0 <= (lock.address or 0) - start < 0x2000:
