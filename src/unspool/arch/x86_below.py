@@ -34,7 +34,7 @@ class Below(Record):
     """An operand that reaches below the stack pointer.
 
     `depth` is how far below its lowest byte lies, in bytes, `size` how many bytes there are
-    (0: unknown), `access` "read", "write", "read and write", or "barrier" for what does neither.
+    (0: unknown), `access` "read", "write", "read and write", or "barrier" for what adds 0.
     `text` is the instruction.
     `evidence` is "operand" if it names the stack pointer; "indexed" if it does and adds a register
     to it, so that the depth is that of index 0, which may not occur; "cfi" if unwind data say
@@ -305,14 +305,15 @@ class _Function:
         return "cfi" if register == self.tables.sp else "cfi and code"
 
     def is_barrier(self, ins: Any) -> bool:
-        """Whether this adds 0 to whatever is there, for the sake of the lock prefix.
+        """Whether this adds 0 to whatever is there: no byte changes, and none is used.
 
-        It is Linux's smp_mb() on x86-64, `lock addl $0,-4(%rsp)`, below the stack pointer so that
-        it waits for nothing on the stack (kernel: arch/x86/include/asm/barrier.h). No byte
-        changes, and none is used.
+        With a lock prefix it is Linux's smp_mb() on x86-64, `lock addl $0,-4(%rsp)`, below the
+        stack pointer so that it waits for nothing on the stack (kernel:
+        arch/x86/include/asm/barrier.h). Without one it is a probe that has a page of the stack
+        mapped before the stack pointer gets there: `orq $0,(%rcx)` of MinGW's ___chkstk_ms.
         """
         t = self.tables
-        return ins.has_lock_prefix and ins.mnemonic in t.keeps and _immediate(ins, t.bits) == 0
+        return ins.mnemonic in t.keeps and _immediate(ins, t.bits) == 0
 
     def access(self, ins: Any) -> str:
         """Whether the memory operand is read or written; empty for lea, nop and prefetches."""

@@ -126,6 +126,7 @@ def test_what_an_operand_is(tool: Tool, tmp_path: Path) -> None:
         movq %rax, -64(%rsp,%rcx,8)
         lock addl $0, -4(%rsp)
         lock addl $1, -4(%rsp)
+        orq $0, -4096(%rsp)
         ret
     """
     found = below(tool, tmp_path, code)
@@ -137,6 +138,7 @@ def test_what_an_operand_is(tool: Tool, tmp_path: Path) -> None:
         (64, 8, "write", "indexed"),
         (4, 4, "barrier", "operand"),
         (4, 4, "read and write", "operand"),
+        (4096, 8, "barrier", "operand"),
     ]
     assert found[0].text == "mov %rax,-8(%rsp)"
 

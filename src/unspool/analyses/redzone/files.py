@@ -11,7 +11,13 @@ from unspool.analyses.redzone.records import (
     FileUses,
     FunctionUses,
 )  # fmt: skip
-from unspool.analyses.redzone.units import cfa_finder, fde_ranges, kind_of, units_of
+from unspool.analyses.redzone.units import (
+    cfa_finder,
+    fde_ranges,
+    function_start,
+    kind_of,
+    units_of,
+)
 from unspool.arch import x86_below
 from unspool.arch.x86 import X86
 from unspool.arch.x86_64 import X86_64
@@ -31,6 +37,7 @@ if TYPE_CHECKING:
     from unspool.analyses.redzone.units import Unit
     from unspool.arch.base import Arch
     from unspool.cursor import Buffer
+    from unspool.symbols.functions import Function
     from unspool.targets.base import Options
 
 _EXECUTABLE, _ALLOCATED = 4, 2  # SHF_EXECINSTR, SHF_ALLOC
@@ -81,13 +88,17 @@ def _elf_uses(elf: Elf, arch: Arch, result: FileUses, options: Options, lines: b
     files = DebugFiles(options.symbols, options.sysroot)
     relocatable = elf.type == ET_REL
     debug = None if relocatable else files.find(module, elf)
-    functions = elf_functions(elf, ElfSymbols(elf, debug.elf if debug else None))
+    known = elf_functions(elf, ElfSymbols(elf, debug.elf if debug else None))
+    functions = sorted(known, key=function_start)
     image = Image(Memory(), 0, file=elf)
     cfa_at = None if relocatable else cfa_finder(image, arch)
     tables = [] if relocatable else [image.eh_frame()[1], *image.debug_frames()]
-    unnamed = [] if relocatable else list(fde_ranges(tables))
+    unnamed = [] if relocatable else sorted(fde_ranges(tables))
+    by_section: dict[int, list[Function]] = {}
+    for each in functions:
+        by_section.setdefault(each.section if relocatable else 0, []).append(each)
     for index, name, address, code in _code(elf, result):
-        here = [each for each in functions if each.section == index or not relocatable]
+        here = by_section.get(index if relocatable else 0, [])
         units = units_of(here, unnamed, address, address + len(code))
         _look(result, code, address, units, arch, cfa_at, name if relocatable else "")
     if relocatable:
@@ -104,6 +115,9 @@ def _code(elf: Elf, result: FileUses) -> Iterator[tuple[int, str, int, bytes]]:
         if section.flags & wanted != wanted:
             continue
         named = True
+        if result.looked_at > elf.size:
+            result.problems.append("its sections hold more code than the file has bytes")
+            return
         try:
             found = section_code(elf, index)
         except FormatError as error:
@@ -195,7 +209,7 @@ def _pe_uses(pe: Pe, path: str, no_red_zone: bool) -> FileUses:
     result = FileUses(path, "PE file", arch.name, ASKED if no_red_zone else WINDOWS)
     base = pe.image_base
     image = PeImage(Memory(), base, pe, pe)
-    functions = pe_functions(image, [pe])
+    functions = sorted(pe_functions(image, [pe]), key=function_start)
     for each in functions:
         each.start, each.end = each.start + base, each.end + base
     cfa_at = cfa_finder(image, arch) if arch is X86 else None
@@ -203,6 +217,7 @@ def _pe_uses(pe: Pe, path: str, no_red_zone: bool) -> FileUses:
     ranges = [
         (base + table[index].begin, base + table[index].end) for index in range(len(table or ()))
     ] if table else list(fde_ranges([image.eh_frame()[1], *image.debug_frames()]))  # fmt: skip
+    ranges.sort()
     for section in pe.sections:
         if not section.executable or not section.raw_size:
             continue
@@ -213,6 +228,9 @@ def _pe_uses(pe: Pe, path: str, no_red_zone: bool) -> FileUses:
             result.problems.append(f"section {section.name}: {error}")
             continue
         low = base + section.rva
+        if result.looked_at > len(pe.buffer):
+            result.problems.append("its sections hold more code than the file has bytes")
+            break
         _look(result, code, low, units_of(functions, ranges, low, low + size), arch, cfa_at, "")
     result.problems += image.problems
     return result

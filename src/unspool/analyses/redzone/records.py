@@ -88,7 +88,7 @@ class FileUses(Record):
 
     `looked_at` counts bytes of code, `functions_seen` functions, `skipped` bytes between them that
     are no code or padding, `barriers` instructions that add 0 below the stack pointer as a memory
-    barrier, which are no use of it; `problems` say what was not
+    barrier or a stack probe, which are no use of it; `problems` say what was not
     looked at, and make the answer incomplete; `notes` do not.
     """
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+
 from unspool.errors import FormatError
 from unspool.unwind.strategies.dwarf_cfi import find_fde
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from unspool.arch.base import Arch
     from unspool.formats.cfi import CfiSection
@@ -53,20 +55,25 @@ def fde_ranges(tables: Iterable[CfiSection | None]) -> Iterator[tuple[int, int]]
                 yield fde.start, fde.end
 
 
+def function_start(function: Function) -> int:
+    """What `units_of` wants functions sorted by."""
+    return function.start
+
+
 def units_of(
-    functions: Iterable[Function], unnamed: Iterable[tuple[int, int]], low: int, high: int
+    functions: Sequence[Function], unnamed: Sequence[tuple[int, int]], low: int, high: int
 ) -> list[Unit]:
     """Disjoint ranges of code in `[low, high)`, by address; what is before one is cut off.
 
-    Symbols with a size come first, then FDEs, then symbols without.
+    Both are in the order of their starts. Of one start symbols with a size come first, then FDEs,
+    then symbols without.
     """
     ranked: list[tuple[int, int, int, str | None]] = []
-    for each in functions:
-        if low <= each.start < high:
-            ranked.append((each.start, 0 if each.sized else 2, -each.end, each.name))
-    for start, end in unnamed:
-        if low <= start < high:
-            ranked.append((start, 1, -end, None))
+    first = bisect_left(functions, low, key=function_start)
+    for each in functions[first : bisect_left(functions, high, key=function_start)]:
+        ranked.append((each.start, 0 if each.sized else 2, -each.end, each.name))
+    for start, end in unnamed[bisect_left(unnamed, (low, 0)) : bisect_left(unnamed, (high, 0))]:
+        ranked.append((start, 1, -end, None))
     units: list[Unit] = []
     covered = low
     for start, _, end, name in sorted(ranked, key=_by_start):
