@@ -52,7 +52,7 @@ def _file_lines(result: FileUses, style: Style, whole: bool) -> Iterator[str]:
     if result.skipped:
         yield f"{result.skipped:,} bytes between functions are no code and were not looked at"
     if result.barriers:
-        yield f"{result.barriers:,} memory barriers and stack probes add 0 to what is there: no use of it"
+        yield f"{result.barriers:,} memory barriers and stack probes add 0 there, which is no use"
     for function in result.functions:
         yield ""
         yield from _function_lines(function, style, whole)
