@@ -147,7 +147,8 @@ class _Drawing:
                 self.thread(place, wait.key, "#eef4fb", "#2c6fad")
             holders = [each for each in self.report.locks[number].holders if each.certain][:1]
             for holder in holders:
-                self.arrow(center, (right, center[1]), "held by")
+                ends = self.report.locks[number].kind == "join"
+                self.arrow(center, (right, center[1]), "" if ends else "held by")
                 self.thread((right, center[1]), holder.key, "#eaf6ec", "#2e8b57")
             self.lock(center, number)
             self.y = top + len(shown) * _ROW - _HIGH / 2
