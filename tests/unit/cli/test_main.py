@@ -104,13 +104,13 @@ def test_a_file_named_like_a_command_is_read(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "stack").touch()
-    (tmp_path / "patch-check").touch()
+    (tmp_path / "triage").touch()
     assert main(["stack"]) == 64
     assert one_line(capsys).endswith("; a file of the name stack is given as ./stack")
     for words, source in (
         (["stack", "stack"], "stack"),
         (["./stack"], "./stack"),
-        (["patch-check"], "patch-check"),
+        (["triage"], "triage"),
     ):
         assert main(words) == 0
         assert fake.source == source
@@ -121,7 +121,7 @@ def test_a_file_named_like_a_command_is_read(
     [
         ([], "no TARGET; give a core, or see unspool --help"),
         (["stack"], "no TARGET; give a core, or see unspool --help"),
-        (["patch-check", "core"], f"patch-check {NEITHER}"),
+        (["triage", "core"], f"triage {NEITHER}"),
         (["core", "other"], f"core {NEITHER}"),
         (["stack", "a", "b"], "more than one TARGET; one at a time; see unspool stack --help"),
         (["./a", "b"], "more than one TARGET; one at a time; see unspool stack --help"),
@@ -149,9 +149,9 @@ def test_a_word_that_is_no_file_may_have_been_meant_as_a_command(
     capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for words in (["patch-check"], ["patch-check", "--help"]):
+    for words in (["triage"], ["triage", "--help"]):
         assert main(words) == 2
-        assert one_line(capsys) == f"patch-check {NEITHER}"
+        assert one_line(capsys) == f"triage {NEITHER}"
 
 
 @pytest.mark.parametrize(
