@@ -86,7 +86,7 @@ def _check(
 
 def _of_builds(target: Target, old: str, new: str, notes: list[str]) -> list[Checked]:
     """The functions that differ, as code of the module that is the old build."""
-    from unspool.analyses.patch.builds import compare
+    from unspool.analyses.patch.builds import compare, with_parts
     from unspool.analyses.patch.records import Checked, CodeRange
     from unspool.formats.elf import Elf
     from unspool.targets.source import open_source
@@ -119,8 +119,11 @@ def _of_builds(target: Target, old: str, new: str, notes: list[str]) -> list[Che
     for each in compared.differences:
         if each.old is None:
             continue
-        code = CodeRange(each.name, each.old.start + bias, each.old.end + bias, module.index)
-        checked = Checked(f"{module.name}!{each.name}", [code])
+        code = [
+            CodeRange(part.name, part.start + bias, part.end + bias, module.index)
+            for part in with_parts(compared, each)
+        ]
+        checked = Checked(f"{module.name}!{each.name}", code)
         checked.notes.append(f"{each.how} by the new build")
         found.append(checked)
     if not found:

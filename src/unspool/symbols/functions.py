@@ -69,6 +69,12 @@ def is_part_of(name: str, function: str) -> bool:
     return not rest or (rest[0] == "." and rest[1:].partition(".")[0] in _PARTS)
 
 
+def base_of(name: str) -> str:
+    """The function that a symbol is, or is a part or copy of: `work` of `work.part.0`."""
+    base = name.partition(".")[0]
+    return base if base and is_part_of(name, base) else name
+
+
 def elf_functions(elf: Elf, symbols: ElfSymbols) -> list[Function]:
     """Every function of the symbol tables, in the order of their addresses.
 

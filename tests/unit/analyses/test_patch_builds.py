@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import Tool
 from unspool.analyses.patch import builds
-from unspool.analyses.patch.builds import ADDED, CHANGED, REMOVED, compare
+from unspool.analyses.patch.builds import ADDED, CHANGED, REMOVED, compare, with_parts
 from unspool.errors import InputError
 from unspool.formats.elf import Elf
 
@@ -103,6 +103,20 @@ def test_what_only_moves_is_not(tool: Tool, tmp_path: Path, mode: tuple[str, ...
     assert differences(new, old) == {"added": REMOVED}
     names = builds.code_names(compare(new, old).differences)
     assert names == ["added"]
+
+
+def test_parts_go_with_their_function(tool: Tool, tmp_path: Path) -> None:
+    # A function that jumps to its part: as compilers name them, which split what they like.
+    split = (
+        '__asm__(".text\\n.type splits, @function\\nsplits: imul $%d, %%rdi\\n js splits.cold\\n"'
+        '"ret\\n.size splits, .-splits\\n.type splits.cold, @function\\nsplits.cold: ud2\\n"'
+        '".size splits.cold, .-splits.cold\\n");'
+    )
+    old = built(tool, tmp_path, "old", more=split % 7)
+    new = built(tool, tmp_path, "new", more=split % 11)
+    compared = compare(old, new)
+    (changed,) = [each for each in compared.differences if each.name == "splits"]
+    assert [each.name for each in with_parts(compared, changed)] == ["splits", "splits.cold"]
 
 
 def test_without_a_decoder_too_many_differ(

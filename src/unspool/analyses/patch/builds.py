@@ -17,7 +17,7 @@ from unspool.errors import FormatError, InputError
 from unspool.formats.elf import ET_EXEC, Elf
 from unspool.record import Record
 from unspool.symbols.elf_symbols import ElfSymbols
-from unspool.symbols.functions import elf_functions, section_code
+from unspool.symbols.functions import base_of, elf_functions, section_code
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,11 +43,24 @@ class Difference(Record):
 
 
 class Comparison(Record):
-    """All differences, by name; how many functions are the same; by which method."""
+    """All differences, by name; how many functions are the same; by which method.
 
-    __slots__ = ("differences", "exact", "old_id", "same")
+    `parts` are all functions of the old build by the one that they are parts of.
+    """
 
-    def __init__(self, differences: list[Difference], same: int, exact: bool, old_id: str) -> None:
+    __slots__ = ("differences", "exact", "old_id", "parts", "same")
+
+    def __init__(
+        self,
+        differences: list[Difference],
+        same: int,
+        exact: bool,
+        old_id: str,
+        old_functions: list[Function],
+    ) -> None:
+        self.parts: dict[str, list[Function]] = {}
+        for each in old_functions:
+            self.parts.setdefault(base_of(each.name), []).append(each)
         self.differences = differences
         self.same = same
         self.exact = exact
@@ -73,7 +86,7 @@ def compare(old: Elf, new: Elf) -> Comparison:
     differences: list[Difference] = []
     same = 0
     if old_id == new.build_id():
-        return Comparison(differences, len(before.functions), exact, old_id)
+        return Comparison(differences, len(before.functions), exact, old_id, before.ordered)
     for name in sorted({*before.functions, *after.functions}):
         one, other = before.functions.get(name), after.functions.get(name)
         if one is None or other is None:
@@ -83,7 +96,15 @@ def compare(old: Elf, new: Elf) -> Comparison:
             same += 1
         else:
             differences.append(Difference(name[0], CHANGED, one, other))
-    return Comparison(differences, same, exact, old_id)
+    return Comparison(differences, same, exact, old_id, before.ordered)
+
+
+def with_parts(compared: Comparison, difference: Difference) -> list[Function]:
+    """The old code that a difference replaces: all parts of the function go with one of them."""
+    if difference.old is None:
+        return []
+    parts = compared.parts.get(base_of(difference.name), ())
+    return [difference.old, *(each for each in parts if each.name != difference.name)]
 
 
 class _Build:
