@@ -79,13 +79,13 @@ def test_the_seed_has_its_modules() -> None:
         assert [module.name for module in report.modules] == ["a.exe", "ntdll.dll"]
 
 
-@settings(max_examples=examples(150), suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(50), suppress_health_check=list(HealthCheck))
 @given(patched(seed, processes, places))
 def test_patched_wine_cores(core: Mutant) -> None:
     run(core.build())
 
 
-@settings(max_examples=examples(80), suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(30), suppress_health_check=list(HealthCheck))
 @given(rearranged(seed, processes, places))
 def test_rearranged_wine_cores(core: Mutant) -> None:
     run(core.build())
