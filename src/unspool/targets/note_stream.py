@@ -43,12 +43,14 @@ class NoteStream:
         self.name = name
         self._descriptor = descriptor
         self._pending, self._at = b"", 0
-        header = self._take(64)
-        if not is_elf(header) or len(header) < 64 or header[4] not in _SEGMENT:
+        header = self._take(_HEADER_SIZE[1])
+        if not is_elf(header) or len(header) < _HEADER_SIZE[1] or header[4] not in _SEGMENT:
             raise InputError(f"{name}: no core comes there", "give it to the kernel's core_pattern")
         elf_class = header[4]
         size = _HEADER_SIZE[elf_class]
-        self._at -= len(header) - size
+        header += self._take(size - len(header))
+        if len(header) < size:
+            raise InputError(f"{name}: no core comes there", "give it to the kernel's core_pattern")
         segment = _SEGMENT[elf_class]
         first = _OFFSETS[elf_class][0].unpack_from(header, _OFFSETS[elf_class][1])[0]
         self._skip(first - size)
@@ -62,7 +64,7 @@ class NoteStream:
             raise InputError(f"{name}: a core whose notes do not come first, as the kernel's do")
         self._skip(before)
         kept = self._notes(min(length, _MOST_NOTES), wanted)
-        self.buffer = _small_core(header[:size], elf_class, bytes(table), kept)
+        self.buffer = _small_core(header, elf_class, bytes(table), kept)
 
     def _notes(self, left: int, wanted: Container[int]) -> bytes:
         """The wanted notes of the next `left` bytes, one after the other."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,8 +17,17 @@ from unspool.errors import InputError
 
 
 @pytest.fixture
-def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def short() -> Iterator[Path]:
+    """A folder of a short name, however long those of other tests are: the kernel takes 127
+    bytes, the program's path among them."""
+    with tempfile.TemporaryDirectory(prefix="u", dir="/tmp") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def system(short: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A kernel's settings as files, and a program to install."""
+    tmp_path = short
     kernel = tmp_path / "sys" / "kernel"
     kernel.mkdir(parents=True)
     (kernel / "core_pattern").write_text("|/usr/lib/other %p\n")
