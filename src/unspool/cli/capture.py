@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from unspool.capture.config import PATH, SETTINGS
 from unspool.capture.crash import SPECIFIERS
-from unspool.cli.options import Option, parse
+from unspool.cli.options import HELP, Option, parse
 from unspool.errors import InputError, UsageError
 
 TYPE_CHECKING = False
@@ -41,7 +41,7 @@ OPTIONS = (
     Option("--sysctl", "install: keep the setting over the next boot, in /etc/sysctl.d"),
     Option("--dry-run", "install and uninstall: say what would be done, and do nothing"),
     Option("--force", "install and uninstall: in spite of what speaks against it"),
-    Option("--help", "show this and exit", short="-h"),
+    HELP,
 )
 
 
@@ -49,11 +49,9 @@ def run(argv: list[str]) -> int:
     """Exit code 0 if all is well; of `handle` 1 if a part of the report is missing, 2 if all is."""
     arguments = parse(_front(argv), OPTIONS, _COMMAND)
     if arguments.flag("--help"):
-        from unspool.cli import output
-        from unspool.cli.help import command_help
+        from unspool.cli.help import show_help
 
-        output.write_lines(map(output.style().fit, command_help("capture")))
-        return 0
+        return show_help("capture")
     operands = arguments.operands
     if arguments.flag("--explain-privacy"):
         return _explain(arguments)

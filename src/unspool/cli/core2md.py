@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from unspool.cli.options import Option, parse
+from unspool.cli.options import HELP, Option, parse
 from unspool.cli.target import TARGET_OPTIONS
 from unspool.errors import UsageError
 
 OPTIONS = (
     *TARGET_OPTIONS,
     Option("--verbose", "say what was written", short="-v"),
-    Option("--help", "show this and exit", short="-h"),
+    HELP,
 )
 
 _COMMAND = "unspool core2md"
@@ -21,11 +21,9 @@ def run(argv: list[str]) -> int:
 
     arguments = parse(argv, OPTIONS, _COMMAND)
     if arguments.flag("--help"):
-        from unspool.cli import output
-        from unspool.cli.help import command_help
+        from unspool.cli.help import show_help
 
-        output.write_lines(map(output.style().fit, command_help("core2md")))
-        return 0
+        return show_help("core2md")
     if len(arguments.operands) != 3:
         raise UsageError(
             f"{len(arguments.operands)} arguments: core2md wants CORE PROCFS OUT",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from unspool.cli.options import Option, parse
+from unspool.cli.options import HELP, Option, parse
 from unspool.cli.target import TARGET_OPTIONS, open_target, source_of
 from unspool.errors import UsageError
 
@@ -43,7 +43,7 @@ OPTIONS = (
     ),
     Option("--environ", "keep environment variables too, which can hold secrets"),
     Option("--quiet", "say nothing of what was written, and show no progress", short="-q"),
-    Option("--help", "show this and exit", short="-h"),
+    HELP,
 )
 
 _COMMAND = "unspool dump"
@@ -54,11 +54,9 @@ def run(argv: list[str]) -> int:
     """Exit code 0 if every stack was whole, 1 if a part of any is missing."""
     arguments = parse(argv, OPTIONS, _COMMAND)
     if arguments.flag("--help"):
-        from unspool.cli import output
-        from unspool.cli.help import command_help
+        from unspool.cli.help import show_help
 
-        output.write_lines(map(output.style().fit, command_help("dump")))
-        return 0
+        return show_help("dump")
     source = source_of(arguments.operands, _COMMAND)
     path = arguments.text("--output")
     if path is None:

@@ -197,6 +197,14 @@ def command_help(name: str) -> Iterator[str]:
     yield from table([(str(code), meaning) for code, meaning in EXIT_CODES])
 
 
+def show_help(name: str) -> int:
+    """Prints `unspool COMMAND --help`; gives the exit code."""
+    from unspool.cli import output
+
+    output.write_lines(map(output.style().fit, command_help(name)))
+    return 0
+
+
 def options(name: str) -> Sequence[Option]:
     """The options of a command."""
     return COMMANDS[name].load().OPTIONS

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from unspool.cli.options import COLOR, Option, parse
+from unspool.cli.options import COLOR, HELP, Option, parse
 from unspool.errors import FormatError, InputError, UsageError
 
 TYPE_CHECKING = False
@@ -41,7 +41,7 @@ OPTIONS = (
     Option("--output", "write to FILE instead of standard output", short="-o", value="FILE"),
     COLOR,
     Option("--quiet", "no progress", short="-q"),
-    Option("--help", "show this and exit", short="-h"),
+    HELP,
 )
 
 _COMMAND = "unspool inspect"
@@ -62,11 +62,9 @@ def run(argv: list[str]) -> int:
     """Exit code 0 if the dump is whole, 1 if a part of it is missing or lies."""
     arguments = parse(argv, OPTIONS, _COMMAND)
     if arguments.flag("--help"):
-        from unspool.cli import output
-        from unspool.cli.help import command_help
+        from unspool.cli.help import show_help
 
-        output.write_lines(map(output.style().fit, command_help("inspect")))
-        return 0
+        return show_help("inspect")
     path = _path(arguments)
     from unspool.cli.progress import Progress
     from unspool.targets.source import open_source

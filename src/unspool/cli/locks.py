@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from unspool.cli.options import COLOR, Option, parse
+from unspool.cli.options import COLOR, HELP, Option, parse
 from unspool.cli.target import TARGET_OPTIONS, open_target, source_of
 from unspool.errors import UsageError
 
@@ -28,7 +28,7 @@ OPTIONS = (
     COLOR,
     Option("--quiet", "no progress", short="-q"),
     Option("--verbose", "every wait, with the words and registers that say so", short="-v"),
-    Option("--help", "show this and exit", short="-h"),
+    HELP,
 )
 
 _COMMAND = "unspool locks"
@@ -40,11 +40,9 @@ def run(argv: list[str]) -> int:
     """Exit code 0 if every stack and lock could be read, 1 if a part is missing."""
     arguments = parse(argv, OPTIONS, _COMMAND)
     if arguments.flag("--help"):
-        from unspool.cli import output
-        from unspool.cli.help import command_help
+        from unspool.cli.help import show_help
 
-        output.write_lines(map(output.style().fit, command_help("locks")))
-        return 0
+        return show_help("locks")
     if len(arguments.operands) > _MOST_TARGETS:
         raise UsageError(f"more than {_MOST_TARGETS} TARGETs", f"see {_COMMAND} --help")
     sources = [source_of([each], _COMMAND) for each in arguments.operands]

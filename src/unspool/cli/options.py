@@ -44,6 +44,7 @@ class Option:
         self.default = default
 
 
+HELP = Option("--help", "show this and exit", short="-h")
 COLOR = Option(
     "--color",
     "colours in text; `auto` is on a terminal, unless NO_COLOR is set",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from unspool.cli.options import COLOR, Option, parse
+from unspool.cli.options import COLOR, HELP, Option, parse
 from unspool.cli.target import TARGET_OPTIONS, open_target, source_of
 from unspool.errors import FormatError, InputError, UsageError
 
@@ -32,7 +32,7 @@ OPTIONS = (
     *TARGET_OPTIONS,
     COLOR,
     Option("--quiet", "no progress", short="-q"),
-    Option("--help", "show this and exit", short="-h"),
+    HELP,
 )
 
 _COMMAND = "unspool patch-check"
@@ -42,11 +42,9 @@ def run(argv: list[str]) -> int:
     """Exit code 0 if every answer is `safe` or `unsafe`, 1 if one is `not proven`."""
     arguments = parse(argv, OPTIONS, _COMMAND)
     if arguments.flag("--help"):
-        from unspool.cli import output
-        from unspool.cli.help import command_help
+        from unspool.cli.help import show_help
 
-        output.write_lines(map(output.style().fit, command_help("patch-check")))
-        return 0
+        return show_help("patch-check")
     operands = arguments.operands
     source = source_of(operands[:1], _COMMAND)
     old, new = arguments.text("--old"), arguments.text("--new")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from unspool.cli.options import COLOR, Option, parse
+from unspool.cli.options import COLOR, HELP, Option, parse
 from unspool.cli.target import TARGET_OPTIONS, open_target, source_of
 from unspool.errors import InputError
 
@@ -30,7 +30,7 @@ OPTIONS = (
     *TARGET_OPTIONS,
     COLOR,
     Option("--quiet", "no progress", short="-q"),
-    Option("--help", "show this and exit", short="-h"),
+    HELP,
 )
 
 _COMMAND = "unspool redzone"
@@ -40,11 +40,9 @@ def run(argv: list[str]) -> int:
     """Exit code 0 if everything was looked at, whatever was found; 1 if a part is missing."""
     arguments = parse(argv, OPTIONS, _COMMAND)
     if arguments.flag("--help"):
-        from unspool.cli import output
-        from unspool.cli.help import command_help
+        from unspool.cli.help import show_help
 
-        output.write_lines(map(output.style().fit, command_help("redzone")))
-        return 0
+        return show_help("redzone")
     source = source_of(arguments.operands, _COMMAND)
     if isinstance(source, str):
         from unspool.cli.progress import Progress

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from unspool.cli.options import COLOR, Option, parse
-from unspool.cli.target import TARGET_OPTIONS, open_target, source_of
+from unspool.cli.options import COLOR, HELP, Option, parse
+from unspool.cli.target import TARGET_OPTIONS, THREAD, open_target, source_of
 from unspool.errors import InputError
 
 TYPE_CHECKING = False
@@ -21,16 +21,10 @@ OPTIONS = (
         default="text",
     ),
     *TARGET_OPTIONS,
-    Option(
-        "--thread",
-        "only this thread: a number is a thread id or, if there is none such, an index; #3 is "
-        "always the index; `crashed` is the one that the signal hit",
-        value="TID|#INDEX|crashed|all",
-        default="all",
-    ),
+    THREAD,
     COLOR,
     Option("--quiet", "no progress", short="-q"),
-    Option("--help", "show this and exit", short="-h"),
+    HELP,
 )
 
 _COMMAND = "unspool seh"
@@ -40,11 +34,9 @@ def run(argv: list[str]) -> int:
     """Exit code 0 if every chain and verdict is known, whatever it is; 1 if a part is not."""
     arguments = parse(argv, OPTIONS, _COMMAND)
     if arguments.flag("--help"):
-        from unspool.cli import output
-        from unspool.cli.help import command_help
+        from unspool.cli.help import show_help
 
-        output.write_lines(map(output.style().fit, command_help("seh")))
-        return 0
+        return show_help("seh")
     source = source_of(arguments.operands, _COMMAND)
     found, facts = _chains(source, arguments)
     _show(found, facts, arguments)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from time import perf_counter
 
-from unspool.cli.options import COLOR, Option, parse
-from unspool.cli.target import TARGET_OPTIONS, open_target, source_of
+from unspool.cli.options import COLOR, HELP, Option, parse
+from unspool.cli.target import TARGET_OPTIONS, THREAD, open_target, source_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,13 +25,7 @@ OPTIONS = (
         default="text",
     ),
     *TARGET_OPTIONS,
-    Option(
-        "--thread",
-        "only this thread: a number is a thread id or, if there is none such, an index; #3 is "
-        "always the index; `crashed` is the one that the signal hit",
-        value="TID|#INDEX|crashed|all",
-        default="all",
-    ),
+    THREAD,
     Option(
         "--max-frames",
         "stop each stack after so many frames; 0 is all",
@@ -58,7 +52,7 @@ OPTIONS = (
     COLOR,
     Option("--quiet", "the stacks alone, and no progress", short="-q"),
     Option("--verbose", "addresses, whole names and paths, and the modules as well", short="-v"),
-    Option("--help", "show this and exit", short="-h"),
+    HELP,
 )
 
 _COMMAND = "unspool stack"
@@ -69,11 +63,9 @@ def run(argv: list[str]) -> int:
     begun = perf_counter()
     arguments = parse(argv, OPTIONS, _COMMAND)
     if arguments.flag("--help"):
-        from unspool.cli import output
-        from unspool.cli.help import command_help
+        from unspool.cli.help import show_help
 
-        output.write_lines(map(output.style().fit, command_help("stack")))
-        return 0
+        return show_help("stack")
     source = source_of(arguments.operands, _COMMAND)
     report, facts = _unwind(source, arguments)
     facts.seconds = perf_counter() - begun

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from time import perf_counter
 
-from unspool.cli.options import COLOR, Option, parse
+from unspool.cli.options import COLOR, HELP, Option, parse
 from unspool.errors import InputError, UsageError
 
 TYPE_CHECKING = False
@@ -59,7 +59,7 @@ OPTIONS = (
     COLOR,
     Option("--quiet", "the stacks alone, and no progress", short="-q"),
     Option("--verbose", "addresses, whole names and paths, and the modules as well", short="-v"),
-    Option("--help", "show this and exit", short="-h"),
+    HELP,
 )
 
 _COMMAND = "unspool symbolicate"
@@ -70,11 +70,9 @@ def run(argv: list[str]) -> int:
     begun = perf_counter()
     arguments = parse(argv, OPTIONS, _COMMAND)
     if arguments.flag("--help"):
-        from unspool.cli import output
-        from unspool.cli.help import command_help
+        from unspool.cli.help import show_help
 
-        output.write_lines(map(output.style().fit, command_help("symbolicate")))
-        return 0
+        return show_help("symbolicate")
     if len(arguments.operands) != 1:
         what = "more than one REPORT" if arguments.operands else "no REPORT"
         raise UsageError(what, f"give one, of unspool stack --format json; see {_COMMAND} --help")

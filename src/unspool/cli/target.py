@@ -36,6 +36,14 @@ TARGET_OPTIONS = (
     ),
 )
 
+THREAD = Option(
+    "--thread",
+    "only this thread: a number is a thread id or, if there is none such, an index; #3 is "
+    "always the index; `crashed` is the one that the signal hit",
+    value="TID|#INDEX|crashed|all",
+    default="all",
+)
+
 # Not --procfs: scripts call core2md with what is left of /proc/PID, maybe nothing.
 _PATHS = ("--executable", "--symbols", "--sysroot")
 
