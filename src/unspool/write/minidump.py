@@ -117,7 +117,7 @@ def write_minidump(
         with_environ=environ and not sanitize,
         time=int(clock.time()) if time is None else time,
     )
-    pieces = _pieces(target.space.memory, chosen.ranges(), sanitizer)
+    pieces = _pieces(target.space.memory, chosen.ranges, sanitizer)
     draft.blocks = [block for block, _ in pieces]
     written = _lay_out(draft, pieces, chosen, output)
     size = save(path, output.finish(draft.time))

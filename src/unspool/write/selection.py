@@ -39,41 +39,20 @@ _LARGEST_TABLE, _ALL_TABLES = 4 << 20, 16 << 20
 _LOOKS_FOR_TEBS = (layouts.TEB64.size, layouts.TEB32.size)
 # KUSER_SHARED_DATA, and behind it the pointer to Wine's dispatcher (wine/layouts.py).
 _SHARED_DATA = (0x7FFE0000, 0x7FFE2000)
-# See `Selection.ranges`. Of ten thousand threads each has a stack: then there is no way.
+# See `_joined`. Of ten thousand threads each has a stack: then there is no way.
 _MOST_RANGES, _GAPS = 4096, (16, 64, 256, 1024, 4096)
 _AT_PLATFORM, _AT_RANDOM, _AT_EXECFN = 15, 25, 31
 
 
 class Selection:
-    """`own` is for each thread the range of the stack that its stack pointer is in; `stacks` are
-    the ranges of all stacks, `others` all else. Nothing of `hidden` may be in the dump."""
+    """`own` is for each thread the range of the stack that its stack pointer is in; `ranges` are
+    all ranges, in order and without overlaps."""
 
-    __slots__ = ("hidden", "others", "own", "stacks")
+    __slots__ = ("own", "ranges")
 
-    def __init__(
-        self,
-        own: dict[int, Range],
-        stacks: list[Range],
-        others: list[Range],
-        hidden: Range | None = None,
-    ) -> None:
+    def __init__(self, own: dict[int, Range], ranges: list[Range]) -> None:
         self.own = own
-        self.stacks = stacks
-        self.others = others
-        self.hidden = hidden
-
-    def ranges(self) -> list[Range]:
-        """Everything, in order and without overlaps.
-
-        Breakpad refuses a list of more than 4,096 ranges: where there are more, those are joined
-        that lie close, with what is between them.
-        """
-        everything = [*self.stacks, *self.others]
-        for close in _GAPS:
-            found = joined(everything, close)
-            if len(found) <= _MOST_RANGES:
-                break
-        return without(found, self.hidden)
+        self.ranges = ranges
 
 
 def select(
@@ -90,28 +69,34 @@ def select(
     on the main thread's stack above all frames.
     """
     own: dict[int, Range] = {}
-    used: list[Range] = []
+    wanted: list[Range] = []
     for stack in stacks:
         ranges = list(_stack_ranges(target, stack, most))
         if ranges:
             own[stack.index] = ranges[0]
-        used += ranges
+        wanted += ranges
     largest = _SMALL_READ if most else _LARGEST_READ
     looks = _LOOKS_FOR_TEBS if target.wine is not None else ()
-    others = [
+    wanted += [
         (at, at + size) for at, size in reads if 0 < size <= largest and size not in looks
     ]
-    others += _code(target, stacks)
-    others += _of_modules(target, stacks)
-    others += _of_wine(target)
-    hidden = None if strings else _strings(target)
-    for index, each in list(own.items()):
-        left = without([each], hidden)
-        if left:
-            own[index] = left[0]
-        else:
-            del own[index]
-    return Selection(own, joined(used), joined(others), hidden)
+    wanted += _code(target, stacks)
+    wanted += _of_modules(target, stacks)
+    wanted += _of_wine(target)
+    return Selection(own, without(_joined(wanted), None if strings else _strings(target)))
+
+
+def _joined(wanted: Sequence[Range]) -> list[Range]:
+    """The ranges joined, so that there are few enough.
+
+    Breakpad refuses a list of more than 4,096: where there are more, those are joined that lie
+    close, with what is between them.
+    """
+    for close in _GAPS:
+        found = joined(wanted, close)
+        if len(found) <= _MOST_RANGES:
+            break
+    return found
 
 
 def _stack_ranges(target: Target, stack: Stack, most: int) -> Iterator[Range]:
