@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from unspool.analyses.layout import Layout
     from unspool.analyses.locks.records import LockReport
+    from unspool.analyses.patch import PatchCheck
+    from unspool.analyses.redzone import ThreadZone
+    from unspool.analyses.seh.records import Seh
     from unspool.model import Thread
     from unspool.symbols.missing import MissingFile
     from unspool.targets.source import Source
@@ -154,7 +157,7 @@ def unwind(
         return target.report.with_stacks(wanted)
     from unspool.unwind.strategies.order import default_stepper
 
-    stepper = default_stepper(target.space, target.wine)
+    stepper = default_stepper(target.space, target.wine, lambda: target.generated)
     stacks = list(_walks(stepper, select_threads(target, threads), max_frames, explain))
     report = Report(
         target.info, target.modules, stacks, crash=target.crash, findings=list(target.findings)
@@ -175,7 +178,10 @@ def unwind(
 
         # Decoding one instruction costs the import of a decoder: it goes with the lines.
         target.crash.access = access_of(target.crash, target.threads, target.space)
-    return symbolicate(report, target.elf, target.options, pe_of=target.pe, lines=lines)
+    return symbolicate(
+        report, target.elf, target.options,
+        pe_of=target.pe, code_names=target.code_names, lines=lines,
+    )  # fmt: skip
 
 
 def stacks(
@@ -189,7 +195,8 @@ def stacks(
 
     wanted = target.threads if threads is None else threads
     wanted = sorted(wanted, key=lambda thread: not thread.crashed)
-    yield from _walks(default_stepper(target.space, target.wine), wanted, max_frames, False)
+    stepper = default_stepper(target.space, target.wine, lambda: target.generated)
+    yield from _walks(stepper, wanted, max_frames, False)
 
 
 def _walks(
@@ -214,14 +221,10 @@ def locks(targets: Sequence[tuple[Target, Report]]) -> LockReport:
     Raises `InputError` if a target is a report, which holds no memory.
     """
     from unspool.analyses.locks.survey import survey
-    from unspool.targets.report import ReportTarget
+    from unspool.targets.report import need_memory
 
-    for target, report in targets:
-        if isinstance(target, ReportTarget):
-            raise InputError(
-                f"a report holds no memory; this one is of {report.target.path or 'a process'}",
-                "give the core or the process itself",
-            )
+    for target, _ in targets:
+        need_memory(target)
     return survey(targets)
 
 
@@ -231,14 +234,83 @@ def layout(target: Target) -> Layout:
     Raises `InputError` if the target is a report, which holds no memory.
     """
     from unspool.analyses.layout import layout as lay_out
-    from unspool.targets.report import ReportTarget
+    from unspool.targets.report import need_memory
 
-    if isinstance(target, ReportTarget):
-        raise InputError(
-            f"a report holds no memory; this one is of {target.info.path or 'a process'}",
-            "give the core, the minidump or the process itself",
-        )
+    need_memory(target)
     return lay_out(target, stacks(target))
+
+
+def seh(target: Target, *, threads: str | int = "all") -> Seh:
+    """The i386 exception chains of threads, chosen as in `unwind`, with every system's verdict.
+
+    Raises `InputError` if the target is a report, which holds no memory.
+    """
+    from unspool.analyses.seh import seh as read_chains
+    from unspool.targets.report import need_memory
+
+    need_memory(target)
+    wanted = select_threads(target, threads)
+    return read_chains(target, unwind(target, threads=threads), threads=wanted)
+
+
+def redzone(target: Target) -> list[ThreadZone]:
+    """What lies below each thread's stack pointer; of files it is `redzone_file` that looks.
+
+    Raises `InputError` if the target is a report, which holds no memory.
+    """
+    from unspool.analyses.redzone import thread_zones
+    from unspool.targets.report import need_memory
+
+    need_memory(target)
+    if target.wine is not None:
+        target.info.wine = target.wine.describe()  # and the stacks of its threads are known
+    return list(thread_zones(target))
+
+
+def patch_check(
+    target: Target,
+    functions: Sequence[str] = (),
+    *,
+    old: str | None = None,
+    new: str | None = None,
+    inlined: bool = True,
+) -> PatchCheck:
+    """Whether functions can be replaced now: names, MODULE!NAME or 0x1000-0x1040.
+
+    `old` and `new` are files of two builds, whose functions that differ are checked as well.
+    Without `inlined` no copies of functions are looked for. `PatchCheck.findings` are for a report.
+
+    Raises `InputError` if the target is a report, or runs no such build; `UsageError` for what is
+    neither a name nor a range.
+    """
+    from unspool.analyses.patch.between import check_functions
+    from unspool.targets.report import need_memory
+
+    need_memory(target)
+    return check_functions(
+        target, unwind(target, symbols=False), functions, old=old, new=new, inlined=inlined
+    )
+
+
+def analyse(target: Target, report: Report, names: Sequence[str]) -> list[Finding]:
+    """Adds what analyses find to the report's findings, and gives what was added.
+
+    `names` are those of `unspool.analyses.registry`: "locks", "seh", "layout", "redzone",
+    "patch-check=FUNCTION", or "all" that need no function and concern such a target. `report` is
+    what `unwind` made of the target; if it lacks threads, frames or names, they are found again.
+
+    Raises `InputError` if the target is a report, which holds no memory, and `UsageError` if there
+    is no such analysis.
+    """
+    from unspool.analyses.registry import analyse as ask
+    from unspool.analyses.registry import chosen, is_whole
+    from unspool.targets.report import need_memory
+
+    chosen(names)
+    need_memory(target)
+    found = ask(target, report if is_whole(target, report) else unwind(target), names)
+    report.findings += found
+    return found
 
 
 def symbolicate(
@@ -298,13 +370,9 @@ def dump(
     Raises `InputError` if the file cannot be written, or if the target is a report, which holds
     no memory.
     """
-    from unspool.targets.report import ReportTarget
+    from unspool.targets.report import need_memory
 
-    if isinstance(target, ReportTarget):
-        raise InputError(
-            f"a report holds no memory; this one is of {target.info.path or 'a process'}",
-            "make the minidump of the core itself",
-        )
+    need_memory(target)
     if target.info.os != "linux":
         raise InputError(
             f"{target.info.path or 'the target'}: a minidump of {target.info.os}",

@@ -12,7 +12,7 @@ from unspool.arch.calls import LOOK_BEHIND
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from unspool.arch.base import Arch
     from unspool.image import Image
@@ -57,6 +57,7 @@ class AddressSpace:
         # A frame names its module by position in the report's list, which is this one.
         for index, module in enumerate(self.modules):
             module.index = index
+        self._by_base = self.modules.copy()
         self._bases = [module.base for module in self.modules]
         self._load_image = load_image
         self._images: dict[int, AnyImage | None] = {}
@@ -73,9 +74,35 @@ class AddressSpace:
     def module_at(self, address: int) -> Module | None:
         """The module whose range contains `address`."""
         index = bisect_right(self._bases, address) - 1
-        if index >= 0 and address < self.modules[index].end:
-            return self.modules[index]
+        if index >= 0 and address < self._by_base[index].end:
+            return self._by_base[index]
         return None
+
+    def add_modules(
+        self, modules: Iterable[Module], images: Mapping[int, AnyImage | None]
+    ) -> list[Module]:
+        """Appends modules that were found later; gives those that overlap no other one.
+
+        The others keep their indexes. `images` are by `id` of the module.
+        """
+        added = []
+        for module in sorted(modules, key=_base):
+            at = bisect_right(self._bases, module.base)
+            before = self._by_base[at - 1] if at else None
+            if (
+                module.base >= module.end
+                or (before is not None and before.end > module.base)
+                or (at < len(self._bases) and self._bases[at] < module.end)
+            ):
+                continue
+            module.index = len(self.modules)
+            self.modules.append(module)
+            self._images[module.index] = images.get(id(module))
+            # Lists and not copies: `in_mode` has made others that share them.
+            self._by_base.insert(at, module)
+            self._bases.insert(at, module.base)
+            added.append(module)
+        return added
 
     def image(self, module: Module) -> AnyImage | None:
         """The module's unwind data, or None if neither its file nor its memory is at hand."""

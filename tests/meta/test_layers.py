@@ -21,6 +21,7 @@ RANKS = (
     {"pe_image"},
     {"space"},
     {"wine"},
+    {"generated"},
     {"unwind"},
     {"symbols"},
     {"targets"},

@@ -65,3 +65,22 @@ def test_any_modules(spans: list[tuple[int, int]]) -> None:
         assert found is None or found.base <= address < found.end
         if not covering:
             assert found is None
+
+
+def test_modules_that_are_found_later_come_last_and_leave_the_others_alone() -> None:
+    made = space(module(300, 400), module(100, 200))
+    narrow = made.in_mode(ARCHES["i386"])
+    image = Image(Memory(), 0)
+    later = [module(250, 300), module(390, 450), module(200, 210), module(0, 50), module(60, 60)]
+    added = made.add_modules(later, {id(later[0]): image})
+    assert [(each.index, each.base) for each in added] == [(2, 0), (3, 200), (4, 250)]
+    assert [(each.index, each.base) for each in made.modules] == [
+        (0, 100), (1, 300), (2, 0), (3, 200), (4, 250),
+    ]  # fmt: skip
+    for one in (made, narrow):
+        for address, base in ((0, 0), (49, 0), (50, None), (205, 200), (299, 250), (395, 300)):
+            found = one.module_at(address)
+            assert (found.base if found else None) == base
+        assert one.module_at(420) is None
+    assert made.image(later[0]) is image
+    assert made.image(later[2]) is None

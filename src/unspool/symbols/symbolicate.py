@@ -14,6 +14,8 @@ from __future__ import annotations
 
 from bisect import bisect_right
 
+from unspool.errors import FormatError
+from unspool.memory import Fault
 from unspool.model import Finding, Inline, Location, Module, Report
 from unspool.symbols.demangle import function_name, is_mangled
 from unspool.symbols.module_symbols import ModuleSymbols
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from unspool.formats.elf import Elf
+    from unspool.generated.code import CodeNames
     from unspool.pe_image import PeImage
     from unspool.symbols.finders import DebugFiles, SearchOptions
     from unspool.symbols.missing import MissingFile
@@ -40,6 +43,7 @@ def symbolicate(
     options: SearchOptions,
     *,
     pe_of: Callable[[Module], PeImage | None] | None = None,
+    code_names: Callable[[Module], CodeNames | None] | None = None,
     lines: bool = True,
     progress: Progress = None,
     missing: list[MissingFile] | None = None,
@@ -47,10 +51,10 @@ def symbolicate(
     """A copy of the report whose locations have names; it shares the report's stacks.
 
     `elf_of` gives a module's own file or image if it is at hand, `pe_of` that of a module of
-    kind "pe"; only modules that a frame is in are asked for. `options` says where debug files
-    may be. Without `lines` names come from symbol tables alone, which is faster. A location
-    that has a function already stays as it is. `progress` is called with a sentence before
-    something that takes seconds.
+    kind "pe", `code_names` the names of code that the process has made; only modules that a
+    frame is in are asked for. `options` says where debug files may be. Without `lines` names
+    come from symbol tables alone, which is faster. A location that has a function already stays
+    as it is. `progress` is called with a sentence before something that takes seconds.
 
     With a list `missing` the report may be of another machine: functions without lines are
     looked up as well, what it says is kept where nothing better is found, and files that would
@@ -69,7 +73,10 @@ def symbolicate(
     shared: DebugFiles | None = None
     for module, pcs in _by_module(report.modules, sorted(unnamed)):
         if module.kind not in _NATIVE and module.kind != "pe":
-            named.update((pc, Location(module.index)) for pc in pcs if pc not in kept)
+            names = code_names(module) if code_names else None
+            named.update(
+                (pc, _of_generated(names, module, pc)) for pc in pcs if pc not in kept
+            )
             continue
         if shared is None:
             from unspool.symbols.finders import DebugFiles
@@ -193,6 +200,17 @@ def _by_module(modules: Iterable[Module], pcs: list[int]) -> Iterator[tuple[Modu
 
 def _base(module: Module) -> int:
     return module.base
+
+
+def _of_generated(names: CodeNames | None, module: Module, pc: int) -> Location:
+    try:
+        found = names.locate(pc) if names is not None else None
+    except (FormatError, Fault):
+        found = None
+    if found is None:
+        return Location(module.index)
+    found.module = module.index
+    return found
 
 
 def _pe_symbols(

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from unspool.arch.base import Arch
     from unspool.formats.elf import Elf
+    from unspool.generated.code import CodeNames, GeneratedCode
     from unspool.memory import Memory
     from unspool.model import Crash, Finding, Module, TargetInfo, Thread
     from unspool.pe_image import PeImage
@@ -69,6 +70,7 @@ class Target:
     mapped_modules: MappedModules | None = None
     _wine: WineProcess | None = None
     _wine_known = False
+    _generated: GeneratedCode | None = None
 
     @property
     def modules(self) -> list[Module]:
@@ -96,6 +98,26 @@ class Target:
                 self._wine = recognise(self.space, self.threads, self.symbol)
                 self.info.wine = self._wine.describe() if self._wine else None
         return self._wine
+
+    @property
+    def generated(self) -> GeneratedCode:
+        """Code that the process has made while it ran. Its modules are added to `modules`."""
+        if self._generated is None:
+            from unspool.generated.code import Process as Surroundings
+            from unspool.generated.find import find_generated
+
+            surroundings = Surroundings(
+                self.space, self.memory_now(), self.symbol, info=self.info, threads=self.threads,
+                live=self.live_process(), sysroot=self.options.sysroot,
+                symbols=self.options.symbols.paths,
+            )  # fmt: skip
+            self._generated = find_generated(surroundings)
+            self.findings += self._generated.findings
+        return self._generated
+
+    def code_names(self, module: Module) -> CodeNames | None:
+        """The names of code that the process has made, if the module is such and has any."""
+        return self._generated.names(module) if self._generated is not None else None
 
     def symbol(self, module: Module, name: str) -> int | None:
         """The address of a symbol of an ELF module, by its symbol tables."""

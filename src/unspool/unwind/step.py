@@ -13,7 +13,7 @@ from unspool.unwind.rows import Row, Unusable, apply
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from unspool.memory import Window
     from unspool.space import AddressSpace
@@ -63,13 +63,16 @@ class Found:
     holds it is, but not where it ends. `gap` says in words why frames may be missing before
     this one. `switch` says that the caller is on another stack, and how the walk gets there.
 
+    `run` are frames that the strategy has walked by itself and checked, as (pc, sp): the frame's
+    callers up to the one that `registers` are of, in the segment that `switch` opens.
+
     `stepper` is who knows the caller's code and registers, where these are of another
     architecture. `resume` is the caller of the code that started that part of the stack: the
     walk goes on there when the part has come to its own root.
     """
 
     __slots__ = (
-        "above", "exact", "gap", "registers", "resume", "row", "stepper", "switch", "trust",
+        "above", "exact", "gap", "registers", "resume", "row", "run", "stepper", "switch", "trust",
     )  # fmt: skip
 
     def __init__(
@@ -83,7 +86,9 @@ class Found:
         switch: Switch | None = None,
         stepper: Stepper | None = None,
         resume: Found | None = None,
+        run: Sequence[tuple[int, int]] = (),
     ) -> None:
+        self.run = run
         self.stepper = stepper
         self.resume = resume
         self.switch = switch
@@ -98,12 +103,20 @@ class Found:
 class Switch:
     """How a thread goes on on another stack: the kind of its segment, and what did that, in words.
 
-    `found_by` is for the trail: by which evidence.
+    `found_by` is for the trail: by which evidence. `bounds` are (low, high) of the segment, where
+    it is not the whole of a stack that the mappings or the target know.
     """
 
-    __slots__ = ("found_by", "kind", "words")
+    __slots__ = ("bounds", "found_by", "kind", "words")
 
-    def __init__(self, kind: str, words: str, found_by: str = "") -> None:
+    def __init__(
+        self,
+        kind: str,
+        words: str,
+        found_by: str = "",
+        bounds: tuple[int, int] | None = None,
+    ) -> None:
+        self.bounds = bounds
         self.found_by = found_by
         self.kind = kind
         self.words = words
@@ -193,6 +206,8 @@ class Stepper:
         self.tables = tables
         self.dynamic = dynamic
         self.early: list[EarlyStrategy] = []
+        # Is shown every address of code that has no row yet, and may register strategies for it.
+        self.look_at_new_code: Callable[[int], None] | None = None
         self.reviewer: Reviewer | None = None
         self.rows: dict[int, Row] = {}
         self._missed: dict[int, list[Attempt]] = {}
@@ -201,6 +216,8 @@ class Stepper:
         """The first good answer; `trail` gets every attempt, the answering one last."""
         missed = Missed("no strategy answered")
         early = None
+        if self.look_at_new_code is not None and query.lookup_pc not in self.rows:
+            self.look_at_new_code(query.lookup_pc)
         if self.early and (query.exact or query.lookup_pc not in self.rows):
             early = self._ask_early(query, trail)
             if early is not None and (not isinstance(early, Missed) or early.final):

@@ -181,17 +181,31 @@ class _Walk:
             stop = self.leave_signal_handler(frame, found.row, sp)
         elif found.switch is not None:
             stop = self.switch(found.switch.kind, sp, pc, found.switch.words)
+            if stop is None and found.switch.bounds is not None:
+                segment = self.segments[-1]
+                segment.kind = found.switch.kind
+                segment.low, segment.high = found.switch.bounds
         else:
             stop = self.check_progress(frame, found, pc, sp)
         if stop is not None:
             return stop
         if found.gap:
             self.gaps.append(Gap(len(self.frames), found.gap))
+        if found.run and not self.append_run(found):
+            return Stop(StopReason.DEPTH, f"the limit of {self.limit} frames")
         self.frames.append(Frame(pc, sp, found.trust, found.exact, len(self.segments) - 1))
         if self.stack is None or not self.stack.low <= sp < self.stack.high:
             self.stack = self.space.memory.window(sp)
             self.complete_bounds(sp)
         return found.registers
+
+    def append_run(self, found: Found) -> bool:
+        """Appends what a strategy has walked by itself; False if the limit has no room for more."""
+        segment, trail = len(self.segments) - 1, self.frames[-1].trail
+        append, trust = self.frames.append, found.trust
+        for pc, sp in found.run[: self.limit - len(self.frames)]:
+            append(Frame(pc, sp, trust, False, segment, trail))
+        return len(self.frames) < self.limit
 
     def check_progress(self, frame: Frame, found: Found, pc: int, sp: int) -> Stop | None:
         old = frame.sp or 0

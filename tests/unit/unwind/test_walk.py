@@ -22,7 +22,7 @@ from tests.unit.unwind.spaces import (
 )
 from unspool.model import Frame, Stack, StopReason, Thread, Trust
 from unspool.unwind.rows import IN_REGISTER, Row
-from unspool.unwind.step import Stepper
+from unspool.unwind.step import EarlyStrategy, Ended, Found, Missed, Query, Stepper, Switch
 from unspool.unwind.strategies.order import default_stepper
 from unspool.unwind.walk import walk
 
@@ -106,6 +106,48 @@ def test_the_limit_on_frames(limit: int, warm: bool) -> None:
     stack = walk(stepper, thread(X86, pc=calls[0], sp=STACK), limit)
     assert pcs(stack) == calls[:limit]
     assert stack.stop.reason == (StopReason.DEPTH if limit <= 6 else StopReason.ROOT)
+
+
+class Activation(EarlyStrategy):
+    """Walks four frames by itself, and says where a fifth is."""
+
+    def claims(self, query: Query) -> bool:
+        return query.pc == CODE
+
+    def answer(self, query: Query) -> Found | Missed | Ended:
+        registers: list[int | None] = [None] * len(query.registers)
+        registers[16], registers[7] = call_at("x86_64", 9), STACK + 40
+        run = [(call_at("x86_64", at), STACK + 8 * at) for at in range(1, 5)]
+        switch = Switch("wasm", "an activation", bounds=(STACK, STACK + 40))
+        return Found(registers, Trust.WASM, run=run, switch=switch)
+
+
+@pytest.mark.parametrize("explain", [False, True])
+@pytest.mark.parametrize("limit", [0, 1, 2, 4, 5, 6, 7])
+def test_frames_that_a_strategy_has_walked_by_itself(limit: int, explain: bool) -> None:
+    rows = {call_at("x86_64", 9) - 1: row(X86, 8, root=True)}
+    stepper = Stepper(space("x86_64", bytes(64)), [Table(rows)], [])
+    stepper.early.append(Activation())
+    stack = walk(stepper, thread(X86, pc=CODE, sp=STACK), limit, explain)
+    whole = [CODE, *(call_at("x86_64", at) for at in (1, 2, 3, 4, 9))]
+    assert pcs(stack) == (whole[:limit] if limit else whole)
+    assert [frame.segment for frame in stack.frames] == [0, 1, 1, 1, 1, 1][: len(stack.frames)]
+    assert stack.stop.reason == (StopReason.DEPTH if 0 < limit <= 6 else StopReason.ROOT)
+    assert all((frame.trail is not None) == explain for frame in stack.frames[:-1])
+    if len(stack.segments) > 1:
+        segment = stack.segments[1]
+        assert (segment.kind, segment.low, segment.high) == ("wasm", STACK, STACK + 40)
+        assert segment.switch == "an activation"
+
+
+def test_new_code_is_looked_at_until_it_has_a_row() -> None:
+    data, rows, calls = chain("x86_64", 6)
+    seen: list[int] = []
+    stepper = Stepper(space("x86_64", data), [Table(rows)], [])
+    stepper.look_at_new_code = seen.append
+    for _ in range(2):
+        assert pcs(walk(stepper, thread(X86, pc=calls[0], sp=STACK))) == calls
+    assert seen == [calls[0], *(pc - 1 for pc in calls[1:])]
 
 
 def test_no_registers() -> None:

@@ -8,15 +8,24 @@ from unspool.unwind.strategies.signal_frame import SignalTrampoline
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+    from unspool.generated.code import GeneratedCode
     from unspool.space import AddressSpace
     from unspool.unwind.step import Ended, Found, Query, TableStrategy
     from unspool.wine.process import WineProcess
 
 
-def default_stepper(space: AddressSpace, wine: WineProcess | None = None) -> Stepper:
-    """A stepper with every strategy that applies to a target."""
+def default_stepper(
+    space: AddressSpace,
+    wine: WineProcess | None = None,
+    find_generated: Callable[[], GeneratedCode] | None = None,
+) -> Stepper:
+    """A stepper with every strategy that applies to a target.
+
+    `find_generated` finds code that the process has made, and adds it to the space's modules; it
+    is called when a frame is in executable memory that is in no module.
+    """
     cfi = DwarfCfi(space)
     tables: list[TableStrategy] = [SignalTrampoline(space), cfi]
     # Wine's modules; but .NET on Linux runs code of PE files as well.
@@ -35,7 +44,22 @@ def default_stepper(space: AddressSpace, wine: WineProcess | None = None) -> Ste
         from unspool.unwind.strategies.wine import add_wine
 
         add_wine(stepper, wine, cfi)
+    if find_generated is not None:
+        _find_when_needed(stepper, find_generated)
     return stepper
+
+
+def _find_when_needed(stepper: Stepper, find_generated: Callable[[], GeneratedCode]) -> None:
+    space = stepper.space
+
+    def look(address: int) -> None:
+        if space.module_at(address) is None and space.is_code(address):
+            stepper.look_at_new_code = None
+            from unspool.unwind.strategies.generated import add_generated
+
+            add_generated(stepper, find_generated())
+
+    stepper.look_at_new_code = look
 
 
 class _Dynamic:

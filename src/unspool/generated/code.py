@@ -1,0 +1,118 @@
+"""Code that a program has made while it ran: where it lies, its unwind data, its names.
+
+Nothing of it is in a file: what there is to know is in the process's memory, in the form that
+its runtime gave it. A finder for each form turns it into modules, see `find`.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Protocol
+
+    from unspool.image import Image
+    from unspool.memory import Memory
+    from unspool.model import Finding, Location, Module, TargetInfo, Thread
+    from unspool.space import AddressSpace
+
+    class CodeNames(Protocol):
+        """Names of generated code."""
+
+        def locate(self, pc: int) -> Location | None:
+            """What is known of an address of the process, but for the module's index.
+
+            May raise `FormatError` and `Fault`: then nothing is known.
+            """
+            ...
+
+    class Running(Protocol):
+        """What /proc tells of a process that runs."""
+
+        @property
+        def pid(self) -> int: ...
+
+        def status(self, tid: int) -> dict[str, str]: ...
+
+
+class GeneratedModule:
+    """A range of generated code as a module of kind "wasm" or "jit".
+
+    `image` has its unwind data, `names` its names, if there are any. `runtime` is what the
+    strategy of its runtime needs to know.
+    """
+
+    __slots__ = ("image", "module", "names", "runtime")
+
+    def __init__(
+        self,
+        module: Module,
+        *,
+        image: Image | None = None,
+        names: CodeNames | None = None,
+        runtime: object = None,
+    ) -> None:
+        self.module = module
+        self.image = image
+        self.names = names
+        self.runtime = runtime
+
+
+class GeneratedCode:
+    """All generated code of a process, by address; no two modules overlap."""
+
+    def __init__(self, modules: Sequence[GeneratedModule], findings: Sequence[Finding]) -> None:
+        self.modules = sorted(modules, key=_base)
+        self.findings = findings
+        self._bases = [each.module.base for each in self.modules]
+
+    def at(self, address: int) -> GeneratedModule | None:
+        """The module that an address is in."""
+        index = bisect_right(self._bases, address) - 1
+        if index >= 0 and address < self.modules[index].module.end:
+            return self.modules[index]
+        return None
+
+    def names(self, module: Module) -> CodeNames | None:
+        """The names of a module's code, if it is one of these and has any."""
+        found = self.at(module.base)
+        return found.names if found is not None else None
+
+
+class Process:
+    """What a finder may look at.
+
+    `space` is as the walk sees it. `now` reads all of the process's memory, of a running one as
+    it is at the moment. `symbol` gives the address of a symbol of an ELF module. `live` is the
+    process if it runs, `sysroot` a directory with the file system of the machine that it ran on,
+    `symbols` are the files and directories that the user gave.
+    """
+
+    __slots__ = ("info", "live", "now", "space", "symbol", "symbols", "sysroot", "threads")
+
+    def __init__(
+        self,
+        space: AddressSpace,
+        now: Memory,
+        symbol: Callable[[Module, str], int | None],
+        *,
+        info: TargetInfo,
+        threads: Sequence[Thread] = (),
+        live: Running | None = None,
+        sysroot: str | None = None,
+        symbols: Sequence[str] = (),
+    ) -> None:
+        self.space = space
+        self.now = now
+        self.symbol = symbol
+        self.info = info
+        self.threads = threads
+        self.live = live
+        self.sysroot = sysroot
+        self.symbols = symbols
+
+
+def _base(each: GeneratedModule) -> int:
+    return each.module.base

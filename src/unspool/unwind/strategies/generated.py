@@ -1,0 +1,12 @@
+"""What a stepper needs for code that a program has made: a strategy for each of its runtimes."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from unspool.generated.code import GeneratedCode
+    from unspool.unwind.step import Stepper
+
+
+def add_generated(stepper: Stepper, code: GeneratedCode) -> None:
+    """Registers the strategies for the runtimes whose code was found."""
