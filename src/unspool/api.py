@@ -10,6 +10,7 @@ from __future__ import annotations
 from unspool.errors import InputError, UsageError
 from unspool.model import Finding, Report, Stack
 from unspool.targets.base import Options, Target
+from unspool.targets.report import ReportTarget, need_memory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -113,7 +114,6 @@ def _open_dump(source: Source, kind: str, options: Options) -> Target:
 def _open_report(source: Source) -> Target:
     """A report that was made before: `unspool stack --format json`, here or elsewhere."""
     from unspool.render.json_reader import loads
-    from unspool.targets.report import ReportTarget
 
     if source.size > MAX_REPORT:
         raise InputError(f"{source.name}: a report of {source.size:,} bytes is too large")
@@ -150,8 +150,6 @@ def unwind(
 
     Raises `UsageError` if there is no such thread; never for what the target holds.
     """
-    from unspool.targets.report import ReportTarget
-
     if isinstance(target, ReportTarget):
         wanted = {thread.index for thread in select_threads(target, threads)}
         return target.report.with_stacks(wanted)
@@ -221,7 +219,6 @@ def locks(targets: Sequence[tuple[Target, Report]]) -> LockReport:
     Raises `InputError` if a target is a report, which holds no memory.
     """
     from unspool.analyses.locks.survey import survey
-    from unspool.targets.report import need_memory
 
     for target, _ in targets:
         need_memory(target)
@@ -234,7 +231,6 @@ def layout(target: Target) -> Layout:
     Raises `InputError` if the target is a report, which holds no memory.
     """
     from unspool.analyses.layout import layout as lay_out
-    from unspool.targets.report import need_memory
 
     need_memory(target)
     return lay_out(target, stacks(target))
@@ -246,7 +242,6 @@ def seh(target: Target, *, threads: str | int = "all") -> Seh:
     Raises `InputError` if the target is a report, which holds no memory.
     """
     from unspool.analyses.seh import seh as read_chains
-    from unspool.targets.report import need_memory
 
     need_memory(target)
     wanted = select_threads(target, threads)
@@ -259,11 +254,8 @@ def redzone(target: Target) -> list[ThreadZone]:
     Raises `InputError` if the target is a report, which holds no memory.
     """
     from unspool.analyses.redzone import thread_zones
-    from unspool.targets.report import need_memory
 
     need_memory(target)
-    if target.wine is not None:
-        target.info.wine = target.wine.describe()  # and the stacks of its threads are known
     return list(thread_zones(target))
 
 
@@ -284,7 +276,6 @@ def patch_check(
     neither a name nor a range.
     """
     from unspool.analyses.patch.between import check_functions
-    from unspool.targets.report import need_memory
 
     need_memory(target)
     return check_functions(
@@ -302,13 +293,12 @@ def analyse(target: Target, report: Report, names: Sequence[str]) -> list[Findin
     Raises `InputError` if the target is a report, which holds no memory, and `UsageError` if there
     is no such analysis.
     """
-    from unspool.analyses.registry import analyse as ask
-    from unspool.analyses.registry import chosen, is_whole
-    from unspool.targets.report import need_memory
+    from unspool.analyses import registry
 
-    chosen(names)
+    registry.chosen(names)
     need_memory(target)
-    found = ask(target, report if is_whole(target, report) else unwind(target), names)
+    whole = report if registry.is_whole(target, report) else unwind(target)
+    found = registry.analyse(target, whole, names)
     report.findings += found
     return found
 
@@ -370,8 +360,6 @@ def dump(
     Raises `InputError` if the file cannot be written, or if the target is a report, which holds
     no memory.
     """
-    from unspool.targets.report import need_memory
-
     need_memory(target)
     if target.info.os != "linux":
         raise InputError(

@@ -69,6 +69,7 @@ EXAMPLES = {
         ("unspool core --format json > report.json", "for programs"),
         ("unspool report.json.gz --format memfault", "for other programs"),
         ("unspool core --explain", "how each frame was found"),
+        ("unspool core --analyses all", "deadlocks, broken chains and more"),
     ),
     "dump": (
         ("unspool dump core.1234 -o crash.dmp", "everything that stacks need"),

@@ -102,21 +102,17 @@ def _show_file(result: FileUses, arguments: Arguments) -> None:
 
 
 def _of_target(source: str | int, arguments: Arguments) -> int:
-    from unspool.analyses.redzone import findings, thread_zones
+    from unspool import api
+    from unspool.analyses.redzone import zone_findings
     from unspool.cli import output
     from unspool.cli.progress import Progress
-    from unspool.targets.report import ReportTarget
 
     with (
         Progress(not arguments.flag("--quiet")) as progress,
         open_target(source, arguments, progress) as target,
     ):
-        if isinstance(target, ReportTarget):
-            raise InputError("a report holds no registers and no memory", "give the core itself")
-        if target.wine is not None:
-            target.info.wine = target.wine.describe()  # and the stacks of its threads are known
-        zones = list(thread_zones(target))
-        found = [*findings(zones), *target.findings]
+        zones = api.redzone(target)
+        found = [*zone_findings(zones), *target.findings]
         if arguments.text("--format") == "json":
             from unspool.render.redzone_json import target_text
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from unspool.cli.options import COLOR, HELP, Option, parse
 from unspool.cli.target import TARGET_OPTIONS, THREAD, open_target, source_of
-from unspool.errors import InputError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,23 +44,14 @@ def run(argv: list[str]) -> int:
 
 def _chains(source: str | int, arguments: Arguments) -> tuple[Seh, Facts]:
     from unspool import api
-    from unspool.analyses.seh import seh
     from unspool.cli.progress import Progress
     from unspool.render.text import Facts
-    from unspool.targets.report import ReportTarget
 
     with (
         Progress(not arguments.flag("--quiet")) as progress,
         open_target(source, arguments, progress) as target,
     ):
-        if isinstance(target, ReportTarget):
-            raise InputError(
-                f"{source}: a report holds no memory, and so no exception chains",
-                "give the core, the minidump or the process itself",
-            )
-        wanted = arguments.text("--thread") or "all"
-        threads = api.select_threads(target, wanted)
-        found = seh(target, api.unwind(target, threads=wanted), threads=threads)
+        found = api.seh(target, threads=arguments.text("--thread") or "all")
         return found, Facts(threads=len(target.threads))
 
 

@@ -39,6 +39,14 @@ OPTIONS = (
         "functions by the symbol tables alone, which is fast: no files, lines and inlined calls",
     ),
     Option(
+        "--analyses",
+        "what to look for as well, with commas between or repeated: locks, seh, layout, redzone, "
+        "patch-check=FUNCTION, or all that need no function; what is found stands behind the "
+        "stacks, and among the report's findings",
+        value="NAME,…",
+        many=True,
+    ),
+    Option(
         "--explain",
         "under every frame, what was tried to find its caller, what answered, and why the "
         "others did not",
@@ -80,6 +88,11 @@ def _unwind(source: str | int, arguments: Arguments) -> tuple[Report, Facts]:
     from unspool.targets.report import ReportTarget
 
     names = not arguments.flag("--no-symbols")
+    analyses = arguments.texts("--analyses")
+    if analyses:
+        from unspool.analyses.registry import chosen
+
+        chosen(analyses)
     with Progress(not arguments.flag("--quiet")) as progress:
         with open_target(source, arguments, progress) as target:
             report = api.unwind(
@@ -90,6 +103,8 @@ def _unwind(source: str | int, arguments: Arguments) -> tuple[Report, Facts]:
                 symbols=names,
                 lines=not arguments.flag("--no-lines"),
             )
+            if analyses:
+                api.analyse(target, report, analyses)
             is_report = isinstance(target, ReportTarget)
             facts = Facts(_size(source), threads=len(target.threads), is_report=is_report)
         if names and arguments.flag("--online"):

@@ -9,7 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from unspool.analyses.patch import Answer, Checked, Hit, PatchCheck
+    from unspool.analyses.patch import Answer, Checked, PatchCheck
     from unspool.model import Module, TargetInfo
 
 _ROLES = {"safe": "good", "not proven": "warning", "unsafe": "bad"}
@@ -77,27 +77,9 @@ def _hits(label: str, answer: Answer, whole: bool) -> Iterator[str]:
     everything = [(hit, "") for hit in answer.hits] + [(hit, ", guessed") for hit in answer.maybe]
     shown = everything if whole else everything[:_MOST_SHOWN]
     for hit, guessed in shown:
-        yield f"{label}: {describe(hit)}{guessed}"
+        yield f"{label}: {printable(hit.words())}{guessed}"
     if len(shown) < len(everything):
         yield f"{label}: … and {len(everything) - len(shown):,} more"
-
-
-def describe(hit: Hit) -> str:
-    """One piece of evidence in a line: thread, where, value."""
-    place = f"{printable(hit.name)}+0x{hit.offset:x}"
-    if hit.frame is not None:
-        at = f", sp 0x{hit.address:x}" if hit.address is not None else ""
-        what = "executes" if hit.kind == "pc" else "returns to"
-        return f"thread {hit.tid} {what} 0x{hit.value:x} ({place}), frame #{hit.frame}{at}"
-    call = {True: "a call precedes it", False: "no call precedes it", None: "code not at hand"}
-    if hit.kind == "word":
-        return (
-            f"thread {hit.tid} has 0x{hit.value:x} ({place}) at 0x{hit.address:x}, "
-            f"{call[hit.after_call]}"
-        )
-    if hit.kind == "pc":
-        return f"thread {hit.tid} has 0x{hit.value:x} ({place}) as its pc"
-    return f"thread {hit.tid} has 0x{hit.value:x} ({place}) in {hit.register}"
 
 
 def _reasons(check: PatchCheck, style: Style, whole: bool) -> Iterator[str]:

@@ -8,7 +8,8 @@ Thread 0  a.exe  tid 18196
 
 from __future__ import annotations
 
-from unspool.analyses.seh.records import END_MARKER, Check, End, Verdict
+from unspool.analyses.seh.records import END_MARKER, End, Verdict
+from unspool.analyses.seh.words import OPEN, SYSTEMS, WHY
 from unspool.render import words
 from unspool.render.escape import printable
 from unspool.render.names import base_name, short_function
@@ -22,32 +23,6 @@ if TYPE_CHECKING:
     from unspool.analyses.seh.records import Chain, ChainRecord, Overwritten, Seh, Word
     from unspool.render.text import Facts
 
-SYSTEMS = {
-    "server_2003": "Windows Server 2003 SP1",
-    "vista": "Windows Vista",
-    "sehop": "SEHOP",
-    "wine": "Wine",
-}
-_WHY = {
-    Check.READABLE: "there is no memory",
-    Check.ALIGNED: "it is not aligned to 4",
-    Check.BELOW_STACK_BASE: "it is not below the stack's base",
-    Check.ABOVE_STACK_LIMIT: "it is below the stack's limit",
-    Check.ASCENDING: "it is not above the record before it",
-    Check.HANDLER_NOT_IN_STACK: "its handler is on the stack",
-    Check.HANDLER_IN_IMAGE: "its handler is in no image",
-    Check.HANDLER_EXECUTABLE: "its handler is not executable",
-    Check.HANDLER_ALLOWED: "its image does not allow its handler",
-    "link": "the chain breaks there",
-    "end": "what follows is not known",
-    "last_handler": "the last handler is not the system's",
-}
-_OPEN = {
-    Check.READABLE: "the target does not hold it",
-    Check.HANDLER_EXECUTABLE: "whether its handler is executable is not known",
-    Check.HANDLER_ALLOWED: "its handler's image, or the table in it, is not at hand",
-    "last_handler": "the last handler is ntdll's, and has no name",
-}
 # Sound records with one handler: so many at both ends of a row of them are shown.
 _ENDS = 3
 _PER_LINE = 16
@@ -180,8 +155,8 @@ class _Chains:
         if accepted:
             yield "  " + self.style.paint("good", "accepted") + f" by {words.listing(accepted)}"
         for verdict, role, reasons in (
-            (Verdict.REFUSED, "bad", _WHY),
-            (Verdict.UNKNOWN, "warning", {**_WHY, **_OPEN}),
+            (Verdict.REFUSED, "bad", WHY),
+            (Verdict.UNKNOWN, "warning", {**WHY, **OPEN}),
         ):
             said: dict[str, list[str]] = {}
             for each in chain.judgements:

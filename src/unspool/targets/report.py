@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from unspool.errors import InputError
 from unspool.model import Thread
 from unspool.targets.base import Target
 
@@ -22,3 +23,12 @@ class ReportTarget(Target):
             Thread(stack.index, stack.tid, None, name=stack.name, crashed=stack.crashed)
             for stack in report.stacks
         ]
+
+
+def need_memory(target: Target) -> None:
+    """Raises `InputError` if the target is a report."""
+    if isinstance(target, ReportTarget):
+        raise InputError(
+            f"a report holds no memory; this one is of {target.info.path or 'a process'}",
+            "give the core, the minidump or the process itself",
+        )

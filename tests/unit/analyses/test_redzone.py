@@ -12,7 +12,7 @@ from tests.programs.build import Unavailable
 from tests.programs.running import eventually, is_parked, running_program
 from tests.programs.table import Program
 from unspool import api
-from unspool.analyses.redzone import FileUses, file_uses, findings, thread_zones
+from unspool.analyses.redzone import FileUses, file_uses, thread_zones, zone_findings
 from unspool.analyses.redzone.records import ASKED, I386, KERNEL, SYSTEM_V, WINDOWS
 from unspool.arch import x86_below
 from unspool.errors import InputError, MissingDependency
@@ -163,10 +163,10 @@ def test_threads_of_a_process(variant: str, programs_root: Path) -> None:
     assert zone.red_zone == ((zone.sp - 128, zone.sp) if size else None)
     if variant == "x86-64":
         assert zone.uses == []
-    (finding,) = findings(zones)
+    (finding,) = zone_findings(zones)
     assert finding.kind == "below_stack"
     assert not finding.incomplete
-    assert f"0x{zone.beyond[0]:x}-0x{zone.beyond[1]:x}" in finding.title
+    assert f"0x{zone.beyond[0]:x}-0x{zone.beyond[1]:x}" in (finding.detail or "")
 
 
 def test_kernel_modules_are_clean() -> None:

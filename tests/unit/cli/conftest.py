@@ -20,6 +20,7 @@ class Fake:
         self.source: object = None
         self.opened: dict[str, Any] = {}
         self.unwound: dict[str, Any] = {}
+        self.analysed: list[str] = []
 
     def open(self, source: object, **options: Any) -> Any:
         self.source = source
@@ -35,12 +36,17 @@ class Fake:
         self.unwound = options
         return self.report() if callable(self.report) else self.report
 
+    def analyse(self, target: object, report: Report, names: list[str]) -> list[Any]:
+        self.analysed = names
+        return []
+
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
     made = Fake()
     monkeypatch.setattr(api, "open", made.open)
     monkeypatch.setattr(api, "unwind", made.unwind)
+    monkeypatch.setattr(api, "analyse", made.analyse)
     monkeypatch.delenv("UNSPOOL_TRACEBACK", raising=False)
     monkeypatch.delenv("NO_COLOR", raising=False)
     return made

@@ -131,7 +131,7 @@ def test_a_file_named_like_a_command_is_read(
         (["./core", "--sysroot=nowhere"], "--sysroot nowhere: there is no such file or directory"),
         (["dump", "a", "-o", "b", "--procfs", "nowhere"],
          "--procfs nowhere: there is no such directory"),
-        (["./core", "--bananas"], "unknown option --bananas; see unspool stack --help"),
+        (["./core", "--xyzzy"], "unknown option --xyzzy; see unspool stack --help"),
         (["--format", "xml", "core"],
          "--format xml: it is text, json, memfault or minidump-stackwalk; "
          "see unspool stack --help"),

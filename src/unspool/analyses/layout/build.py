@@ -76,7 +76,8 @@ def layout(target: Target, walked: Iterable[Stack]) -> Layout:
         result.plan = _reserve_plan(result, target, windows)
     else:
         rules.withdraw(result.rules)
-    result.findings = list(_findings(result, target, whole))
+    result.own_findings = list(_findings(result, whole))
+    result.findings = [*target.findings, *result.own_findings]
     return result
 
 
@@ -138,8 +139,7 @@ def _top(layout: Layout) -> int:
     return 3 * _GIB if highest <= 3 * _GIB else max(4 * _GIB - 0x2000, highest)
 
 
-def _findings(layout: Layout, target: Target, whole: bool) -> Iterator[Finding]:
-    yield from target.findings
+def _findings(layout: Layout, whole: bool) -> Iterator[Finding]:
     if not whole:
         yield Finding(
             "mappings_missing", "the target does not list the process's mappings",

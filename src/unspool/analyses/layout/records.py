@@ -188,12 +188,12 @@ class Layout(Record):
 
     `source` says where the mappings come from. `is_windows` is true of Wine's processes and
     of Windows' own. `mappings` is how many there are. `top` is the end of what a process can map,
-    as far as it is known.
+    as far as it is known. `findings` are the target's and `own_findings`, those of this analysis.
     """
 
     __slots__ = (
-        "areas", "blocks", "findings", "holes", "is_windows", "labels", "mappings", "plan",
-        "pointer_size", "rules", "source", "system", "target", "top",
+        "areas", "blocks", "findings", "holes", "is_windows", "labels", "mappings", "own_findings",
+        "plan", "pointer_size", "rules", "source", "system", "target", "top",
     )  # fmt: skip
 
     def __init__(
@@ -223,6 +223,7 @@ class Layout(Record):
         self.blocks: list[Block] = []
         self.rules: list[Rule] = []
         self.findings: list[Finding] = []
+        self.own_findings: list[Finding] = []
         self.plan: Plan | None = None
 
     @property

@@ -18,6 +18,10 @@ VERDICTS = (SAFE, NOT_PROVEN, UNSAFE)
 # there: good enough to show, not to prove something by.
 SURE = (Trust.CONTEXT, Trust.CFI, Trust.UNWIND_INFO, Trust.SIGNAL, Trust.SEGMENT_SWITCH)
 
+_CALL = {True: "a call precedes it", False: "no call precedes it", None: "code not at hand"}
+# Of a finding's details.
+_MOST_LINES = 30
+
 
 class CodeRange(Record):
     """Code `[start, end)` in addresses of the process; `module` is an index, None if in none.
@@ -76,6 +80,18 @@ class Hit(Record):
         self.register = register
         self.trust = trust
         self.after_call = after_call
+
+    def words(self) -> str:
+        """Thread, where, and value, in a line."""
+        place = f"{self.name}+0x{self.offset:x}"
+        if self.frame is not None:
+            at = f", sp 0x{self.address:x}" if self.address is not None else ""
+            what = "executes" if self.kind == "pc" else "returns to"
+            return f"thread {self.tid} {what} 0x{self.value:x} ({place}), frame #{self.frame}{at}"
+        found = f"thread {self.tid} has 0x{self.value:x} ({place})"
+        if self.kind == "word":
+            return f"{found} at 0x{self.address:x}, {_CALL[self.after_call]}"
+        return f"{found} as its pc" if self.kind == "pc" else f"{found} in {self.register}"
 
 
 class Answer(Record):
@@ -158,9 +174,13 @@ class PatchCheck(Record):
             for each in self.functions
         )
 
-    def findings(self) -> list[Finding]:
-        """A finding for each function that is not safe by both methods."""
-        return [_finding(each) for each in self.functions if _finding(each).title]
+    def findings(self, *, safe: bool = False) -> list[Finding]:
+        """A finding for each function that is not safe by both methods; with `safe`, for all."""
+        return [
+            _finding(each)
+            for each in self.functions
+            if safe or (each.conservative.verdict, each.unwinding.verdict) != (SAFE, SAFE)
+        ]
 
 
 def worst(verdicts: Iterable[str]) -> str:
@@ -169,16 +189,22 @@ def worst(verdicts: Iterable[str]) -> str:
 
 def _finding(checked: Checked) -> Finding:
     scanned, unwound = checked.conservative, checked.unwinding
-    title = ""
-    if (scanned.verdict, unwound.verdict) != (SAFE, SAFE):
+    if (scanned.verdict, unwound.verdict) == (SAFE, SAFE):
+        title = f"{checked.wanted}: safe to replace, by scanning all stacks and by unwinding them"
+    else:
         title = (
             f"{checked.wanted}: {scanned.verdict} by scanning all stacks, "
             f"{unwound.verdict} by unwinding them"
         )
     hits = (*unwound.hits, *unwound.maybe, *scanned.hits)
+    lines = [f"0x{code.start:x}-0x{code.end:x} {code.name}" for code in checked.ranges]
+    lines += [*checked.notes, *(hit.words() for hit in hits)]
+    lines += dict.fromkeys((*scanned.reasons, *unwound.reasons))
+    if len(lines) > _MOST_LINES:
+        lines[_MOST_LINES - 1 :] = [f"and {len(lines) - _MOST_LINES + 1:,} more"]
     return Finding(
         "patch_check", title,
-        detail="; ".join((*scanned.reasons, *unwound.reasons)) or None,
+        detail="\n".join(lines) or None,
         threads=sorted({hit.thread for hit in hits}),
         incomplete=NOT_PROVEN in (scanned.verdict, unwound.verdict),
     )  # fmt: skip

@@ -13,11 +13,10 @@ from unspool.arch import x86_below
 from unspool.errors import FormatError
 from unspool.image import Image
 from unspool.memory import Fault
-from unspool.model import Finding
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from unspool.model import Module, Thread
     from unspool.targets.base import Target
@@ -31,38 +30,9 @@ def thread_zones(target: Target) -> Iterator[ThreadZone]:
     Raises nothing for what the target lacks: `ThreadZone.unknown` says it.
     """
     symbols: dict[int, object] = {}
+    _ = target.wine  # once it is known, so are its threads' stacks
     for thread in target.threads:
         yield _zone(target, thread, symbols)
-
-
-def findings(zones: Iterable[ThreadZone]) -> list[Finding]:
-    """A finding for each thread, that names the range."""
-    found = []
-    for zone in zones:
-        if zone.beyond is None:
-            title = f"thread {zone.tid}: {zone.unknown}"
-            found.append(Finding("below_stack", title, threads=(zone.index,), incomplete=True))
-            continue
-        low, high = zone.beyond
-        title = f"thread {zone.tid}: 0x{low:x}-0x{high:x} is below its stack pointer"
-        found.append(
-            Finding("below_stack", title, detail=_detail(zone), threads=(zone.index,))
-        )
-    return found
-
-
-def _detail(zone: ThreadZone) -> str:
-    text = "what is read there is left over from calls that returned"
-    if zone.red_zone is None:
-        return f"{text}; {zone.rule}"
-    low, high = zone.red_zone
-    where = f"the red zone is 0x{low:x}-0x{high:x}"
-    if zone.uses is None:
-        return f"{text}; {where}; whether the code at the pc uses it is unknown: {zone.unknown}"
-    if not zone.uses:
-        return f"{text}; {where}, which the function at the pc does not use"
-    deepest = max(use.depth for use in zone.uses)
-    return f"{text}; {where}, of which the function at the pc uses {deepest} bytes"
 
 
 def _zone(target: Target, thread: Thread, symbols: dict[int, object]) -> ThreadZone:

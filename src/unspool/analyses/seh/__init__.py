@@ -10,9 +10,10 @@ from __future__ import annotations
 from unspool.analyses.seh.frames import FramesByAddress
 from unspool.analyses.seh.handlers import Handlers
 from unspool.analyses.seh.overwritten import overwritten
-from unspool.analyses.seh.records import END_MARKER, Chain, ChainRecord, End, Seh, Verdict
+from unspool.analyses.seh.records import END_MARKER, Chain, ChainRecord, End, Seh
 from unspool.analyses.seh.rules import check_handler, check_link, judge, leads_on
 from unspool.analyses.seh.tebs import NoTib, no_chains, tib_of
+from unspool.analyses.seh.words import chain_findings
 from unspool.memory import Fault
 from unspool.model import Finding, Frame, Report, Stack, Stop, StopReason, Trust
 
@@ -28,7 +29,6 @@ MAX_RECORDS = 50_000
 MAX_ALL_RECORDS = 200_000
 # Bad records of a chain whose bytes are shown.
 _MOST_SHOWN = 8
-_MOST_FINDINGS = 100
 
 
 def seh(target: Target, report: Report, *, threads: Iterable[Thread] | None = None) -> Seh:
@@ -36,7 +36,7 @@ def seh(target: Target, report: Report, *, threads: Iterable[Thread] | None = No
     why = no_chains(target)
     if why is not None:
         note = Finding("no_seh_chain", why)
-        return Seh(_with(report, [note]), [], note)
+        return Seh(_with(report, [note]), [], [note], note)
     handlers = Handlers(target)
     stacks = {stack.index: stack for stack in report.stacks}
     room = MAX_ALL_RECORDS
@@ -51,7 +51,8 @@ def seh(target: Target, report: Report, *, threads: Iterable[Thread] | None = No
         if chain.head is not None:
             _judge(target, named, chain)
             _show(target, chain)
-    return Seh(_with(named, _findings(chains)), chains)
+    found = chain_findings(chains)
+    return Seh(_with(named, found), chains, found)
 
 
 def _chain(target: Target, thread: Thread, handlers: Handlers, most: int) -> Chain:
@@ -155,45 +156,6 @@ def _show(target: Target, chain: Chain) -> None:
         if record.address not in seen:
             seen.add(record.address)
             record.overwritten = overwritten(target, chain, record.address)
-
-
-def _findings(chains: Iterable[Chain]) -> list[Finding]:
-    """A finding for each bad chain; what is missing of several for the same reason is one."""
-    found = []
-    missing: dict[str, list[int]] = {}
-    for chain in chains:
-        thread = (chain.thread,)
-        if chain.missing:
-            if chain.incomplete:
-                missing.setdefault(chain.missing, []).append(chain.thread)
-        elif chain.end == End.LIMIT:
-            title = f"the exception chain has more than {len(chain.records):,} records"
-            found.append(Finding("seh_limit", title, threads=thread, incomplete=True))
-        if chain.verdict == Verdict.REFUSED:
-            found.append(_refused(chain))
-        unknown = chain.judgement(Verdict.UNKNOWN)
-        if unknown is not None and chain.end != End.LIMIT:
-            name, index = unknown.why, unknown.record
-            missing.setdefault(f"{name} of record {index} is not known", []).append(chain.thread)
-    lost = [
-        Finding("seh_unknown", f"exception chain: {why}", threads=threads, incomplete=True)
-        for why, threads in missing.items()
-    ]
-    return found[:_MOST_FINDINGS] + lost
-
-
-def _refused(chain: Chain) -> Finding:
-    """The first record with a fault; without any it is the chain's end that is wrong."""
-    index = next((at for at, each in enumerate(chain.records) if each.faults), None)
-    if index is None:
-        last = len(chain.records) - 1
-        title = f"the exception chain ends with record {last}, whose handler is not the system's"
-        return Finding("seh_last_handler", title, threads=(chain.thread,))
-    record = chain.records[index]
-    kind = "seh_handler" if leads_on(record) else "seh_chain_broken"
-    title = f"exception record {index} at 0x{record.address:x}: {record.faults[0]}"
-    detail = "\n".join(record.faults[1:]) or None
-    return Finding(kind, title, detail=detail, threads=(chain.thread,))
 
 
 def _with(report: Report, findings: list[Finding]) -> Report:

@@ -156,15 +156,22 @@ class Chain(Record):
 class Seh(Record):
     """The answer for a target: its chains, in the order of threads.
 
-    `report` names handlers and frames; its findings are those of the target and of the chains.
-    `note` says why there are no chains, for targets that have none.
+    `report` names handlers and frames; its findings are those of the target and of the chains,
+    which are `own_findings` alone. `note` says why there are no chains, for targets that have none.
     """
 
-    __slots__ = ("chains", "note", "report")
+    __slots__ = ("chains", "note", "own_findings", "report")
 
-    def __init__(self, report: Report, chains: list[Chain], note: Finding | None = None) -> None:
+    def __init__(
+        self,
+        report: Report,
+        chains: list[Chain],
+        own_findings: list[Finding],
+        note: Finding | None = None,
+    ) -> None:
         self.report = report
         self.chains = chains
+        self.own_findings = own_findings
         self.note = note
 
     @property
