@@ -45,7 +45,7 @@ def index_of(section: CfiSection) -> tuple[list[int], list[int]]:
     readers: dict[int, Reader | None] = {}
     buffer, address = section.buffer, section.address - section.start
     relocated, mask = section.relocated, (1 << 8 * section.address_size) - 1
-    for offset, body, end, cie in _fdes(section):
+    for offset, body, end, cie in fdes(section):
         if cie not in readers:
             readers[cie] = _reader(section, cie)
         reader = readers[cie]
@@ -85,7 +85,7 @@ def _reader(section: CfiSection, at: int) -> Reader | None:
     return ranges.unpack_from, ranges.size, relative == PE_PCREL
 
 
-def _fdes(section: CfiSection) -> Iterator[tuple[int, int, int, int]]:
+def fdes(section: CfiSection) -> Iterator[tuple[int, int, int, int]]:
     """(offset, body, end, offset of its CIE) of every FDE, as far as the records make a chain."""
     offset, terminators = section.start, 0
     buffer, end, is_eh = section.buffer, section.end, section.is_eh

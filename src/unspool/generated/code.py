@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Protocol
 
+    from unspool.formats.elf import Elf
     from unspool.image import Image
     from unspool.memory import Memory
     from unspool.model import Finding, Location, Module, TargetInfo, Thread
@@ -40,11 +41,12 @@ if TYPE_CHECKING:
 class GeneratedModule:
     """A range of generated code as a module of kind "wasm" or "jit".
 
-    `image` has its unwind data, `names` its names, if there are any. `runtime` is what the
-    strategy of its runtime needs to know.
+    `image` has its unwind data, `names` its names, if there are any. `elf` is for code that is
+    described by an ELF object in memory, with addresses of the process: its symbols and DWARF are
+    its names. `runtime` is what the strategy of its runtime needs to know.
     """
 
-    __slots__ = ("image", "module", "names", "runtime")
+    __slots__ = ("elf", "image", "module", "names", "runtime")
 
     def __init__(
         self,
@@ -52,11 +54,13 @@ class GeneratedModule:
         *,
         image: Image | None = None,
         names: CodeNames | None = None,
+        elf: Callable[[], Elf | None] | None = None,
         runtime: object = None,
     ) -> None:
         self.module = module
         self.image = image
         self.names = names
+        self.elf = elf
         self.runtime = runtime
 
 
@@ -75,9 +79,14 @@ class GeneratedCode:
             return self.modules[index]
         return None
 
-    def names(self, module: Module) -> CodeNames | None:
-        """The names of a module's code, if it is one of these and has any."""
+    def of(self, module: Module) -> GeneratedModule | None:
+        """What is known of a module, if it is one of these."""
         found = self.at(module.base)
+        return found if found is not None and found.module.base == module.base else None
+
+    def names(self, module: Module) -> CodeNames | None:
+        """The names of a module's code, if it is one of these and its runtime has any."""
+        found = self.of(module)
         return found.names if found is not None else None
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # Modules with a function `find(process) -> list[GeneratedModule]`. Where two know the same
 # code, the earlier one is believed.
-_FINDERS: tuple[str, ...] = ()
+_FINDERS: tuple[str, ...] = ("gdb_jit",)
 
 
 def find_generated(process: Process, finders: Sequence[str] = _FINDERS) -> GeneratedCode:

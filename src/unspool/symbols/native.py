@@ -195,6 +195,23 @@ def open_file(
     return NativeLines(cache, load_address) if cache is not None else None
 
 
+def open_object(elf: Elf, problems: list[str]) -> NativeLines | None:
+    """The lines of a file that lies in memory alone: nothing is kept of it. As `open_lines`."""
+    objection = _compression_bomb(elf)
+    if objection:
+        problems.append(objection)
+        return None
+    # The library keeps the bytes' address and nothing that keeps them alive.
+    data = bytes(elf.buffer)
+    try:
+        archive = part("symbolic.debuginfo").Archive.from_bytes(data)
+        for thing in archive.iter_objects():
+            return NativeLines(thing.make_symcache(), _load_address(elf))
+    except part("symbolic.exceptions").SymbolicError as error:
+        problems.append(f"its DWARF cannot be read: {_first_line(error)}")
+    return None
+
+
 def debug_id(path: str) -> str | None:
     """The debug id in a file, as `symbolic` writes it: GUID in lower case, age if it is not 0.
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from unspool.pe_image import PeImage
     from unspool.symbols.finders import DebugFiles, SearchOptions
     from unspool.symbols.missing import MissingFile
+    from unspool.symbols.module_symbols import Found
     from unspool.symbols.pe_module import PeModuleSymbols
 
     AnySymbols = ModuleSymbols | PeModuleSymbols
@@ -43,7 +44,7 @@ def symbolicate(
     options: SearchOptions,
     *,
     pe_of: Callable[[Module], PeImage | None] | None = None,
-    code_names: Callable[[Module], CodeNames | None] | None = None,
+    code_names: Callable[[Module, bool], CodeNames | None] | None = None,
     lines: bool = True,
     progress: Progress = None,
     missing: list[MissingFile] | None = None,
@@ -73,7 +74,7 @@ def symbolicate(
     shared: DebugFiles | None = None
     for module, pcs in _by_module(report.modules, sorted(unnamed)):
         if module.kind not in _NATIVE and module.kind != "pe":
-            names = code_names(module) if code_names else None
+            names = code_names(module, lines) if code_names else None
             named.update(
                 (pc, _of_generated(names, module, pc)) for pc in pcs if pc not in kept
             )
@@ -223,13 +224,16 @@ def _pe_symbols(
 
 def _locate(symbols: AnySymbols, module: Module, pc: int) -> Location:
     found = symbols.lookup(pc)
-    if found is None:
-        return Location(module.index)
+    return Location(module.index) if found is None else to_location(found, module.index, pc)
+
+
+def to_location(found: Found, module: int | None, pc: int) -> Location:
+    """A function, its start and its places, innermost first, as what a report says of a pc."""
     name, start, places = found
     # A name that lies in a file that dwz made is missing, with its place known.
     inlines = [Inline(function_name(p.function) or "?", p.file, p.line) for p in places[:-1]]
     return Location(
-        module.index,
+        module,
         function_name(name) or None,
         None if start is None else pc - start,
         places[-1].file if places else None,

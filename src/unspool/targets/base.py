@@ -115,9 +115,14 @@ class Target:
             self.findings += self._generated.findings
         return self._generated
 
-    def code_names(self, module: Module) -> CodeNames | None:
+    def code_names(self, module: Module, lines: bool = True) -> CodeNames | None:
         """The names of code that the process has made, if the module is such and has any."""
-        return self._generated.names(module) if self._generated is not None else None
+        found = self._generated.of(module) if self._generated is not None else None
+        if found is None or found.names is not None or found.elf is None:
+            return found.names if found is not None else None
+        from unspool.symbols.object_names import ObjectNames
+
+        return ObjectNames(found.elf, lines=lines)
 
     def symbol(self, module: Module, name: str) -> int | None:
         """The address of a symbol of an ELF module, by its symbol tables."""

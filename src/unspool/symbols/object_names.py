@@ -1,0 +1,47 @@
+"""Names of code that an ELF object in the process's memory describes: of a JIT compiler's code."""
+
+from __future__ import annotations
+
+from unspool.symbols.elf_symbols import ElfSymbols
+from unspool.symbols.finders import has_dwarf
+from unspool.symbols.symbolicate import to_location
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from unspool.formats.elf import Elf
+    from unspool.model import Location
+    from unspool.symbols.native import NativeLines
+
+
+class ObjectNames:
+    """Looks addresses of the process up in an object that has such addresses itself.
+
+    Without `lines` in its symbol table alone.
+    """
+
+    def __init__(self, elf: Callable[[], Elf | None], *, lines: bool) -> None:
+        self._elf = elf
+        self._wants_lines = lines
+        self._opened: tuple[ElfSymbols, NativeLines | None] | None = None
+
+    def locate(self, pc: int) -> Location | None:
+        """What the object says of an address; None if nothing."""
+        symbols, lines = self._open()
+        symbol = symbols.lookup(pc)
+        places, start = lines.lookup(pc) if lines is not None else ([], None)
+        if symbol is not None and (symbol.size or not places or symbol.start == start):
+            return to_location((symbol.name, symbol.start, places), None, pc)
+        return to_location((places[-1].function, start, places), None, pc) if places else None
+
+    def _open(self) -> tuple[ElfSymbols, NativeLines | None]:
+        if self._opened is None:
+            elf = self._elf()
+            lines = None
+            if elf is not None and self._wants_lines and has_dwarf(elf):
+                from unspool.symbols import native
+
+                lines = native.open_object(elf, []) if native.available() else None
+            self._opened = ElfSymbols(elf), lines
+        return self._opened
