@@ -13,7 +13,8 @@
    alt KIND    a thread in a signal handler on an alternate stack: in .bss ("static"), from
                malloc ("heap"), mapped ("mapped"), inside of the thread's own ("own"), or on a
                coroutine's stack that the signal interrupted ("coroutine")
-   deep BYTES  a thread that uses so much stack
+   deep BYTES [ADDRESS]
+               a thread that uses so much stack, which is mapped at an address
    jit         in park_here(), called by code made at run time (x86-64)
    park        three threads in park_here() */
 #define _GNU_SOURCE
@@ -280,8 +281,16 @@ int main(int argc, char **argv)
     else if (!strcmp(mode, "deep")) {
         pthread_t thread;
         pthread_attr_t attributes;
+        size_t size = ((size_t)atol(argument) * 2 + (1 << 20)) & -4096ul;
         pthread_attr_init(&attributes);
-        pthread_attr_setstacksize(&attributes, (size_t)atol(argument) * 2 + (1 << 20));
+        if (argc > 3) {
+            void *place = (void *)strtoul(argv[3], NULL, 0);
+            if (mmap(place, size, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) != place)
+                return 3;
+            pthread_attr_setstack(&attributes, place, size);
+        } else
+            pthread_attr_setstacksize(&attributes, size);
         pthread_create(&thread, &attributes, deep, (void *)atol(argument));
         pthread_join(thread, NULL);
     } else if (!strcmp(mode, "jit")) {

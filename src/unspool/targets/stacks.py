@@ -49,6 +49,9 @@ _MAX_NESTED = 8
 # Where to look for a way back to a thread's own stack, and words to look at for all threads.
 _POINTERS_SEARCHED = 32 << 10
 _MAX_POINTERS = 1 << 20
+# Go's arenas, in bytes; addresses from here on, in units of 1 << 40, are the kernel's choice.
+_ARENA, _ARENA_GROWS = 64 << 20, 4 << 20
+_MAPPED_BY_KERNEL = 0x2A
 
 # Constant bytes of `struct sigcontext` and how far from them the saved stack pointer is.
 _SIGNAL_FRAMES = {
@@ -125,6 +128,8 @@ class Planner:
         from re import compile, escape
 
         self.pid = pid
+        # Elsewhere Go without C leaves the thread pointer alone.
+        self._has_go = arch.name == "x86-64"
         self.maps = maps
         self.word = arch.pointer_size
         self.red_zone = _RED_ZONE if arch.name == "x86-64" else 0
@@ -150,7 +155,7 @@ class Planner:
         self._starts = [each.start for each in possible]
         self._ends = [each.end for each in possible]
         self._is_main = [each.path == "[stack]" for each in possible]
-        self._is_arena = [_is_arena(each) for each in possible]
+        self._is_arena = [self._has_go and _is_arena(each) for each in possible]
 
     def first(self, threads: Sequence[Held]) -> list[Range]:
         """The ranges to copy of threads that have just stopped."""
@@ -270,7 +275,9 @@ class Planner:
             return self.maps.main_stack
         own = self.maps.at(thread.tls)
         # Go's threads have their thread pointers in .bss and in the heap.
-        if own is None or own.inode or own.path == "[heap]" or _is_arena(own):
+        if own is None or own.inode or own.path == "[heap]":
+            return None
+        if self._has_go and _is_arena(own):
             return None
         return (own.start, thread.tls) if own.writable else None
 
@@ -326,7 +333,16 @@ def without(whole: Range, taken: Sequence[Range]) -> list[Range]:
 def _is_arena(mapping: Mapping) -> bool:
     """Whether a mapping is a piece of Go's heap, where stacks of a few kB lie side by side.
 
-    Go asks for addresses 0xc000000000 and up (runtime/malloc.go, arena hints); a thread
-    pointer in the same 64 MB says nothing about the stack.
+    A thread pointer in the same 64 MB says nothing about the stack. Go asks for addresses
+    0xc000000000, 0x1c000000000 and up (runtime/malloc.go, arena hints), with Go 1.26 for random
+    ones; its arenas start at multiples of 64 MB and grow by multiples of 4, and Go 1.25 gives
+    them names where the kernel can. The hints from 0x2a on are where the kernel itself puts
+    mappings (from a third of the address space on, without randomisation): one process in 256
+    has all thread stacks at 0x7fc0xxxxxxxx. A thread's stack is a page less than a multiple of
+    4 MB, for its guard.
     """
-    return mapping.start >> 32 & 0xFF == 0xC0 and mapping.start >> 40 < 0x80
+    if mapping.path.startswith("[anon: Go:"):
+        return True
+    is_hint = mapping.start >> 32 & 0xFF == 0xC0 and mapping.start >> 40 < _MAPPED_BY_KERNEL
+    size = mapping.end - mapping.start
+    return is_hint or (mapping.start % _ARENA == 0 and size % _ARENA_GROWS == 0)

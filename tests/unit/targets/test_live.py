@@ -176,6 +176,16 @@ def test_a_deep_stack_is_copied_whole(start: Start) -> None:
         assert max(region.end - region.start for region in copied) > 5 << 20
 
 
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="where x86-64's kernel maps")
+def test_a_stack_where_only_chance_puts_it(start: Start) -> None:
+    """Go would ask for these addresses if 127 others were taken: see `_is_arena`."""
+    with start("deep", "300000", "0x7fc0a3a2b000") as process:
+        target = capture(process.pid)
+        assert target.findings == []
+        copied = [r for r in target.space.memory.regions if r.writable and r.load]
+        assert max(region.end - region.start for region in copied) > 300_000
+
+
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="machine code of x86-64")
 def test_code_made_at_run_time(start: Start) -> None:
     with start("jit") as process:

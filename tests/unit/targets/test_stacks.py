@@ -87,9 +87,29 @@ def test_foreign_stack_is_bounded() -> None:
     assert first(Held(2, PC, BSS[0] + 128, TLS)) == [BSS]
 
 
-def test_thread_pointer_inside_of_a_go_arena_says_nothing() -> None:
-    low = ARENA[0] + 0x1000
-    assert first(Held(2, PC, low + 128, ARENA[1] - 64)) == [(low, low + _FOREIGN)]
+@pytest.mark.parametrize(
+    ("start", "name"),
+    [
+        (ARENA[0], ""), (ARENA[0] + 0x3000, ""), (0x1C0_0000_3000, ""),
+        (0x1234_5400_0000, ""), (0x7F12_3456_7000, "[anon: Go: heap]"),
+    ],
+)  # fmt: skip
+def test_thread_pointer_inside_of_a_go_arena_says_nothing(start: int, name: str) -> None:
+    plan = planner()
+    plan.maps = Maps([mapping(CODE, "r-xp"), mapping((start, start + 0x400_0000), path=name)])
+    low = start + 0x1000
+    held = Held(2, PC, low + 128, start + 0x3FF_FF80)
+    assert plan.first([held]) == [(low, low + _FOREIGN)]
+
+
+@pytest.mark.parametrize("start", [0x7FC0_A3A2_B000, 0x2AC0_0000_1000, 0x55C0_0001_0000])
+def test_the_kernel_puts_stacks_where_go_would_ask_for_its_last_arenas(start: int) -> None:
+    """Seen once in 256 processes: thread stacks at 0x7fc0xxxxxxxx were cut to 256 kB."""
+    plan = planner()
+    plan.maps = Maps([mapping(CODE, "r-xp"), mapping((start, start + 0x80_0000))])
+    tls = start + 0x80_0000 - 0x940
+    sp = tls - 300_000
+    assert plan.first([Held(2, PC, sp, tls)]) == [(sp - 128, tls)]
 
 
 @pytest.mark.parametrize("sp", [0, 8, CODE[0] + 64, THREAD[0] - 8, (1 << 64) - 8])

@@ -60,7 +60,7 @@ class Stopped:
         self.core = core.build()
 
 
-MODES = [("park",), ("alt", "heap"), ("jit",), ("deep", "200000"), ("leader",)]
+MODES = [("park",), ("alt", "heap"), ("jit",), ("deep", "300000"), ("leader",)]
 
 
 @pytest.fixture(
