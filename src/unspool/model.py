@@ -4,9 +4,7 @@ Nothing here reads, finds or prints anything. A `Report` is everything that leav
 machine of the crash: it can be made there and named elsewhere, since frames hold
 addresses, and what is known *about* an address is kept apart in `Report.locations`.
 
-These are hand-written classes with `__slots__` and not dataclasses: importing
-`dataclasses` and decorating these classes takes longer than walking 3,000 frames
-(docs/decisions/0002-no-dataclasses-on-the-hot-path.md).
+Why these are no dataclasses is in docs/decisions/0002-no-dataclasses-on-the-hot-path.md.
 """
 
 from __future__ import annotations
@@ -16,6 +14,9 @@ from unspool.record import Record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+SUBJECT = 1 << 96  # set in every subject of a frame: no address has it
 
 
 class Trust:
@@ -59,23 +60,12 @@ class Module(Record):
     )  # fmt: skip
 
     def __init__(
-        self,
-        index: int,
-        name: str,
-        base: int,
-        end: int,
-        *,
-        path: str | None = None,
-        kind: str = "elf",
-        bias: int | None = None,
-        code_base: int | None = None,
-        code_end: int | None = None,
-        code_id: str | None = None,
-        debug_id: str | None = None,
-        debug_file: str | None = None,
-        pdb_name: str | None = None,
-        file: str | None = None,
-    ) -> None:
+        self, index: int, name: str, base: int, end: int, *,
+        path: str | None = None, kind: str = "elf", bias: int | None = None,
+        code_base: int | None = None, code_end: int | None = None, code_id: str | None = None,
+        debug_id: str | None = None, debug_file: str | None = None,
+        pdb_name: str | None = None, file: str | None = None,
+    ) -> None:  # fmt: skip
         self.index = index
         self.name = name
         self.path = path
@@ -232,10 +222,15 @@ class Gap(Record):
 
 
 class Stack(Record):
-    """A thread's whole call stack: innermost frame first, over all segments."""
+    """A thread's whole call stack: innermost frame first, over all segments.
+
+    `subjects` are what the code of frames works on, by index: an interpreter works on a method,
+    and its frame is named by that. These numbers are no addresses, see `SUBJECT`.
+    """
 
     __slots__ = (
-        "crashed", "frames", "gaps", "index", "name", "segments", "stop", "tid", "windows_tid",
+        "crashed", "frames", "gaps", "index", "name", "segments", "stop", "subjects", "tid",
+        "windows_tid",
     )  # fmt: skip
 
     def __init__(
@@ -250,7 +245,9 @@ class Stack(Record):
         crashed: bool = False,
         gaps: Sequence[Gap] = (),
         windows_tid: int | None = None,
+        subjects: dict[int, int] | None = None,
     ) -> None:
+        self.subjects = subjects or {}
         self.gaps = gaps
         self.windows_tid = windows_tid
         self.index = index
@@ -274,9 +271,14 @@ class Inline(Record):
 
 
 class Location(Record):
-    """What is known of one code address; shared by all frames with the same look-up pc."""
+    """What is known of one code address; shared by all frames with the same look-up pc.
 
-    __slots__ = ("file", "function", "function_offset", "inlines", "line", "module")
+    `wasm_offset` is where in the WebAssembly binary the code is from, in bytes.
+    """
+
+    __slots__ = (
+        "file", "function", "function_offset", "inlines", "line", "module", "wasm_offset",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -286,7 +288,9 @@ class Location(Record):
         file: str | None = None,
         line: int | None = None,
         inlines: Sequence[Inline] = (),
+        wasm_offset: int | None = None,
     ) -> None:
+        self.wasm_offset = wasm_offset
         self.module = module
         self.function = function
         self.function_offset = function_offset
@@ -360,8 +364,7 @@ class TargetInfo(Record):
 class Report(Record):
     """Everything learned about one target; holds no byte of its memory.
 
-    `locations` maps a frame's look-up pc to what is known of it. Naming a report makes
-    new locations and leaves the stacks alone.
+    `locations` maps a frame's look-up pc, or its subject, to what is known of it.
     """
 
     __slots__ = ("crash", "findings", "locations", "modules", "stacks", "target")
@@ -382,6 +385,11 @@ class Report(Record):
         self.stacks = stacks
         self.locations = locations if locations is not None else {}
         self.findings = findings if findings is not None else []
+
+    def location(self, stack: Stack, index: int) -> Location | None:
+        """What is known of a frame."""
+        subject = stack.subjects.get(index)
+        return self.locations.get(stack.frames[index].lookup_pc if subject is None else subject)
 
     def with_stacks(self, indexes: set[int]) -> Report:
         """The same report with the stacks of these threads alone."""

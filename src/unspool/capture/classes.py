@@ -80,9 +80,9 @@ CLASSES = (
     ),
     DataClass(
         "functions, files and lines",
-        "threads.frames.function threads.frames.function_offset threads.frames.file "
-        "threads.frames.line threads.frames.inlines threads.frames.inlines.function "
-        "threads.frames.inlines.file threads.frames.inlines.line",
+        "threads.frames.function threads.frames.function_offset threads.frames.wasm_offset "
+        "threads.frames.file threads.frames.line threads.frames.subject threads.frames.inlines "
+        "threads.frames.inlines.function threads.frames.inlines.file threads.frames.inlines.line",
         always="out: symbols are for `unspool symbolicate`, elsewhere",
     ),
     DataClass(

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
         def locate(self, pc: int) -> Location | None:
             """What is known of an address of the process, but for the module's index.
 
+            Or of a subject, where frames of the code have any, see `model.Stack`.
+
             May raise `FormatError` and `Fault`: then nothing is known.
             """
             ...
@@ -35,7 +37,11 @@ if TYPE_CHECKING:
         @property
         def pid(self) -> int: ...
 
-        def status(self, tid: int) -> dict[str, str]: ...
+        def status(self, tid: int | None = None) -> dict[str, str]: ...
+
+        def read(self, name: str) -> bytes | None: ...
+
+        def open(self, name: str, flags: int) -> int: ...
 
 
 class GeneratedModule:
@@ -96,10 +102,14 @@ class Process:
     `space` is as the walk sees it. `now` reads all of the process's memory, of a running one as
     it is at the moment. `symbol` gives the address of a symbol of an ELF module. `live` is the
     process if it runs, `sysroot` a directory with the file system of the machine that it ran on,
-    `symbols` are the files and directories that the user gave.
+    `symbols` are the files and directories that the user gave, `owners` the ids of the user
+    whose process it is, if they are known. What a person should know goes to `findings`.
     """
 
-    __slots__ = ("info", "live", "now", "space", "symbol", "symbols", "sysroot", "threads")
+    __slots__ = (
+        "findings", "info", "live", "now", "owners", "space", "symbol", "symbols", "sysroot",
+        "threads",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -112,7 +122,10 @@ class Process:
         live: Running | None = None,
         sysroot: str | None = None,
         symbols: Sequence[str] = (),
+        owners: set[int] | None = None,
     ) -> None:
+        self.findings: list[Finding] = []
+        self.owners = owners
         self.space = space
         self.now = now
         self.symbol = symbol

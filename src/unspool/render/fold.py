@@ -35,9 +35,15 @@ class Fold:
         self.end = end
 
 
-def lookup_pcs(stack: Stack) -> list[int]:
-    """The look-up pc of every frame (`Frame.lookup_pc`, without half a million calls)."""
-    return [frame.pc if frame.exact else frame.pc - 1 for frame in stack.frames]
+def location_keys(stack: Stack) -> list[int]:
+    """What every frame's location goes by: its subject, or its look-up pc.
+
+    The latter is `Frame.lookup_pc`, without half a million calls.
+    """
+    keys = [frame.pc if frame.exact else frame.pc - 1 for frame in stack.frames]
+    for index, subject in stack.subjects.items():
+        keys[index] = subject
+    return keys
 
 
 def group_stacks(stacks: Sequence[Stack]) -> list[list[Stack]]:
@@ -48,7 +54,7 @@ def group_stacks(stacks: Sequence[Stack]) -> list[list[Stack]]:
     groups: dict[Hashable, list[Stack]] = {}
     for stack in stacks:
         key: Hashable = (
-            tuple(lookup_pcs(stack)),
+            tuple(location_keys(stack)),
             tuple(segment.kind for segment in stack.segments),
             _segment_ends(stack) if len(stack.segments) > 1 else (),
             stack.stop.reason,
@@ -67,7 +73,7 @@ def _segment_ends(stack: Stack) -> tuple[int, ...]:
 def fold_frames(
     pcs: Sequence[int], start: int, end: int, function_of: Callable[[int], Hashable]
 ) -> list[Fold]:
-    """What to leave out of frames `start` to `end` of one segment; `pcs` are look-up pcs."""
+    """What to leave out of frames `start` to `end` of one segment; `pcs` are their keys."""
     folds: list[Fold] = []
     if end - start - len(set(pcs[start:end])) < _LEAST_REPEATED:
         return folds

@@ -39,12 +39,13 @@ def chunks(report: Report) -> Iterator[str]:
     comma = "\n"
     for stack in report.stacks:
         head = _record(_stack(stack))
+        subject = stack.subjects.get
         yield f'{comma}{head[:-1]},"frames":['
         comma = ",\n"
         for start in range(0, len(stack.frames), _BATCH):
             batch = enumerate(stack.frames[start : start + _BATCH], start)
             yield (",\n" if start else "\n") + ",\n".join(
-                [frames.record(index, frame) for index, frame in batch]
+                [frames.record(index, frame, subject(index)) for index, frame in batch]
             )
         yield "]}"
     yield "]"
@@ -94,7 +95,7 @@ def frame_record(report: Report, stack: Stack, index: int) -> Json | None:
     """One frame with what is known of its address; None if the stack is shorter."""
     if index >= len(stack.frames):
         return None
-    made = json.loads(_Frames(report).record(index, stack.frames[index]))
+    made = json.loads(_Frames(report).record(index, stack.frames[index], None))
     assert isinstance(made, dict)
     return made
 
@@ -110,15 +111,16 @@ class _Frames:
     def __init__(self, report: Report) -> None:
         self.locations = report.locations
         self.modules = ModulesOf(report)
-        self._tails: dict[int, str] = {}
+        self._tails: dict[int | tuple[int, int], str] = {}
+        self._subjects: dict[int, int] = {}
         self._trusts: dict[str, str] = {}
 
-    def record(self, index: int, frame: Frame) -> str:
+    def record(self, index: int, frame: Frame, subject: int | None) -> str:
         exact, trust = frame.exact, frame.trust
-        key = frame.pc << 1 | exact
+        key = frame.pc << 1 | exact if subject is None else (frame.pc, subject)
         tail = self._tails.get(key)
         if tail is None:
-            tail = self._tails[key] = self._tail(frame)
+            tail = self._tails[key] = self._tail(frame, subject)
         quoted = self._trusts.get(trust)
         if quoted is None:
             quoted = self._trusts[trust] = quote(trust)
@@ -134,11 +136,13 @@ class _Frames:
         trail = [{"strategy": each.strategy, "answer": each.answer} for each in frame.trail]
         return f'{text},"trail":[{",".join(map(_record, trail))}]}}'
 
-    def _tail(self, frame: Frame) -> str:
-        """What is known of the frame's address, from the comma on."""
+    def _tail(self, frame: Frame, subject: int | None) -> str:
+        """What is known of the frame's address or subject, from the comma on."""
         lookup = frame.lookup_pc
-        location = self.locations.get(lookup)
+        location = self.locations.get(lookup if subject is None else subject)
         known: dict[str, object] = {}
+        if subject is not None:
+            known["subject"] = self._subjects.setdefault(subject, len(self._subjects))
         module = self.modules.at(lookup)
         if module is not None:
             known["module"] = module.index
@@ -148,6 +152,7 @@ class _Frames:
             if location.function_offset is not None:
                 # As `module_offset`, from the pc itself, not from the look-up pc.
                 known["function_offset"] = location.function_offset + frame.pc - lookup
+            known["wasm_offset"] = location.wasm_offset
             known["file"] = location.file
             known["line"] = location.line
             known["inlines"] = [_inline(call) for call in location.inlines] or None

@@ -10,6 +10,7 @@ import json
 
 from unspool.errors import InputError
 from unspool.model import (
+    SUBJECT,
     Attempt,
     Crash,
     Finding,
@@ -183,7 +184,10 @@ class _Frames:
         self.locations: dict[int, Location] = {}
         self._named: set[int] = set()
 
-    def frame(self, values: _Object, index: int, segments: int) -> Frame:
+    def frame(
+        self, values: _Object, index: int, segments: int, subjects: dict[int, int]
+    ) -> Frame:
+        """The frame; `subjects` gets its subject, if it has one."""
         get = values.values.get
         if get("index") != index or get("index") is True:
             raise _wrong(values.place("index"), str(index))
@@ -191,6 +195,9 @@ class _Frames:
         if segment >= segments:
             raise _wrong(values.place("segment"), "the index of a segment")
         exact = values.flag("exact") if "exact" in values.values else None
+        subject = values.maybe_integer("subject")
+        if subject is not None:
+            subjects[index] = SUBJECT + subject
         frame = Frame(
             values.address("pc"),
             values.maybe_address("sp"),
@@ -203,21 +210,22 @@ class _Frames:
                 Attempt(each.text("strategy"), each.text("answer"))
                 for each in values.children("trail")
             ]
-        if frame.lookup_pc not in self._named:
-            self._locate(values, frame)
+        key = subjects.get(index, frame.lookup_pc)
+        if key not in self._named:
+            self._locate(values, frame, key)
         return frame
 
-    def _locate(self, values: _Object, frame: Frame) -> None:
+    def _locate(self, values: _Object, frame: Frame, key: int) -> None:
         module = values.maybe_integer("module")
         function = values.maybe_text("function")
         if module is not None and module not in self.modules:
             raise _wrong(values.place("module"), "the index of a module")
         if function is not None:
-            self._named.add(frame.lookup_pc)
-        elif module is None or frame.lookup_pc in self.locations:
+            self._named.add(key)
+        elif module is None or key in self.locations:
             return
         offset = values.maybe_integer("function_offset")
-        self.locations[frame.lookup_pc] = Location(
+        self.locations[key] = Location(
             module,
             function,
             None if offset is None else max(0, offset - (frame.pc - frame.lookup_pc)),
@@ -227,6 +235,7 @@ class _Frames:
                 Inline(each.text("function"), each.maybe_text("file"), each.maybe_integer("line"))
                 for each in values.children("inlines")
             ),
+            values.maybe_integer("wasm_offset"),
         )
 
 
@@ -337,11 +346,12 @@ def _stack(values: _Object, frames: _Frames) -> Stack:
     crashed = values.flag("crashed")
     if crashed is None:
         raise _wrong(values.place("crashed"), "true or false")
+    subjects: dict[int, int] = {}
     return Stack(
         values.integer("index"),
         values.integer("tid", low=-_MOST),
         [
-            frames.frame(each, index, len(segments))
+            frames.frame(each, index, len(segments), subjects)
             for index, each in enumerate(values.children("frames", required=True))
         ],
         segments,
@@ -352,6 +362,7 @@ def _stack(values: _Object, frames: _Frames) -> Stack:
         gaps=tuple(
             Gap(each.integer("before"), each.text("detail")) for each in values.children("gaps")
         ),
+        subjects=subjects,
     )
 
 

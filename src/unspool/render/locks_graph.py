@@ -7,7 +7,7 @@ of waiters, lock, holder.
 
 from __future__ import annotations
 
-from unspool.analyses.locks.verdicts import WORDS, key_name, lock_name
+from unspool.analyses.locks.verdicts import ENDS, WORDS, key_name, lock_name
 from unspool.render.escape import printable
 
 TYPE_CHECKING = False
@@ -91,8 +91,12 @@ class _Drawing:
             if deadlock.behind:
                 self.title("Behind it")
                 self.table([report.waits[index] for index in deadlock.behind])
-        stuck = {i for each in report.deadlocks for i in (*each.chain, *each.behind)}
-        free = [wait for index, wait in enumerate(report.waits) if index not in stuck]
+        stuck = {
+            report.waits[index].key
+            for each in report.deadlocks
+            for index in (*each.chain, *each.behind)
+        }
+        free = [wait for wait in report.waits if wait.key not in stuck]
         if free:
             self.title("Waits that are in no deadlock")
             self.table(free)
@@ -147,7 +151,7 @@ class _Drawing:
                 self.thread(place, wait.key, "#eef4fb", "#2c6fad")
             holders = [each for each in self.report.locks[number].holders if each.certain][:1]
             for holder in holders:
-                ends = self.report.locks[number].kind == "join"
+                ends = self.report.locks[number].kind in ENDS
                 self.arrow(center, (right, center[1]), "" if ends else "held by")
                 self.thread((right, center[1]), holder.key, "#eaf6ec", "#2e8b57")
             self.lock(center, number)
@@ -223,7 +227,7 @@ class _Names:
         where = stack.name or ""
         wait = self.waits.get(key)
         if wait is not None and wait.frame < len(stack.frames):
-            place = party.report.locations.get(stack.frames[wait.frame].lookup_pc)
+            place = party.report.location(stack, wait.frame)
             if place is not None and place.function:
                 where = f"in {place.function}"
         name = printable(key_name(self.report, *key))
@@ -233,7 +237,7 @@ class _Names:
 def _lock_label(report: LockReport, number: int) -> str:
     lock = report.locks[number]
     name = lock.shared or lock.name
-    if lock.kind == "join" or not name:
+    if lock.kind in ENDS or not name:
         return printable(lock_name(report, number))
     words = WORDS.get(lock.kind, lock.kind)
     if lock.address is not None:

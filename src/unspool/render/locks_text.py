@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from unspool.analyses.locks.verdicts import key_name, lock_name
+from unspool.analyses.locks.verdicts import ENDS, key_name, lock_name
 from unspool.render.escape import printable
 from unspool.render.names import short_function
 from unspool.render.style import Style
@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from unspool.analyses.locks.records import Deadlock, Lock, LockReport, Wait
+    from unspool.analyses.locks.records import Deadlock, Lock, LockReport, ThreadKey, Wait
 
 _MOST_WAITS = 8
 
@@ -32,7 +32,9 @@ class _Text:
         self.report = report
         self.style = style
         self.verbose = verbose
-        self.waiting = {wait.key for wait in report.waits}
+        self.waiting: dict[ThreadKey, list[Wait]] = {}
+        for wait in report.waits:
+            self.waiting.setdefault(wait.key, []).append(wait)
 
     def lines(self) -> Iterator[str]:
         report = self.report
@@ -40,10 +42,14 @@ class _Text:
         for number, deadlock in enumerate(report.deadlocks, 1):
             yield ""
             yield from self.deadlock(number, deadlock)
-        stuck = {i for each in report.deadlocks for i in (*each.chain, *each.behind)}
+        stuck = {
+            report.waits[index].key
+            for each in report.deadlocks
+            for index in (*each.chain, *each.behind)
+        }
         free: dict[int, list[Wait]] = {}
-        for index, wait in enumerate(report.waits):
-            if index not in stuck:
+        for wait in report.waits:
+            if wait.key not in stuck:
                 free.setdefault(wait.lock, []).append(wait)
         if free:
             yield ""
@@ -72,7 +78,7 @@ class _Text:
             verdict = f"{verdict if certain else ''}{', ' if certain else ''}" + count(
                 possible, "possible deadlock"
             )
-        waits, locks = len(report.waits), len(report.locks)
+        waits, locks = len(self.waiting), len(report.locks)
         role = "bad" if certain else "warning" if possible else "good"
         yield (
             f"{count(waits, 'thread')} {'waits' if waits == 1 else 'wait'} for "
@@ -108,15 +114,28 @@ class _Text:
         what = printable(lock_name(report, wait.lock))
         yield f"    waits for {what}" + (f" by {wait.operation}" if wait.operation else "")
         members = {report.waits[index].key for index in deadlock.chain}
-        for holder in lock.holders:
-            if holder.key in members:
-                verb = "held by" if holder.certain else "may be held by"
-                name = printable(key_name(report, *holder.key))
-                yield f"    → {verb} {name}: {holder.evidence}"
-                break
+        yield from self.held(lock, members)
         if lock.unknown:
-            yield f"      {lock.unknown}"
+            yield f"      {printable(lock.unknown)}"
         yield from self.details(wait, lock)
+        others = [each for each in self.waiting[wait.key] if each is not wait]
+        for other in others[:_MOST_WAITS]:
+            word = "or" if other.any else "and"
+            yield f"    {word} for {printable(lock_name(report, other.lock))}"
+            yield from self.held(report.locks[other.lock], None)
+        if len(others) > _MOST_WAITS:
+            yield f"    and {len(others) - _MOST_WAITS} more"
+
+    def held(self, lock: Lock, members: set[ThreadKey] | None) -> Iterator[str]:
+        """By whom a lock is held, of these threads."""
+        for holder in lock.holders:
+            if members is None or holder.key in members:
+                verb = "may be held by"
+                if holder.certain:
+                    verb = "that is" if lock.kind in ENDS else "held by"
+                name = printable(key_name(self.report, *holder.key))
+                yield f"    → {verb} {name}: {printable(holder.evidence)}"
+                return
 
     def details(self, wait: Wait, lock: Lock) -> Iterator[str]:
         if self.verbose:
@@ -130,17 +149,18 @@ class _Text:
         report = self.report
         lock = report.locks[number]
         yield f"  {printable(lock_name(report, number))}"
-        for holder in lock.holders[:_MOST_WAITS] if lock.kind != "join" else ():
+        for holder in lock.holders[:_MOST_WAITS] if lock.kind not in ENDS else ():
             if holder.certain:
                 doing = self.doing(*holder.key)
                 name = printable(key_name(report, *holder.key))
                 yield f"    held by {name}: {holder.evidence}; {doing}"
         if lock.unknown:
-            yield f"    {lock.unknown}"
-        if lock.state and lock.kind != "join":
-            yield f"    {lock.state}"
+            yield f"    {printable(lock.unknown)}"
+        if lock.state and lock.kind not in ENDS:
+            yield f"    {printable(lock.state)}"
         for wait in waits if self.verbose else waits[:_MOST_WAITS]:
             timed = ", for a limited time" if wait.timed else ""
+            timed += self.choice(wait)
             yield f"    waited for by {self.name(wait)}, {self.place(wait)}{timed}"
             if self.verbose:
                 yield f"      {wait.evidence}"
@@ -149,6 +169,13 @@ class _Text:
     def rest(self, waits: Sequence[Wait]) -> Iterator[str]:
         if len(waits) > _MOST_WAITS and not self.verbose:
             yield f"    and {count(len(waits) - _MOST_WAITS, 'more thread')}; --verbose shows all"
+
+    def choice(self, wait: Wait) -> str:
+        """In words, whether the thread waits for other things as well."""
+        count = len(self.waiting[wait.key])
+        if count == 1:
+            return ""
+        return f", as any of {count}" if wait.any else f", with all of {count}"
 
     def name(self, wait: Wait) -> str:
         return printable(key_name(self.report, *wait.key))
@@ -167,8 +194,8 @@ class _Text:
     def frame(self, party: int, thread: int, index: int) -> str:
         """A frame in words: `in worker, ring.c:12`."""
         report = self.report.parties[party].report
-        frame = report.stacks[thread].frames[index]
-        place = report.locations.get(frame.lookup_pc)
+        stack = report.stacks[thread]
+        frame, place = stack.frames[index], report.location(stack, index)
         if place is None or (place.function is None and place.module is None):
             return f"at 0x{frame.pc:x}"
         inner = place.inlines[0] if place.inlines else None

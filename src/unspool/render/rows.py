@@ -40,13 +40,14 @@ class Rows:
         # Where handlers return to: a frame there is the kernel's, and it may have no name.
         self.trampolines = {pc for stack in report.stacks for pc in _trampolines(stack.frames)}
 
-    def row(self, frame: Frame) -> Row:
+    def row(self, frame: Frame, key: int) -> Row:
         """A frame's lines: calls that were expanded in place, innermost first, then its own.
 
-        The same for all frames with its pc, unless their own addresses are shown (`verbose`).
+        `key` is what its location goes by, see `fold.location_keys`. The same for all frames with
+        its pc and key, unless their own addresses are shown (`verbose`).
         """
         lookup = frame.lookup_pc
-        location = self.locations.get(lookup)
+        location = self.locations.get(key)
         addresses = ""
         if self.verbose:
             sp = f"sp 0x{frame.sp:0{self.digits}x}" if frame.sp is not None else ""
@@ -55,6 +56,8 @@ class Rows:
         if location is None or location.function is None:
             return [addresses + self._unnamed(frame, module)]
         name = printable(base_name(module.name)) if module else ""
+        if location.wasm_offset is not None:
+            name += f"+0x{location.wasm_offset:x}"
         lines = []
         for call in location.inlines:
             columns = self._columns(call.function, self._file(call), name)
@@ -62,7 +65,7 @@ class Rows:
             addresses = " " * len(addresses)
         file = self._file(location)
         offset = ""
-        if not file and location.function_offset is not None:
+        if not file and location.function_offset is not None and location.wasm_offset is None:
             start = lookup - location.function_offset
             offset = f"+0x{frame.pc - start:x}" if frame.pc != start else ""
         lines.append(addresses + self._columns(location.function, file, name, offset))
@@ -79,7 +82,7 @@ class Rows:
         return location.module, location.function
 
     def call_name(self, pc: int) -> str:
-        """The function at a look-up pc as in a sentence: `down()`."""
+        """The function at a look-up pc, or of a subject, as in a sentence: `down()`."""
         location = self.locations.get(pc)
         if location is None or location.function is None:
             module = self._module(pc)

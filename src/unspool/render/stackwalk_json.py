@@ -80,7 +80,7 @@ class _Writer:
         self.arch = report.target.arch
         self.width = 8 if self.arch in ("x86", "arm") else 16
         self.at = ModulesOf(report).at
-        self._frames: dict[tuple[int, bool], str] = {}
+        self._frames: dict[tuple[int, bool, int | None], str] = {}
 
     # --- the process ------------------------------------------------------------------------
 
@@ -170,7 +170,7 @@ class _Writer:
             batch = [
                 f'{{"frame":{index},"trust":"{_TRUSTS.get(frame.trust, "scan")}",'
                 f"{self._registers(frame) if position is not None and not index else ''}"
-                f"{self._known(frame)}}}"
+                f"{self._known(frame, stack.subjects.get(index))}}}"
                 for index, frame in enumerate(stack.frames[start : start + _BATCH], start)
             ]
             yield (",\n" if start else "\n") + ",\n".join(batch)
@@ -185,19 +185,19 @@ class _Writer:
             values[names[1]] = self._hex(frame.sp)
         return f'"registers":{_object(**values)},'
 
-    def _known(self, frame: Frame) -> str:
-        """What is known of the frame's address, which many frames can share."""
-        key = frame.pc, frame.exact
+    def _known(self, frame: Frame, subject: int | None) -> str:
+        """What is known of the frame's address or subject, which many frames can share."""
+        key = frame.pc, frame.exact, subject
         known = self._frames.get(key)
         if known is None:
-            known = self._frames[key] = self._describe(frame)
+            known = self._frames[key] = self._describe(frame, subject)
         return known
 
-    def _describe(self, frame: Frame) -> str:
+    def _describe(self, frame: Frame, subject: int | None) -> str:
         lookup = frame.lookup_pc
         instruction = frame.pc if frame.exact else frame.pc - _CALL.get(self.arch, 1)
         module = self.at(lookup)
-        location = self.report.locations.get(lookup)
+        location = self.report.locations.get(lookup if subject is None else subject)
         function = location.function if location else None
         offset = location.function_offset if location and function is not None else None
         return _object(

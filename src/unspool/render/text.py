@@ -16,7 +16,7 @@ from __future__ import annotations
 from unspool.model import StopReason, Trust
 from unspool.render import words
 from unspool.render.escape import printable
-from unspool.render.fold import fold_frames, group_stacks, lookup_pcs
+from unspool.render.fold import fold_frames, group_stacks, location_keys
 from unspool.render.names import base_name, clip
 from unspool.render.rows import Rows
 from unspool.render.signals import crash_words
@@ -100,7 +100,7 @@ class _Text:
         self.explain = explain
         self.verbose = verbose
         self.rows = Rows(report, style, verbose=verbose)
-        self.known: dict[tuple[int, bool, str], list[str]] = {}
+        self.known: dict[tuple[int, int, str], list[str]] = {}
         self.gaps: dict[int, str] = {}
         self.notes = {
             trust: style.paint("warning", f"  ({note})") if note else ""
@@ -185,7 +185,7 @@ class _Text:
 
     def stack(self, stack: Stack, alone: bool) -> Iterator[str]:
         frames = stack.frames
-        pcs = lookup_pcs(stack)
+        pcs = self.keys = location_keys(stack)
         self.gaps = {gap.before: gap.detail for gap in stack.gaps}
         width = max(4, len(str(len(frames) - 1)) + 2)
         start = 0
@@ -211,7 +211,8 @@ class _Text:
         frames, known, gaps = stack.frames, self.known, self.gaps
         for index in range(start, end):
             frame = frames[index]
-            rows = known.get((frame.pc, frame.exact, frame.trust)) or self.noted_rows(frame)
+            key = self.keys[index]
+            rows = known.get((frame.pc, key, frame.trust)) or self.noted_rows(frame, key)
             if index in gaps:
                 yield self.gap_line(gaps[index], width)
             yield str(index).rjust(width) + rows[0]
@@ -222,15 +223,15 @@ class _Text:
                 is_last = index + 1 == len(frames)
                 yield from self.trail(frame, width, is_last and stack.stop.reason in _NO_ANSWER)
 
-    def noted_rows(self, frame: Frame) -> list[str]:
+    def noted_rows(self, frame: Frame, key: int) -> list[str]:
         """A frame's rows, with how sure it is behind the last; the same for all frames there."""
         note = self.notes.get(frame.trust)
         if note is None:
             note = f"  ({printable(frame.trust)})"
-        rows = [f"  {row}" for row in self.rows.row(frame)]
+        rows = [f"  {row}" for row in self.rows.row(frame, key)]
         rows[-1] += note
         if not self.verbose:
-            self.known[frame.pc, frame.exact, frame.trust] = rows
+            self.known[frame.pc, key, frame.trust] = rows
         return rows
 
     def trail(self, frame: Frame, width: int, in_vain: bool) -> Iterator[str]:

@@ -95,6 +95,7 @@ def symbolicate(
             _add_missing(missing, symbols, [named[pc] for pc in pcs], lines)
         modules[module.index] = symbols.module
         findings.add(symbols, (named[pc] for pc in pcs))
+    _name_subjects(report, named, lambda each: code_names(each, lines) if code_names else None)
     return Report(
         report.target,
         [modules[module.index] for module in report.modules],
@@ -147,12 +148,31 @@ def _add_missing(
     ]  # fmt: skip
 
 
+def _name_subjects(
+    report: Report,
+    named: dict[int, Location],
+    code_names: Callable[[Module], CodeNames | None],
+) -> None:
+    """Adds locations of what frames work on; the code's own name is that of what works."""
+    for stack in report.stacks:
+        for index, subject in stack.subjects.items():
+            if subject in named:
+                continue
+            code = named.get(stack.frames[index].lookup_pc)
+            number = code.module if code is not None else None
+            module = report.modules[number] if number is not None else None
+            if module is not None:
+                code = _of_generated(code_names(module), module, subject)
+            named[subject] = code or Location()
+
+
 def locate(report: Report) -> Report:
     """A copy of the report whose locations say which module an address is in, nothing more."""
     locations = dict(report.locations)
     unknown = sorted(pc for pc in lookup_pcs(report) if pc not in locations)
     for module, pcs in _by_module(report.modules, unknown):
         locations.update((pc, Location(module.index)) for pc in pcs)
+    _name_subjects(report, locations, lambda each: None)
     return Report(
         report.target, report.modules, report.stacks,
         crash=report.crash, locations=locations, findings=report.findings,

@@ -63,6 +63,8 @@ class Found:
     holds it is, but not where it ends. `gap` says in words why frames may be missing before
     this one. `switch` says that the caller is on another stack, and how the walk gets there.
 
+    `subject` is what the code of the frame that was asked about works on, see `Stack.subjects`.
+
     `run` are frames that the strategy has walked by itself and checked, as (pc, sp): the frame's
     callers up to the one that `registers` are of, in the segment that `switch` opens.
 
@@ -72,7 +74,8 @@ class Found:
     """
 
     __slots__ = (
-        "above", "exact", "gap", "registers", "resume", "row", "run", "stepper", "switch", "trust",
+        "above", "exact", "gap", "registers", "resume", "row", "run", "stepper", "subject",
+        "switch", "trust",
     )  # fmt: skip
 
     def __init__(
@@ -87,8 +90,10 @@ class Found:
         stepper: Stepper | None = None,
         resume: Found | None = None,
         run: Sequence[tuple[int, int]] = (),
+        subject: int | None = None,
     ) -> None:
         self.run = run
+        self.subject = subject
         self.stepper = stepper
         self.resume = resume
         self.switch = switch

@@ -43,7 +43,7 @@ def walk(stepper: Stepper, thread: Thread, max_frames: int = 0, explain: bool = 
     return Stack(
         thread.index, thread.tid, walker.frames, walker.segments, stop,
         name=thread.name, crashed=thread.crashed, gaps=tuple(walker.gaps),
-        windows_tid=thread.windows_tid,
+        windows_tid=thread.windows_tid, subjects=walker.subjects,
     )  # fmt: skip
 
 
@@ -59,6 +59,7 @@ class _Walk:
         self.explain = explain
         self.frames: list[Frame] = []
         self.gaps: list[Gap] = []
+        self.subjects: dict[int, int] = {}
         self.segments: list[Segment] = []
         self.stack: Window | None = None
         self.pending: list[Found] = []
@@ -162,6 +163,8 @@ class _Walk:
 
     def accept(self, frame: Frame, found: Found) -> list[int | None] | Stop:
         """Appends the caller's frame, in the same segment or in a new one."""
+        if found.subject is not None:
+            self.subjects[len(self.frames) - 1] = found.subject
         if found.resume is not None:
             self.pending.append(found.resume)
         if found.stepper is not None:

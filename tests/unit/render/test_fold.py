@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.reports import BOOM, STACK, frames, stack
-from unspool.model import Segment, Stop, StopReason
+from unspool.model import SUBJECT, Segment, Stop, StopReason
 from unspool.render import fold
 
 
@@ -151,7 +151,15 @@ def test_stacks_on_different_segments_are_different() -> None:
     assert [[each.index for each in group] for group in groups] == [[0], [1, 3], [2]]
 
 
-def test_lookup_pcs_are_those_of_the_frames() -> None:
+def test_frames_are_alike_by_their_look_up_pc_or_their_subject() -> None:
     one = stack(0, frames(10, 20, 30))
     one.frames[1].exact = True
-    assert fold.lookup_pcs(one) == [frame.lookup_pc for frame in one.frames] == [10, 20, 29]
+    assert fold.location_keys(one) == [frame.lookup_pc for frame in one.frames] == [10, 20, 29]
+    one.subjects = {1: SUBJECT + 7}
+    assert fold.location_keys(one) == [10, SUBJECT + 7, 29]
+    other = stack(1, frames(10, 20, 30))
+    other.frames[1].exact = True
+    other.subjects = {1: SUBJECT + 8}
+    assert len(fold.group_stacks([one, other])) == 2
+    other.subjects = dict(one.subjects)
+    assert len(fold.group_stacks([one, other])) == 1

@@ -36,8 +36,8 @@ class StackNames:
         self.texts: list[str] = []  # with the calls that were expanded in place
         self.modules: list[str] = []
         self.kinds: list[str] = []
-        for frame in stack.frames[:_MOST]:
-            place = report.locations.get(frame.lookup_pc)
+        for index in range(min(len(stack.frames), _MOST)):
+            place = report.location(stack, index)
             name = place.function if place is not None else None
             inlined = [call.function for call in place.inlines] if place is not None else []
             number = place.module if place is not None else None
