@@ -215,6 +215,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "examples of seh": lambda: examples("seh"),
     "broken chain": lambda: f"```\n{(GOLDEN / 'seh.broken.txt').read_text('utf-8')}```\n",
     "seh keys": lambda: keys("seh-1.schema.json"),
+    "missing keys": lambda: keys("missing-1.schema.json"),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from unspool.errors import InputError
+from unspool.render import FORMS, any_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,9 +77,8 @@ SETTINGS = (
     Setting("limits", "rate_seconds", 600, "… in so many seconds", least=1),
     Setting("limits", "at_once", 8, "the kernel runs at most so many handlers at once", least=1),
     Setting(
-        "report", "format", "json", "what is written: unspool's own JSON, memfaultd's stack "
-        "trace, or the JSON of minidump-stackwalk",
-        choices=("json", "memfault", "minidump-stackwalk"),
+        "report", "format", "json", f"what is written: {any_of([*FORMS.values()])}",
+        choices=tuple(FORMS),
     ),
     Setting(
         "report", "minidump", "none",

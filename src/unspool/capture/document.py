@@ -32,20 +32,10 @@ def render(
     report: Report, crash: KernelCrash, config: Config, policy: Policy, environ: bytes | None
 ) -> Iterator[str]:
     """The report in the form that the settings want. Its privacy has been seen to."""
-    form = config.text("format")
-    if form == "memfault":
-        from unspool.render.memfault import chunks
+    from unspool.render.formats import chunks
 
-        yield from chunks(report)
-    elif form == "minidump-stackwalk":
-        from unspool.render.stackwalk_json import chunks
-
-        yield from chunks(report)
-    else:
-        from unspool.render.json import chunks
-
-        report.target.capture = capture(crash, policy, environ)
-        yield from chunks(report)
+    report.target.capture = capture(crash, policy, environ)
+    return chunks(config.text("format"), report)
 
 
 def capture(crash: KernelCrash, policy: Policy, environ: bytes | None) -> dict[str, object]:

@@ -7,6 +7,7 @@ Not argparse: importing it takes 8 to 10 ms, a third of what a small core may co
 from __future__ import annotations
 
 from unspool.errors import UsageError
+from unspool.render import FORMS, any_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,6 +46,13 @@ class Option:
 
 
 HELP = Option("--help", "show this and exit", short="-h")
+REPORT_FORMAT = Option(
+    "--format",
+    f"what to print: {any_of(['text', *FORMS.values()])}",
+    value="FORMAT",
+    choices=("text", *FORMS),
+    default="text",
+)
 COLOR = Option(
     "--color",
     "colours in text; `auto` is on a terminal, unless NO_COLOR is set",

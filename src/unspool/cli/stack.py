@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from time import perf_counter
 
-from unspool.cli.options import COLOR, HELP, Option, parse
+from unspool.cli.options import COLOR, HELP, REPORT_FORMAT, Option, parse
 from unspool.cli.target import TARGET_OPTIONS, THREAD, open_target, source_of
 
 TYPE_CHECKING = False
@@ -16,14 +16,7 @@ if TYPE_CHECKING:
     from unspool.render.text import Facts
 
 OPTIONS = (
-    Option(
-        "--format",
-        "what to print: text, unspool's own JSON, memfaultd's stack trace, or the JSON of "
-        "rust-minidump's minidump-stackwalk",
-        value="FORMAT",
-        choices=("text", "json", "memfault", "minidump-stackwalk"),
-        default="text",
-    ),
+    REPORT_FORMAT,
     *TARGET_OPTIONS,
     THREAD,
     Option(

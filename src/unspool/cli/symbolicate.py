@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from time import perf_counter
 
-from unspool.cli.options import COLOR, HELP, Option, parse
+from unspool.cli.options import COLOR, HELP, REPORT_FORMAT, Option, parse
 from unspool.errors import InputError, UsageError
 
 TYPE_CHECKING = False
@@ -18,14 +18,7 @@ if TYPE_CHECKING:
     from unspool.symbols.missing import MissingFile
 
 OPTIONS = (
-    Option(
-        "--format",
-        "what to print: text, the report with its names filled in, or the JSON of rust-minidump's "
-        "minidump-stackwalk",
-        value="FORMAT",
-        choices=("text", "json", "minidump-stackwalk"),
-        default="text",
-    ),
+    REPORT_FORMAT,
     Option(
         "--output",
         "write to this file, which appears whole or not at all; it may be REPORT itself",
@@ -48,7 +41,7 @@ OPTIONS = (
     Option(
         "--missing",
         "print what is lacking in place of the report: the id and name of each file and what it "
-        "is for",
+        "is for; as text or JSON",
     ),
     Option("--no-lines", "functions alone: no files, lines and inlined calls"),
     Option("--offline", "use no network (the default)"),
@@ -78,6 +71,8 @@ def run(argv: list[str]) -> int:
         raise UsageError(what, f"give one, of unspool stack --format json; see {_COMMAND} --help")
     if arguments.flag("--online") and arguments.flag("--offline"):
         raise UsageError("--online and --offline exclude each other", f"see {_COMMAND} --help")
+    if arguments.flag("--missing") and arguments.text("--format") not in (None, "text", "json"):
+        raise UsageError("--missing is printed as text or json", f"see {_COMMAND} --help")
     _check_output(arguments.operands[0], arguments)
     report, missing = _named(arguments.operands[0], arguments)
     seconds = perf_counter() - begun

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def chunks(name: str, report: Report) -> Iterator[str]:
-    """The report as `json`, `memfault` or `minidump-stackwalk`, in pieces."""
+    """The report in one of `FORMS`, in pieces."""
     if name == "memfault":
         from unspool.render import memfault
 

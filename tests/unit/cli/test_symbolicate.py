@@ -6,11 +6,14 @@ import gzip
 import json
 import lzma
 import os
+from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from unspool.cli import main
+from unspool.cli.help import options
 
 BUNDLED = Path(__file__).parents[3] / "demo" / "bundled"
 Capture = pytest.CaptureFixture[str]
@@ -83,19 +86,56 @@ def test_compressed_and_from_standard_input(how: str, report: Path, capsys: Capt
     assert "handle_order" in capsys.readouterr().out
 
 
+def checked_missing(text: str) -> dict[str, Any]:
+    """The document, which its schema allows; and that refuses it if a key is lacking."""
+    jsonschema = pytest.importorskip("jsonschema")
+    schema = json.loads(files("unspool.render").joinpath("missing-1.schema.json").read_text())
+    validator = jsonschema.Draft202012Validator(schema)
+    found: dict[str, Any] = json.loads(text)
+    validator.validate(found)
+    for file in found["files"]:
+        assert set(file) == set(schema["$defs"]["file"]["properties"])
+        for key in file:
+            rest = {name: value for name, value in file.items() if name != key}
+            assert not validator.is_valid({**found, "files": [rest]})
+    return found
+
+
+def test_the_schema_knows_every_kind_and_purpose() -> None:
+    """Files that nothing identifies have no id."""
+    from unspool.render.missing import document
+    from unspool.symbols.missing import KINDS, MissingFile, purpose
+
+    lacking = [
+        MissingFile(0, kind, "a\udc80", id, purpose=purpose(named, lines), addresses=1)
+        for kind in KINDS
+        for id in (None, "5E0D1A2B3000", "dc5a59c1")
+        for named in (False, True)
+        for lines in (False, True)
+    ]
+    assert len(checked_missing(document(lacking))["files"]) == len(KINDS) * 12
+
+
+@pytest.mark.parametrize("form", ["memfault", "minidump-stackwalk"])
+def test_what_is_missing_has_no_other_form(report: Path, capsys: Capture, form: str) -> None:
+    assert main(["symbolicate", str(report), "--missing", "--format", form]) == 64
+    assert "text or json" in capsys.readouterr().err
+
+
 def test_what_is_missing(report: Path, capsys: Capture) -> None:
     assert main(["symbolicate", str(report), "--missing"]) == 1
     line = f"{BUILD_ID}  crash  debug file  functions, files and lines\n"
     assert capsys.readouterr() == (line, "")
     assert main(["symbolicate", str(report), "--missing", "--format=json"]) == 1
-    [file] = json.loads(capsys.readouterr().out)["files"]
+    [file] = checked_missing(capsys.readouterr().out)["files"]
     assert (file["kind"], file["id"], file["name"]) == ("debuginfo", BUILD_ID, "crash")
     assert file["places"][0] == f".build-id/{BUILD_ID[:2]}/{BUILD_ID[2:]}.debug"
     assert main(["symbolicate", str(report), "--missing", "--symbols", str(BUNDLED)]) == 0
     assert capsys.readouterr().out == ""
     words = ["symbolicate", str(report), "--missing", "--symbols", str(BUNDLED), "--format=json"]
     assert main(words) == 0
-    assert json.loads(capsys.readouterr().out) == {"schema": "unspool.missing/1", "files": []}
+    found = checked_missing(capsys.readouterr().out)
+    assert found == {"schema": "unspool.missing/1", "files": []}
 
 
 def test_a_name_is_lacking(report: Path, capsys: Capture) -> None:
@@ -109,6 +149,20 @@ def test_the_json_of_another_program(report: Path, capsys: Capture) -> None:
     assert main([*words, "--format=minidump-stackwalk"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert "handle_order" in [frame["function"] for frame in found["crashing_thread"]["frames"]]
+
+
+def test_every_form_that_stack_has(core: str, report: Path, capsys: Capture) -> None:
+    forms = [
+        {option.name: option for option in options(command)}["--format"].choices
+        for command in ("stack", "symbolicate")
+    ]
+    assert forms[0] == forms[1]
+    for form in forms[0]:
+        words = ["--symbols", str(BUNDLED), "--no-lines", "--quiet", "--format", form]
+        assert main([core, *words]) == 0
+        expected = capsys.readouterr().out
+        assert main(["symbolicate", str(report), *words]) == 0
+        assert capsys.readouterr().out == expected
 
 
 def test_a_file_as_output(report: Path, capsys: Capture, tmp_path: Path) -> None:
