@@ -52,6 +52,10 @@ class Image:
                 self._eh_frame = (None, self._section(".eh_frame", is_eh=True))
         return self._eh_frame
 
+    def eh_frame_at(self, address: int) -> tuple[EhFrameHdr | None, CfiSection | None]:
+        """The search table and .eh_frame that are for a file address."""
+        return self.eh_frame()
+
     def debug_frames(self) -> list[CfiSection]:
         """.debug_frame of the file and of its separate debug file."""
         if self._debug_frames is None:

@@ -95,6 +95,10 @@ class PeImage:
                 self._eh_frame = (found,)
         return None, self._eh_frame[0]
 
+    def eh_frame_at(self, address: int) -> tuple[None, CfiSection | None]:
+        """The .eh_frame that is for a file address."""
+        return self.eh_frame()
+
     def debug_frames(self) -> list[CfiSection]:
         """.debug_frame of the file: MinGW's for code without .eh_frame."""
         if self._debug_frames is None:

@@ -44,6 +44,9 @@ if TYPE_CHECKING:
         def open(self, name: str, flags: int) -> int: ...
 
 
+GENERATED_KINDS = ("wasm", "jit")
+
+
 class GeneratedModule:
     """A range of generated code as a module of kind "wasm" or "jit".
 

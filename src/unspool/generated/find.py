@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # Modules with a function `find(process) -> list[GeneratedModule]`. Where two know the same
 # code, the earlier one is believed.
-_FINDERS: tuple[str, ...] = ("gdb_jit",)
+_FINDERS: tuple[str, ...] = ("gdb_jit", "jitdump", "perf_map")
 
 
 def find_generated(process: Process, finders: Sequence[str] = _FINDERS) -> GeneratedCode:
@@ -36,7 +36,7 @@ def find_generated(process: Process, finders: Sequence[str] = _FINDERS) -> Gener
         except (FormatError, Fault) as error:
             title = f"generated code is not known as a whole: {name}: {error}"
             findings.append(Finding("generated_code", title))
-    return GeneratedCode(found, findings)
+    return GeneratedCode(found, [*findings, *process.findings])
 
 
 def _add(space: AddressSpace, modules: Sequence[GeneratedModule]) -> list[GeneratedModule]:

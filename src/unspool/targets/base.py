@@ -109,7 +109,7 @@ class Target:
             surroundings = Surroundings(
                 self.space, self.memory_now(), self.symbol, info=self.info, threads=self.threads,
                 live=self.live_process(), sysroot=self.options.sysroot,
-                symbols=self.options.symbols.paths,
+                symbols=self.options.symbols.paths, owners=self.owners(),
             )  # fmt: skip
             self._generated = find_generated(surroundings)
             self.findings += self._generated.findings
@@ -160,6 +160,10 @@ class Target:
 
     def live_process(self) -> Process | None:
         """What /proc tells of the process, if it runs."""
+        return None
+
+    def owners(self) -> set[int] | None:
+        """The ids of the user whose process it is, real and effective, if they are known."""
         return None
 
     def shared_file(self, address: int) -> tuple[str, int, int] | None:

@@ -135,6 +135,10 @@ class CoreTarget(Target):
             self._floating_point = FloatingPoint(core_elf(self.source), self.arch)
         return self._floating_point.image(thread.index)
 
+    def owners(self) -> set[int] | None:
+        auxv = self.notes.auxv
+        return {auxv[each] for each in (notes.AT_UID, notes.AT_EUID) if each in auxv} or None
+
     def shared_file(self, address: int) -> tuple[str, int, int] | None:
         """A core does not say which mappings are shared: images are not, for sure."""
         if self.space.module_at(address) is not None:

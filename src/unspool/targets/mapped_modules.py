@@ -297,6 +297,11 @@ def _bias_by_mapping(elf: Elf, mappings: Sequence[FileMapping]) -> int | None:
         for header in elf.program_headers():
             if header.type == PT_LOAD and header.offset & ~0xFFF == mapping.offset:
                 return mapping.start - (header.vaddr & ~0xFFF)
+    # A part of a segment that the program has mapped by itself.
+    for mapping in mappings:
+        for header in elf.program_headers():
+            if header.type == PT_LOAD and 0 <= mapping.offset - header.offset < header.filesz:
+                return mapping.start - (mapping.offset - header.offset + header.vaddr)
     return None
 
 

@@ -104,12 +104,16 @@ def _group_mappings(
     Mappings of one path belong together up to the end of the image by its own program
     headers: a library can be loaded twice (dlmopen), and a small one maps its file's only
     page twice, once for code and once for data, so the offset alone tells nothing.
+
+    What a program maps of an image once more, behind its end, is a group of its own: V8 maps
+    the code of its builtins near the code that it makes (Node.js 20), and everything between
+    the program and that place would be the program's.
     """
     groups: list[tuple[list[FileMapping], Elf | None]] = []
-    open_groups: dict[str, tuple[list[FileMapping], int]] = {}
+    open_groups: dict[str, tuple[list[FileMapping], int, bool]] = {}
     for mapping in sorted(mappings, key=_start):
         known = open_groups.get(mapping.path)
-        if known is not None and (mapping.start < known[1] or mapping.offset):
+        if known is not None and (mapping.start < known[1] or (mapping.offset and not known[2])):
             known[0].append(mapping)
             continue
         headers = headers_at(dump, mapping.start) if mapping.offset == 0 else None
@@ -118,7 +122,7 @@ def _group_mappings(
         end = mapping.start + image_size(headers) if headers else mapping.end + 0x1000
         group = [mapping]
         groups.append((group, headers))
-        open_groups[mapping.path] = (group, end)
+        open_groups[mapping.path] = (group, end, headers is not None)
     return groups
 
 

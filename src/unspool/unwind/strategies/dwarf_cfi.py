@@ -64,7 +64,7 @@ class DwarfCfi(TableStrategy):
 
 def find_fde(image: AnyImage, address: int) -> tuple[CfiSection, Fde] | None:
     """The FDE that covers a file address. Raises `FormatError` for one that is broken."""
-    hdr, section = image.eh_frame()
+    hdr, section = image.eh_frame_at(address)
     if section is not None:
         if hdr is not None:
             at = hdr.find(address)
