@@ -111,6 +111,9 @@ def compile_program(program: Program, folder: Path, executable: Path) -> None:
         library = folder / "plugin.so"
         flags = [*program.plugin, "-shared", "-fPIC", str(HERE / "plugin.c")]
         check(run([*command, *flags, "-o", library]))
+    if program.made is not None:
+        flags = [*program.made, *neutral_paths(program.compiler), str(HERE / "made.c")]
+        check(run([*command, *flags, "-o", folder / "made.o"], cwd=folder))
     if program.compiler == "go":
         settings = {"CGO_ENABLED": "0", "GOCACHE": str(folder / "cache"), "GO111MODULE": "off"}
         done = run([*command, "build", "-o", executable, *sources], env={**os.environ, **settings})

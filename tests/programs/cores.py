@@ -85,8 +85,10 @@ def make_core(program: Program, kind: str, root: Path) -> Core:
 
 
 def arguments(program: Program, executable: Path) -> list[str]:
-    plugin = [str(executable.parent / "plugin.so")] if program.plugin is not None else []
-    return [*plugin, *program.arguments]
+    folder = executable.parent
+    plugin = [str(folder / "plugin.so")] if program.plugin is not None else []
+    made = [str(folder / "made.o")] if program.made is not None else []
+    return [*plugin, *made, *program.arguments]
 
 
 def crash(core: Core, command: list[str], coredump_filter: str) -> int:

@@ -26,6 +26,8 @@ class Program:
     """further sources"""
     plugin: tuple[str, ...] | None = None
     """flags of a shared library built from plugin.c and given as the first argument"""
+    made: tuple[str, ...] | None = None
+    """flags of an ELF object built from made.c and given as the first argument"""
     steps: tuple[str, ...] = ()
     """what to do with the linked file, see build.STEPS"""
     arguments: tuple[str, ...] = ()
@@ -87,6 +89,41 @@ TINY: dict[str, Any] = {
     "flags": ("-O2", "-g", "-nostdlib", "-static", "-fno-stack-protector"),
     "more": ("start.S",),
 }
+
+# Code that is loaded by hand and registered with GDB.
+registered = Program(
+    "jit-registered",
+    "jit_registered.c",
+    ("callback", "made_inner", "made_middle", "made_outer", "run", "main"),
+    made=("-O2", "-g", "-c"),
+)
+REGISTERED: tuple[Program, ...] = (
+    registered,
+    registered.variant(
+        "jit-registered-apart", flags=("-O2", "-g", "-DAPART"), made=("-O2", "-g", "-c", "-DAPART")
+    ),
+    registered.variant(
+        "jit-registered-exec",
+        made=("-O2", "-g", "-static", "-nostdlib", "-Wl,-Ttext-segment=0x600000000000,-emade_outer"),
+    ),
+    registered.variant(
+        "jit-registered-dyn",
+        made=("-O2", "-g", "-shared", "-nostdlib", "-fvisibility=hidden",
+              "-Wl,-Ttext-segment=0x600000000000"),
+    ),
+    registered.variant("jit-registered-debug-frame", made=("-O2", "-g", "-c", *NO_TABLES)),
+    registered.variant(
+        "jit-registered-no-cfi", made=("-O2", "-c", "-fno-omit-frame-pointer", *NO_TABLES)
+    ),
+    registered.variant("jit-registered-m32", made=("-O2", "-g", "-c", "-fno-pic"), **M32),
+    registered.variant(
+        "jit-registered-m32-exec",
+        made=("-O2", "-g", "-static", "-nostdlib", "-Wl,-Ttext-segment=0x50000000,-emade_outer"),
+        **M32,
+    ),
+    registered.variant("jit-registered-aarch64", **ARM),
+    registered.variant("jit-registered-arm", made=("-O2", "-g", "-c", "-marm"), **ARM_32),
+)  # fmt: skip
 
 # Without a C library programs and cores have a few kilobytes: those bundled in tests/corpus.
 TINY_PROGRAMS: tuple[Program, ...] = (
@@ -467,6 +504,7 @@ PROGRAMS: tuple[Program, ...] = (
         for step in range(5)
     ),
     Program("jit", "jit.c", ("callback", "run", "main")),
+    *REGISTERED,
     Program("coroutine", "coroutine.c", ("crash", "coroutine")),
     # What compilers do to names.
     Program("cold", "cold.c", ("report", "process", "main")),

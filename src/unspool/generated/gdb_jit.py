@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from unspool.arch.base import Arch
     from unspool.cursor import Buffer
+    from unspool.formats.exidx import ExidxTable
     from unspool.formats.jit_interface import JitEntry
     from unspool.generated.code import Process
     from unspool.memory import Memory
@@ -42,6 +43,8 @@ NAME = "[jit]"
 _MAX_OBJECTS = 100_000
 # With DWARF an object has some hundred kilobytes; one that holds a whole program's code more.
 _MAX_OBJECT = 64 << 20
+# A larger object is not for a minidump, nor is one large read (`write.selection`).
+_MAX_KEPT, _PIECE = 4 << 20, 64 << 10
 # Sections of one object that lie this close are one module.
 _CLOSE = 4096
 # FDEs of a table that are looked at to see whether it is of this code.
@@ -93,8 +96,7 @@ class JitObject:
         if not self._read:
             self._read = True
             try:
-                data = self._memory.read(self.address, self.size)
-                elf = Elf(placed(data, self.base))
+                elf = Elf(placed(self._data(), self.base))
             except (FormatError, Fault):
                 return None
             if elf.machine == self._arch.machine:
@@ -104,9 +106,15 @@ class JitObject:
     def original(self) -> Elf | None:
         """The object as the program holds it, nothing relocated."""
         try:
-            return Elf(self._memory.read(self.address, self.size))
+            return Elf(self._data())
         except (FormatError, Fault):
             return None
+
+    def _data(self) -> bytes:
+        """The object's bytes. They are read in pieces, so that a minidump keeps them all."""
+        read, end = self._memory.read, self.address + self.size
+        step = _PIECE if self.size <= _MAX_KEPT else self.size
+        return b"".join(read(at, min(step, end - at)) for at in range(self.address, end, step))
 
 
 class ObjectImage(Image):
@@ -126,6 +134,22 @@ class ObjectImage(Image):
             self.file = self.elf = self._object.elf()
             self._eh_frame = (None, self._fitting())
         return None, self._eh_frame[1]
+
+    def exidx(self) -> ExidxTable | None:
+        self.eh_frame()
+        if self.elf is None:
+            return None
+        return super().exidx() or self._exidx_section(self.elf)
+
+    def _exidx_section(self, elf: Elf) -> ExidxTable | None:
+        """The exception index of an object that has no segments, as it lies in memory."""
+        from unspool.formats.exidx import ExidxTable
+
+        for section in elf.sections():
+            if section.name == ".ARM.exidx" and section.address and section.size <= _MAX_OBJECT:
+                data = self.memory.read_available(section.address, section.size)
+                return ExidxTable(data, 0, len(data), section.address)
+        return None
 
     def debug_frames(self) -> list[CfiSection]:
         self.eh_frame()
@@ -228,10 +252,10 @@ def _code_of(process: Process, entry: JitEntry) -> list[tuple[int, int]]:
     if not Header.SIZE <= entry.size <= _MAX_OBJECT:
         raise FormatError("JIT object", f"{entry.size} bytes")
     memory, arch = process.now, process.space.arch
-    header = Header(memory.read_available(entry.address, Header.SIZE))
+    header = Header(peek(memory, entry.address, Header.SIZE))
     if header.machine != arch.machine or header.table + header.table_size > entry.size:
         raise FormatError("JIT object", "of another CPU, or cut short")
-    table = memory.read_available(entry.address + header.table, header.table_size)
+    table = peek(memory, entry.address + header.table, header.table_size)
     ranges: list[tuple[int, int]] = []
     for low, high in sorted(header.code(table)):
         clipped = _inside(process.space, low, high)
@@ -242,6 +266,17 @@ def _code_of(process: Process, entry: JitEntry) -> list[tuple[int, int]]:
         else:
             ranges.append(clipped)
     return ranges
+
+
+def peek(memory: Memory, address: int, size: int) -> bytes:
+    """As much as there is of some bytes; through a window, so that a minidump does not keep them.
+
+    Of what is read here most is of code that is on no stack.
+    """
+    window = memory.window(address)
+    if window is None or address + size > window.high:
+        return memory.read_available(address, size)
+    return bytes(window.buffer[address - window.base : address + size - window.base])
 
 
 def _inside(space: AddressSpace, low: int, high: int) -> tuple[int, int] | None:

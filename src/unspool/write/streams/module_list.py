@@ -1,8 +1,12 @@
-"""ModuleListStream: the program first, then all libraries, with what finds their symbols."""
+"""ModuleListStream: the program first, then all libraries, with what finds their symbols.
+
+Code that the process has made is in no file: who reads the dump finds it as it was found here.
+"""
 
 from __future__ import annotations
 
 from unspool.formats.minidump.structures import MODULE, MODULE_LIST
+from unspool.generated.code import GENERATED_KINDS
 from unspool.write.module_records import elf_record, pe_record
 
 TYPE_CHECKING = False
@@ -37,7 +41,9 @@ def write(draft: Draft, output: Output) -> bytes:
 
 def _program_first(draft: Draft) -> list[Module]:
     """The modules by address, but for the program; under Wine the Windows program is meant."""
-    modules = sorted(draft.target.modules, key=_base)
+    modules = sorted(
+        (each for each in draft.target.modules if each.kind not in GENERATED_KINDS), key=_base
+    )
     executable = draft.target.info.executable
     program = next((each for each in modules if executable and each.path == executable), None)
     if program is not None:
