@@ -68,14 +68,16 @@ class Found:
     `run` are frames that the strategy has walked by itself and checked, as (pc, sp): the frame's
     callers up to the one that `registers` are of, in the segment that `switch` opens.
 
+    `begins` is a segment whose first frame is the one that was asked about.
+
     `stepper` is who knows the caller's code and registers, where these are of another
     architecture. `resume` is the caller of the code that started that part of the stack: the
     walk goes on there when the part has come to its own root.
     """
 
     __slots__ = (
-        "above", "exact", "gap", "registers", "resume", "row", "run", "stepper", "subject",
-        "switch", "trust",
+        "above", "begins", "exact", "gap", "registers", "resume", "row", "run", "stepper",
+        "subject", "switch", "trust",
     )  # fmt: skip
 
     def __init__(
@@ -90,9 +92,11 @@ class Found:
         stepper: Stepper | None = None,
         resume: Found | None = None,
         run: Sequence[tuple[int, int]] = (),
+        begins: Switch | None = None,
         subject: int | None = None,
     ) -> None:
         self.run = run
+        self.begins = begins
         self.subject = subject
         self.stepper = stepper
         self.resume = resume

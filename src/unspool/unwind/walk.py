@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from unspool.memory import Window
     from unspool.model import Thread
     from unspool.unwind.rows import Quick, Row
-    from unspool.unwind.step import Stepper
+    from unspool.unwind.step import Stepper, Switch
 
 # More frames than a stack of 32 MB can hold: what remains is a lying dump.
 SAFETY_LIMIT = 2_000_000
@@ -163,6 +163,8 @@ class _Walk:
 
     def accept(self, frame: Frame, found: Found) -> list[int | None] | Stop:
         """Appends the caller's frame, in the same segment or in a new one."""
+        if found.begins is not None:
+            self.begin_at(frame, found.begins)
         if found.subject is not None:
             self.subjects[len(self.frames) - 1] = found.subject
         if found.resume is not None:
@@ -201,6 +203,17 @@ class _Walk:
             self.stack = self.space.memory.window(sp)
             self.complete_bounds(sp)
         return found.registers
+
+    def begin_at(self, frame: Frame, switch: Switch) -> None:
+        """Makes the last frame the first one of a segment."""
+        before = self.frames[-2] if len(self.frames) > 1 else None
+        if before is not None and before.segment == frame.segment < _MAX_SEGMENTS:
+            self.segments.append(Segment(switch.kind, None, None, switch.words))
+            frame.segment = len(self.segments) - 1
+        segment = self.segments[frame.segment]
+        segment.kind = switch.kind
+        if switch.bounds is not None:
+            segment.low, segment.high = switch.bounds
 
     def append_run(self, found: Found) -> bool:
         """Appends what a strategy has walked by itself; False if the limit has no room for more."""

@@ -10,3 +10,6 @@ if TYPE_CHECKING:
 
 def add_generated(stepper: Stepper, code: GeneratedCode) -> None:
     """Registers the strategies for the runtimes whose code was found."""
+    from unspool.unwind.strategies.wasm import add_wasm
+
+    add_wasm(stepper, code)

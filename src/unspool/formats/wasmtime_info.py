@@ -1,0 +1,220 @@
+"""What Wasmtime's runtime keeps of a module beside its code: .wasmtime.engine and .wasmtime.info.
+
+serde has written them, by `bincode` up to version 21 and by `postcard` since: structures without
+names or numbers of fields, which every version changes. So nothing is decoded as a whole. The
+module's name is at a known place; lists of names and of DWARF sections are looked for, and known
+by their contents: ranges that follow each other without a gap and fill a section to its last
+byte.
+"""
+
+from __future__ import annotations
+
+from unspool.cursor import Cursor
+from unspool.errors import FormatError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Number = Callable[[Cursor], int]
+
+# Beyond that a list is not looked for.
+_MAX_INFO = 8 << 20
+_MAX_NAME = 1 << 16
+# Places where a list of names may begin: some seconds.
+_MAX_TRIES = 1 << 20
+_MAX_STRINGS = 1 << 20
+# Sections of DWARF as gimli's `SectionId` numbers them, of which Wasmtime keeps some.
+DWARF_SECTIONS = (
+    ".debug_abbrev", ".debug_addr", ".debug_aranges", ".debug_cu_index", ".debug_frame",
+    ".eh_frame", ".eh_frame_hdr", ".debug_info", ".debug_line", ".debug_line_str", ".debug_loc",
+    ".debug_loclists", ".debug_macinfo", ".debug_macro", ".debug_names", ".debug_pubnames",
+    ".debug_pubtypes", ".debug_ranges", ".debug_rnglists", ".debug_str", ".debug_str_offsets",
+    ".debug_tu_index", ".debug_types",
+)  # fmt: skip
+
+
+def version(engine: bytes) -> tuple[int, ...] | None:
+    """The runtime's version out of .wasmtime.engine: (50,), or (24, 0, 1) in older ones.
+
+    The section is a zero, a length and the version's text (crates/wasmtime/src/engine/
+    serialization.rs); None if it is something else, since programs may replace it.
+    """
+    if len(engine) < 3 or engine[0] != 0 or not 0 < engine[1] < 24:
+        return None
+    text = engine[2 : 2 + engine[1]].decode("ascii", "replace")
+    parts = text.split(".")
+    if not all(part.isdecimal() and part.isascii() and len(part) < 6 for part in parts):
+        return None
+    return tuple(int(part) for part in parts)
+
+
+def module_name(info: bytes) -> str | None:
+    """The module's name from its name section, if it has one.
+
+    It is the first thing in the description: `Option<String>` of `environ::Module`, in `bincode`
+    (up to 21) with a length of eight bytes; since about 37 behind another `Option`; since 43 as
+    the index of a string in a pool, which comes before everything else.
+    """
+    for read in (_bincode_name, _pool_name, _postcard_name):
+        try:
+            name = read(info)
+        except (FormatError, UnicodeDecodeError):
+            continue
+        if name and name.isprintable():
+            return name
+    return None
+
+
+def _bincode_name(info: bytes) -> str | None:
+    if info[:1] != b"\1" or info[5:9] != bytes(4):
+        return None
+    cursor = Cursor(info, 1)
+    return cursor.take(_short(cursor.u64())).decode()
+
+
+def _postcard_name(info: bytes) -> str | None:
+    cursor = Cursor(info)
+    if cursor.u8() == 0:
+        if cursor.u8() != 1:
+            return None
+    elif info[0] != 1:
+        return None
+    return cursor.take(_short(cursor.uleb())).decode()
+
+
+def _pool_name(info: bytes) -> str | None:
+    cursor = Cursor(info)
+    if cursor.u8() != 0:
+        return None
+    strings = []
+    count = cursor.uleb()
+    if not 0 < count < _MAX_STRINGS:
+        return None
+    for _ in range(count):
+        strings.append(cursor.take(_short(cursor.uleb())))
+    if cursor.u8() != 1:
+        return None
+    number = cursor.uleb()
+    # Number 0 is a reference to nothing: strings are counted from 1.
+    return strings[number - 1].decode() if 0 < number <= count else None
+
+
+def _short(size: int) -> int:
+    if size > _MAX_NAME:
+        raise FormatError(".wasmtime.info", f"a name of {size} bytes")
+    return size
+
+
+def function_names(info: bytes, size: int, modules: int = 1) -> list[dict[int, tuple[int, int]]]:
+    """Where each function's name is in .name.wasm, which has `size` bytes.
+
+    For each of the image's modules that has names a dictionary from the function's number to
+    (offset, size); empty if the lists were not found.
+    """
+    for read in (Cursor.uleb, _u32):
+        search = _NameLists(info, size, read)
+        if search.find(0, 0, modules):
+            return search.found
+    return []
+
+
+class _NameLists:
+    """Looks for as many lists of names as there are modules, that together fill the section.
+
+    A few bytes can be a list by chance, with names in front of which the right ones have no
+    place: then the search goes on behind its beginning.
+    """
+
+    def __init__(self, info: bytes, size: int, read: Number) -> None:
+        self.info = info[:_MAX_INFO]
+        self.size = size
+        self.read = read
+        self.found: list[dict[int, tuple[int, int]]] = []
+        self.room = _MAX_TRIES
+
+    def find(self, at: int, done: int, modules: int) -> bool:
+        """Whether lists from `at` on have the names from `done` on, for that many modules."""
+        if done == self.size:
+            return True
+        while modules and at < len(self.info) and self.room > 0:
+            self.room -= 1
+            entry = self._list_at(at, done)
+            # The last module's names are all that remain.
+            if entry is not None and (modules > 1 or entry[2] == self.size):
+                self.found.append(entry[0])
+                if self.find(entry[1], entry[2], modules - 1):
+                    return True
+                self.found.pop()
+            at += 1
+        return False
+
+    def _list_at(self, at: int, start: int) -> tuple[dict[int, tuple[int, int]], int, int] | None:
+        """A list of (function, offset, size) whose names begin at `start`, and both ends."""
+        info, read = self.info, self.read
+        try:
+            cursor = Cursor(info, at)
+            count = cursor.u64() if read is _u32 else read(cursor)
+            # A name takes three bytes of the list at least.
+            if not 0 < count <= (len(info) - at) // 3:
+                return None
+            table, last, done = {}, -1, start
+            for _ in range(count):
+                index, offset, length = read(cursor), read(cursor), read(cursor)
+                if index <= last or offset != done or done + length > self.size:
+                    return None
+                table[index] = (offset, length)
+                last, done = index, done + length
+        except FormatError:
+            return None
+        return (table, cursor.offset, done) if done > start else None
+
+
+def _u32(cursor: Cursor) -> int:
+    return cursor.u32()
+
+
+def dwarf_sections(info: bytes, size: int) -> tuple[int, dict[str, tuple[int, int]]] | None:
+    """What is where in .wasmtime.dwarf, which has `size` bytes, of an image of one module.
+
+    The position of the Wasm binary's code section, and for each DWARF section its (start, end).
+    `Metadata` of crates/environ/src/module_artifacts.rs has two flags around the position, then
+    the list, ordered by the sections' numbers: their ranges together are the whole section.
+    """
+    starts = info.find(b"\0") if size else -1
+    for read in (Cursor.uleb, Cursor.u64):
+        at = starts
+        while 0 <= at < min(len(info), _MAX_INFO):
+            found = _dwarf_at(info, at, size, read)
+            if found is not None:
+                return found
+            at += 1
+    return None
+
+
+def _dwarf_at(
+    info: bytes, at: int, size: int, read: Number
+) -> tuple[int, dict[str, tuple[int, int]]] | None:
+    try:
+        cursor = Cursor(info, at)
+        if cursor.u8() > 1:
+            return None
+        position = read(cursor)
+        if cursor.u8() != 1:
+            return None  # has_wasm_debuginfo
+        count = read(cursor)
+        if not 2 < count <= len(DWARF_SECTIONS):
+            return None
+        found: dict[str, tuple[int, int]] = {}
+        for _ in range(count):
+            number, start, end = cursor.u8(), read(cursor), read(cursor)
+            if number >= len(DWARF_SECTIONS) or not start <= end <= size:
+                return None
+            found[DWARF_SECTIONS[number]] = (start, end)
+    except FormatError:
+        return None
+    ranges = sorted(each for each in found.values() if each[0] < each[1])
+    ends = [0, *(end for _, end in ranges)]
+    if len(found) != count or [start for start, _ in ranges] != ends[:-1] or ends[-1] != size:
+        return None
+    return position, found

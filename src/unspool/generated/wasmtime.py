@@ -1,0 +1,232 @@
+"""WebAssembly compiled by Wasmtime: code images found in a process that nobody prepared.
+
+The runtime maps an image as it is, `formats/wasmtime.py`, and makes its text executable. So
+before executable memory of no file there is the image's header: that is all there is to look
+for. What is needed of an image is read when it is first asked for.
+"""
+
+from __future__ import annotations
+
+from zlib import crc32
+
+from unspool.errors import FormatError
+from unspool.formats import wasmtime, wasmtime_info
+from unspool.formats.cfi import CfiSection
+from unspool.generated.code import GeneratedModule
+from unspool.image import Image
+from unspool.memory import Fault
+from unspool.model import Location, Module
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from unspool.formats.cfi import EhFrameHdr
+    from unspool.formats.wasmtime import AddressMap, Function, Functions
+    from unspool.generated.code import Process
+    from unspool.memory import Memory, Region
+
+# The text begins at the first page after the header and what the engine says of itself, which
+# is 1 to 2 kB. Pages may have 64 kB.
+_PAGE, _PAGES_BEFORE = 4096, 16
+_MAX_IMAGES = 4096
+_MAX_LOOKS = 1 << 18
+# Of any one section. The tables of a module of 100 MB have some 20 MB each.
+_MAX_SECTION = 64 << 20
+# Sections that walking and naming need.
+_TABLES = (
+    ".wasmtime.engine", ".eh_frame", ".wasmtime.addrmap", ".name.wasm", ".wasmtime.info",
+    ".symtab", ".strtab",
+)  # fmt: skip
+
+
+def find(process: Process) -> list[GeneratedModule]:
+    """The code images of a process."""
+    found: list[GeneratedModule] = []
+    end = 0
+    for region in _new_code(process):
+        if region.start < end:
+            continue
+        code = _image_of(process.now, region)
+        if code is None or len(found) >= _MAX_IMAGES:
+            continue
+        end = code.end
+        module = Module(-1, code.name, code.base, code.end, kind="wasm", bias=code.base)
+        found.append(
+            GeneratedModule(module, image=CodeTables(code), names=WasmNames(code), runtime=code)
+        )
+    return found
+
+
+def _new_code(process: Process) -> Iterator[Region]:
+    """Executable memory of no module, as much as can be looked at."""
+    looks = 0
+    for region in process.space.memory.regions:
+        if region.executable and process.space.module_at(region.start) is None:
+            looks += 1
+            if looks > _MAX_LOOKS:
+                return
+            yield region
+
+
+def _image_of(memory: Memory, region: Region) -> WasmCode | None:
+    """The image whose text is that region."""
+    for page in range(_PAGES_BEFORE + 1):
+        base = region.start - page * _PAGE
+        header = memory.read_available(base, wasmtime.HEADER_SIZE) if base > 0 else b""
+        if wasmtime.is_image(header):
+            try:
+                code = WasmCode(memory, base)
+            except (FormatError, Fault):
+                return None
+            return code if code.text_start < region.end and region.start < code.text_end else None
+    return None
+
+
+class WasmCode:
+    """One image in memory, at `base`: its text is `[text_start, text_end)`.
+
+    Raises `FormatError` and `Fault` if it is none.
+    """
+
+    def __init__(self, memory: Memory, base: int) -> None:
+        self.memory = memory
+        self.base = base
+        self.image = wasmtime.read_image(self._read)
+        at, size = self.image.text
+        self.text_start = base + at
+        self.text_end = self.text_start + size
+        self.end = base + (self.image.end + _PAGE - 1) // _PAGE * _PAGE
+        if not size or self.image.flags & wasmtime.EF_PULLEY or self.end > 1 << 64:
+            raise FormatError("code image", "no code of this machine")
+        self._functions: Functions | None = None
+        self._positions: list[AddressMap | None] = []
+        self._names: list[dict[int, tuple[int, int]]] | None = None
+
+    def _read(self, offset: int, size: int) -> bytes:
+        if size > _MAX_SECTION:
+            raise FormatError("code image", f"{size} bytes of tables")
+        return self.memory.read(self.base + offset, size) if size else b""
+
+    def section(self, name: str) -> bytes:
+        """A section's bytes; empty if there is none. Raises `Fault` and `FormatError`."""
+        return self._read(*self.image.sections.get(name, (0, 0)))
+
+    @property
+    def version(self) -> tuple[int, ...] | None:
+        """The runtime's version, if the image says it."""
+        try:
+            return wasmtime_info.version(self.section(".wasmtime.engine"))
+        except (FormatError, Fault):
+            return None
+
+    @property
+    def name(self) -> str:
+        """The module's name from its name section, else one that the same code has again."""
+        try:
+            name = wasmtime_info.module_name(self.section(".wasmtime.info"))
+            number = crc32(self.section(".symtab"), crc32(self.section(".wasmtime.addrmap")))
+        except (FormatError, Fault):
+            name, number = None, 0
+        return f"{name}.wasm" if name else f"module-{number:08x}.wasm"
+
+    @property
+    def functions(self) -> Functions:
+        """The image's functions by their offsets in the text; none if they cannot be read."""
+        if self._functions is None:
+            try:
+                self._functions = wasmtime.read_functions(
+                    self.section(".symtab"), self.section(".strtab"), self.image.text[1]
+                )
+            except (FormatError, Fault):
+                self._functions = wasmtime.Functions([])
+        return self._functions
+
+    def function_at(self, address: int) -> Function | None:
+        """The function that has the code at an address of the process."""
+        return self.functions.at(address - self.text_start)
+
+    def position(self, address: int) -> int | None:
+        """Where in the Wasm binary code at an address is from. Raises `FormatError`, `Fault`."""
+        if not self._positions:
+            data = self.section(".wasmtime.addrmap")
+            self._positions.append(wasmtime.AddressMap(data) if data else None)
+        found = self._positions[0]
+        return found.position(address - self.text_start) if found is not None else None
+
+    def full_name(self, function: Function) -> str | None:
+        """A Wasm function's name from the name section. Raises `FormatError` and `Fault`.
+
+        Symbols have it cut, and without what is not ASCII; those of versions before 24 not at all.
+        """
+        module, name = function.module, function.name
+        if module is None or function.index is None:
+            return None
+        if name is not None and len(name) < wasmtime.MAX_NAME and "?" not in name:
+            return name
+        if self._names is None:
+            modules = len({each.module for each in self.functions.all} - {None})
+            _, size = self.image.sections.get(".name.wasm", (0, 0))
+            info = self.section(".wasmtime.info")
+            self._names = wasmtime_info.function_names(info, size, modules)
+        # Modules without any names have no list: then nothing says whose these are.
+        place = self._names[module].get(function.index) if module < len(self._names) else None
+        if place is None:
+            return name
+        start, _ = self.image.sections[".name.wasm"]
+        return self._read(start + place[0], place[1]).decode("utf-8", "replace") or name
+
+    def tables(self) -> list[tuple[int, int]]:
+        """Where in the process what walking and naming need is: (start, end), code aside."""
+        sections = self.image.sections
+        parts = [*self.image.table, *(sections[name] for name in _TABLES if name in sections)]
+        return [(self.base + at, self.base + at + size) for at, size in parts if size]
+
+
+class CodeTables(Image):
+    """An image's unwind data. Sections of a relocatable file have no addresses: they lie at
+    their offsets."""
+
+    def __init__(self, code: WasmCode) -> None:
+        super().__init__(code.memory, code.base)
+        self.code = code
+
+    def eh_frame(self) -> tuple[EhFrameHdr | None, CfiSection | None]:
+        if self._eh_frame is None:
+            self._eh_frame = (None, self._read_eh_frame())
+        return self._eh_frame
+
+    def _read_eh_frame(self) -> CfiSection | None:
+        try:
+            data = self.code.section(".eh_frame")
+        except (FormatError, Fault) as error:
+            self.problems.append(f".eh_frame cannot be read: {error}")
+            return None
+        if not data:
+            return None
+        at, _ = self.code.image.sections[".eh_frame"]
+        return CfiSection(data, 0, len(data), at, is_eh=True, address_size=8)
+
+    def debug_frames(self) -> list[CfiSection]:
+        return []
+
+
+class WasmNames:
+    """Names of the code in an image."""
+
+    def __init__(self, code: WasmCode) -> None:
+        self.code = code
+
+    def locate(self, pc: int) -> Location | None:
+        code = self.code
+        function = code.function_at(pc)
+        if function is None:
+            return None
+        name: str | None = function.symbol
+        position = None
+        if function.kind == wasmtime.WASM:
+            # As the runtime itself calls functions without a name.
+            name = code.full_name(function) or f"<wasm function {function.index}>"
+            position = code.position(pc)
+        offset = pc - code.text_start - function.start
+        return Location(None, name, offset, wasm_offset=position)
