@@ -13,3 +13,7 @@ def add_generated(stepper: Stepper, code: GeneratedCode) -> None:
     from unspool.unwind.strategies.wasm import add_wasm
 
     add_wasm(stepper, code)
+    if any(type(each.runtime).__name__ == "Jvm" for each in code.modules):
+        from unspool.unwind.strategies.hotspot import add_hotspot
+
+        add_hotspot(stepper, code)
