@@ -104,6 +104,11 @@ class AddressSpace:
             added.append(module)
         return added
 
+    def complete(self, module: Module, image: AnyImage) -> None:
+        """Gives a module that has no unwind data these."""
+        if self.image(module) is None:
+            self._images[module.index] = image
+
     def image(self, module: Module) -> AnyImage | None:
         """The module's unwind data, or None if neither its file nor its memory is at hand."""
         if module.index not in self._images:

@@ -97,6 +97,10 @@ registered = Program(
     ("callback", "made_inner", "made_middle", "made_outer", "run", "main"),
     made=("-O2", "-g", "-c"),
 )
+HIDDEN = ("-O2", "-g", "-DHIDDEN")
+hidden = registered.variant(
+    "jit-hidden", ours=("callback", "run", "main"), flags=HIDDEN, made=("-O2", "-c")
+)
 REGISTERED: tuple[Program, ...] = (
     registered,
     registered.variant(
@@ -104,7 +108,8 @@ REGISTERED: tuple[Program, ...] = (
     ),
     registered.variant(
         "jit-registered-exec",
-        made=("-O2", "-g", "-static", "-nostdlib", "-Wl,-Ttext-segment=0x600000000000,-emade_outer"),
+        made=("-O2", "-g", "-static", "-nostdlib",
+              "-Wl,-Ttext-segment=0x600000000000,-emade_outer"),
     ),
     registered.variant(
         "jit-registered-dyn",
@@ -123,6 +128,11 @@ REGISTERED: tuple[Program, ...] = (
     ),
     registered.variant("jit-registered-aarch64", **ARM),
     registered.variant("jit-registered-arm", made=("-O2", "-g", "-c", "-marm"), **ARM_32),
+    # Nobody is told of this code, but its unwind tables lie beside it.
+    hidden,
+    hidden.variant("jit-hidden-apart", flags=(*HIDDEN, "-DAPART"), made=("-O2", "-c", "-DAPART")),
+    hidden.variant("jit-hidden-m32", made=("-O2", "-c", "-fno-pic"), **M32),
+    hidden.variant("jit-hidden-aarch64", **ARM),
 )  # fmt: skip
 
 # Without a C library programs and cores have a few kilobytes: those bundled in tests/corpus.
