@@ -164,7 +164,8 @@ def wanted(package: str) -> list[str]:
         return ["./usr/lib/*", "./usr/lib64/*", "./usr/bin/*", "--exclude=*/gconv/*"]
     modules = [f"./usr/lib/*/wine/*-windows/{name}.[de][lx][le]" for name in MODULES]
     unix = [f"./usr/lib/*/wine/*-unix/{name}" for name in UNIX]
-    return [*modules, *unix, "./usr/share/wine/nls/*"]
+    # Drivers are code like any other, for `unspool redzone`.
+    return [*modules, *unix, "./usr/share/wine/nls/*", "./usr/lib/*/wine/*-windows/*.sys"]
 
 
 def download(release: Release, folder: Path) -> list[Path]:

@@ -81,6 +81,14 @@ def below_stack(
     return _Function(_Tables.of(bits), code[:_MAX_CODE], address, cfa_at, is_whole).run()
 
 
+def is_interrupt_handler(code: bytes, bits: int) -> bool:
+    """Whether a function returns by iret, as GCC's `__attribute__((interrupt))` makes it."""
+    from iced_x86 import Decoder, Mnemonic
+
+    returns = (Mnemonic.IRET, Mnemonic.IRETD, Mnemonic.IRETQ)
+    return any(each.mnemonic in returns for each in Decoder(bits, code[:_MAX_CODE]))
+
+
 class _Tables:
     """Names of iced-x86 as numbers, for one width of code."""
 

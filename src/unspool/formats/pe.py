@@ -21,6 +21,7 @@ MACHINE_I386, MACHINE_AMD64, MACHINE_ARM64 = 0x14C, 0x8664, 0xAA64
 EXPORT, RESOURCE, EXCEPTION, DEBUG = 0, 2, 3, 6
 LOAD_CONFIG, COM_DESCRIPTOR = 10, 14
 DLLCHARACTERISTICS_NO_SEH = 0x400
+SUBSYSTEM_NATIVE = 1
 SCN_EXECUTE, SCN_WRITE = 0x20000000, 0x80000000
 SYMBOL_SIZE = 18
 
@@ -39,8 +40,8 @@ _MAX_OVERLAPS = 16
 _U16, _U32, _U32_PAIR = Struct("<H"), Struct("<I"), Struct("<II")
 # IMAGE_NT_HEADERS up to the data directories, by the optional header's magic.
 _HEADERS = {
-    0x10B: Struct("<4xHHIIIHH16xI8xIII16xIII2xH20xI"),
-    0x20B: Struct("<4xHHIIIHH16xI4xQII16xIII2xH36xI"),
+    0x10B: Struct("<4xHHIIIHH16xI8xIII16xIIIHH20xI"),
+    0x20B: Struct("<4xHHIIIHH16xI4xQII16xIIIHH36xI"),
 }
 _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _SECTION = Struct("<8sIIII12xI")
@@ -107,7 +108,7 @@ class Pe:
         "_sections", "_starts", "_symbol_count", "_symbol_table", "base_offset", "buffer",
         "characteristics", "checksum", "dll_characteristics", "entry", "file_alignment",
         "image_base", "is_64", "machine", "mapped", "section_alignment", "size_of_headers",
-        "size_of_image", "timestamp",
+        "size_of_image", "subsystem", "timestamp",
     )  # fmt: skip
 
     machine: int
@@ -120,6 +121,7 @@ class Pe:
     size_of_image: int
     size_of_headers: int
     checksum: int
+    subsystem: int
     dll_characteristics: int
 
     def __init__(self, buffer: Buffer, *, mapped: bool = False, base_offset: int = 0) -> None:
@@ -145,7 +147,7 @@ class Pe:
             self.machine, self._section_count, self.timestamp, self._symbol_table,
             self._symbol_count, optional_size, self.characteristics, self.entry, self.image_base,
             self.section_alignment, self.file_alignment, self.size_of_image, self.size_of_headers,
-            self.checksum, self.dll_characteristics, self._directory_count,
+            self.checksum, self.subsystem, self.dll_characteristics, self._directory_count,
         ) = header.unpack_from(buffer, start)  # fmt: skip
         self._directories = start + header.size
         # The loader's rule: sections begin where the optional header says that it ends, even

@@ -24,7 +24,7 @@ def file_text(result: FileUses) -> str:
                 "code_bytes": result.looked_at, "skipped_bytes": result.skipped,
                 "functions": result.functions_seen, "barriers": result.barriers,
             },
-            "functions": [_function(each) for each in result.functions],
+            "functions": [_function(each, result) for each in result.functions],
             "missing": result.problems,
             "notes": result.notes,
             "complete": not result.problems,
@@ -55,11 +55,13 @@ def _text(document: dict[str, object]) -> str:
     return dumps(document, indent=1) + "\n"
 
 
-def _function(function: FunctionUses) -> dict[str, object]:
+def _function(function: FunctionUses, result: FileUses) -> dict[str, object]:
+    own_rule = function.zone is not result.zone
     return {
         "name": function.name, "section": function.section or None,
         "start": _hex(function.start), "end": _hex(function.end), "known": function.known,
         "depth": function.depth, "verdict": function.verdict,
+        **({"rule": function.zone.rule} if own_rule else {}),
         "operands": [
             {**_use(each), "file": function.places.get(each.address, (None, None))[0],
              "line": function.places.get(each.address, (None, None))[1]}

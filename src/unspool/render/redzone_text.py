@@ -55,14 +55,17 @@ def _file_lines(result: FileUses, style: Style, whole: bool) -> Iterator[str]:
         yield f"{result.barriers:,} memory barriers and stack probes add 0 there, which is no use"
     for function in result.functions:
         yield ""
-        yield from _function_lines(function, style, whole)
+        rule = function.zone.rule if function.zone is not result.zone else ""
+        yield from _function_lines(function, rule, style, whole)
     for problem in result.problems:
         yield style.paint("warning", f"missing: {printable(problem)}")
     for note in result.notes:
         yield style.paint("dim", f"note: {printable(note)}")
 
 
-def _function_lines(function: FunctionUses, style: Style, whole: bool) -> Iterator[str]:
+def _function_lines(
+    function: FunctionUses, rule: str, style: Style, whole: bool
+) -> Iterator[str]:
     name = function.name or ("a function without a name" if function.known else
                              "between functions: a function without a name, or data")  # fmt: skip
     where = f"0x{function.start:x}-0x{function.end:x}"
@@ -71,7 +74,7 @@ def _function_lines(function: FunctionUses, style: Style, whole: bool) -> Iterat
     verdict = style.paint(_ROLES[function.verdict], _WORDS[function.verdict])
     yield (
         f"{style.paint('name', printable(name))}  {where}: at most {function.depth:,} bytes below, "
-        f"{verdict}"
+        f"{verdict}{': ' + rule if rule else ''}"
     )
     shown = function.uses if whole else _chosen(function)
     for use in shown:

@@ -167,19 +167,3 @@ def test_threads_of_a_process(variant: str, programs_root: Path) -> None:
     assert finding.kind == "below_stack"
     assert not finding.incomplete
     assert f"0x{zone.beyond[0]:x}-0x{zone.beyond[1]:x}" in (finding.detail or "")
-
-
-def test_kernel_modules_are_clean() -> None:
-    """Of this machine, if it has any: no module of a kernel uses a red zone."""
-    from unspool.targets.source import open_source
-
-    modules = sorted(Path("/lib/modules").glob("*/kernel/**/*.ko*"))[::20][:60]
-    if not modules:
-        pytest.skip("no kernel modules are installed here")
-    for path in modules:
-        with open_source(str(path)) as source:
-            result = file_uses(source.buffer, str(path), Options(), lines=False)
-            if result.arch == "x86-64":
-                assert result.zone is KERNEL
-                assert result.count("forbidden") == 0, path
-                assert result.problems == []

@@ -35,6 +35,7 @@ SYSTEM_V = Zone(128, "the System V ABI for x86-64 has a red zone of 128 bytes")
 I386 = Zone(0, "the System V ABI for i386 has no red zone")
 WINDOWS = Zone(0, "Windows has no red zone: exceptions and debuggers write below the stack pointer")
 KERNEL = Zone(0, "the kernel has no red zone: interrupts push onto the stack that they interrupt")
+INTERRUPT = Zone(0, "it returns from an interrupt (iret): the next one pushes onto this stack")
 ASKED = Zone(0, "--no-red-zone: nothing below the stack pointer may be used")
 
 
@@ -42,11 +43,13 @@ class FunctionUses(Record):
     """The operands of one function below the stack pointer, by address.
 
     `name` is None for code that no symbol names, `known` false for bytes between functions, which
-    may be data. `section` is where it is in a relocatable object. `places` are files and lines of
-    the operands' instructions, as far as debug information knows them.
+    may be data. `section` is where it is in a relocatable object, by name and index. `places` are
+    files and lines of the operands' instructions, as far as debug information knows them.
     """
 
-    __slots__ = ("end", "known", "name", "places", "section", "start", "uses", "zone")
+    __slots__ = (
+        "end", "known", "name", "places", "section", "section_index", "start", "uses", "zone",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -57,6 +60,7 @@ class FunctionUses(Record):
         zone: Zone,
         *,
         section: str = "",
+        section_index: int = 0,
         known: bool = True,
     ) -> None:
         self.name = name
@@ -65,6 +69,7 @@ class FunctionUses(Record):
         self.uses = uses
         self.zone = zone
         self.section = section
+        self.section_index = section_index
         self.known = known
         self.places: dict[int, Place] = {}
 
