@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # Modules with a function `find(process) -> list[GeneratedModule]`. Where two know the same
 # code, the earlier one is believed.
-_FINDERS: tuple[str, ...] = ("wasmtime", "gdb_jit", "jitdump", "perf_map", "near_cfi")
+_FINDERS: tuple[str, ...] = ("wasmtime", "hotspot", "gdb_jit", "jitdump", "perf_map", "near_cfi")
 
 
 def find_generated(process: Process, finders: Sequence[str] = _FINDERS) -> GeneratedCode:
