@@ -28,7 +28,7 @@ def modules() -> list[Module]:
     return [
         Module(
             0, "boom", BOOM, BOOM + 0x5000, path="/srv/bin/boom", bias=0, code_id="ab" * 20,
-            debug_id="ABABABAB-ABAB-ABAB-ABAB-ABABABABABAB-0",
+            debug_id="abababab-abab-abab-abab-abababababab",
             code_base=BOOM, code_end=BOOM + 0x2000,
         ),
         Module(1, "libc.so.6", LIBC, LIBC + 0x20_0000, path="/lib/x86_64-linux-gnu/libc.so.6",

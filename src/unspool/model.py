@@ -48,7 +48,7 @@ class StopReason:
 class Module(Record):
     """An image mapped in the target. `bias` is its addresses' distance from the file's.
 
-    `code_id` is the ELF build id in lower-case hex; `debug_id` its form as GUID plus age;
+    `code_id` is the ELF build id in lower-case hex; `debug_id` as `CodeView.debug_id`;
     `pdb_name` what the linker called a PE module's PDB file. `code_base` and `code_end` bound
     its first executable segment, by whole pages. `file` is where the target found the
     module's own bytes outside of the dump, if it did.

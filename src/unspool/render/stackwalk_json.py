@@ -11,7 +11,7 @@ from unspool.model import Trust
 from unspool.render.crash_reason import crash_reason
 from unspool.render.json import quote
 from unspool.render.modules_of import ModulesOf
-from unspool.symbols.ids import debug_id
+from unspool.symbols.ids import debug_id, store_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -256,8 +256,7 @@ def _debug_id(module: Module) -> str | None:
             known = debug_id(module.code_id)
         except ValueError:
             return None  # a report from elsewhere can say anything
-    compact = known.replace("-", "") if known else ""
-    return compact[:32].upper() + (compact[32:].lower() or "0") if compact else None
+    return store_id(known or "") or None
 
 
 def _base(module: Module) -> int:

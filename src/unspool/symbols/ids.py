@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from unspool.formats.codeview import CodeView
 from unspool.formats.elf import SHT_NOBITS
 
 TYPE_CHECKING = False
@@ -14,22 +15,22 @@ _HASHED, _HASH = 4096, 16
 
 
 def debug_id(build_id: str) -> str:
-    """A build id (hex) as Breakpad and symbol servers write it: a GUID and an age of 0.
+    """A build id (hex) as a debug id: a GUID, `3249d99d-0c40-4931-8610-f4e4fb0b6936`.
 
     The build id's first 16 bytes, filled up with zeros, are taken for a GUID as Windows
     stores it: a 32-bit and two 16-bit little-endian numbers, then eight bytes. The rest of
-    the build id is dropped. Raises `ValueError` if it is no hex string.
+    the build id is dropped, and there is no age. Raises `ValueError` if it is no hex string.
     """
-    raw = bytes.fromhex(build_id)[:16].ljust(16, b"\0")
-    guid = raw[3::-1] + raw[5:3:-1] + raw[7:5:-1] + raw[8:]
-    return guid.hex().upper() + "0"
+    return CodeView("", bytes.fromhex(build_id)[:16].ljust(16, b"\0"), 0).debug_id
 
 
 def store_id(debug_id: str) -> str:
-    """A debug id as symbol stores write it: `3249d99d-0c40-4931-8610-f4e4fb0b6936-1` without
-    dashes. An age of 0, which debug ids leave out, is written."""
+    """A debug id as Breakpad and symbol stores write it: `3249D99D0C4049318610F4E4FB0B69361`.
+
+    An age of 0, which debug ids leave out, is written. "" of what is empty.
+    """
     digits = debug_id.replace("-", "")
-    return digits[:32].upper() + (digits[32:] or "0")
+    return digits[:32].upper() + (digits[32:].lower() or "0") if digits else ""
 
 
 def code_hash(elf: Elf) -> bytes:

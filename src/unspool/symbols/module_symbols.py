@@ -89,7 +89,7 @@ class ModuleSymbols:
         from unspool.symbols import native
         from unspool.symbols.breakpad import find_sym, open_sym
 
-        identity = store_id(self.module.debug_id) if self.module.debug_id else ""
+        identity = store_id(self.module.debug_id or "")
         path = find_sym(files.symbols, (self.module.name,), identity, self.refused)
         if path is None:
             return None

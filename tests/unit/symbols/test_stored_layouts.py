@@ -81,7 +81,7 @@ def test_the_cache_of_debuginfod(
 def test_a_breakpad_tree_for_a_stripped_program(
     stripped: Path, classes: Path, tool: Tool, tmp_path: Path
 ) -> None:
-    identity = debug_id(build_id_of(stripped))
+    identity = store_id(debug_id(build_id_of(stripped)))
     path = tmp_path / "symbols" / "classes" / identity / "classes.sym"
     path.parent.mkdir(parents=True)
     path.write_bytes(dump_syms(classes))

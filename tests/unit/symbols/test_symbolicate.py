@@ -115,7 +115,7 @@ def test_the_given_report_stays_as_it_is() -> None:
     assert report.locations == {}
     assert place.debug_id is None
     assert named.stacks is report.stacks
-    assert named.modules[0].debug_id == "A0" * 16 + "0"
+    assert named.modules[0].debug_id == "a0a0a0a0-a0a0-a0a0-a0a0-a0a0a0a0a0a0"
     assert named.modules[0].base == BASE
     assert named.findings == report.findings
     assert named.target is report.target
