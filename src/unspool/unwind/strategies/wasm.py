@@ -63,7 +63,7 @@ class Wasm(EarlyStrategy):
         found = self.function_at(query.lookup_pc)
         if found is None or found[0] == OTHER:
             return False
-        return found[0] != ENTRY or self.tables.row(query.pc, exact=query.exact) is None
+        return found[0] != ENTRY or query.exact or self.tables.row(query.pc, exact=False) is None
 
     def answer(self, query: Query) -> Found | Missed:
         above = query.above
@@ -84,14 +84,19 @@ class Wasm(EarlyStrategy):
         )
 
     def _caller(self, query: Query, function: Function | None) -> Registers | Missed:
-        """The registers of who called one function: by tables, by the place in it, by its frame."""
-        registers = self.tables.caller(query)
-        if registers is None and query.exact and function is not None:
+        """The registers of who called one function: by the place in it, by tables, by its frame.
+
+        Cranelift describes prologues and no epilogues: in these its tables skip a frame.
+        """
+        registers = None
+        if query.exact and function is not None:
             found = self.code.at(query.lookup_pc)
             assert found is not None
             assert isinstance(found.runtime, WasmCode)
             start = found.runtime.text_start + function.start
             registers = caller_at_edge(self.space, query, start)
+        if registers is None:
+            registers = self.tables.caller(query)
         arch = self.space.arch
         fp = query.registers[arch.fp]
         if registers is None and fp is not None:
