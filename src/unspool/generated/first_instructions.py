@@ -71,10 +71,10 @@ def _arm64_moves(code: bytes, by: int, word: int) -> bool:
         return by == (amount << 12 if instruction & 1 << 22 else amount)
     if instruction >> 5 & 31 != _SP:
         return False
-    if instruction & 0x3BC00000 == 0x29800000:  # pairs: 4, 8 or 16 bytes each
-        scale = (4, 4, 8, 16)[instruction >> 30 & 3] if instruction >> 26 & 1 else 8
-        offset = instruction >> 15 & 0x7F
-        return by == (128 - offset) * scale
+    if instruction & 0x3BC00000 == 0x29800000:
+        width = instruction >> 30
+        size = 4 << width if instruction >> 26 & 1 else 8 if width == 2 else 4
+        return by == (128 - (instruction >> 15 & 0x7F)) * size
     if instruction & 0x3B200C00 == 0x38000C00:
         return by == 512 - (instruction >> 12 & 0x1FF)
     return False
