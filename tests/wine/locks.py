@@ -39,6 +39,15 @@ def build(flavour: Flavour, root: Path, *, stripped: bool = False) -> Path:
 @contextlib.contextmanager
 def running(flavour: Flavour, mode: str, root: Path, *, stripped: bool = False) -> Iterator[int]:
     """The process id of the program while it runs. Raises Unavailable."""
+    with running_all(flavour, mode, root, stripped=stripped) as (pids, _):
+        yield pids[0]
+
+
+@contextlib.contextmanager
+def running_all(
+    flavour: Flavour, mode: str, root: Path, *, stripped: bool = False
+) -> Iterator[tuple[list[int], int]]:
+    """The ids of the program's processes while they run, and of their wineserver."""
     check(flavour, root)
     built = build(flavour, root, stripped=stripped)
     folder = Path(tempfile.mkdtemp(prefix="locks-", dir=root))
@@ -46,31 +55,47 @@ def running(flavour: Flavour, mode: str, root: Path, *, stripped: bool = False) 
     inside = str(flavour.inside(prefix, root))
     try:
         make_prefix(flavour, prefix)
-        command = [str(flavour.inside(built / "locks.exe", root)), mode]
-        with (folder / "errors").open("w") as errors:
-            process = subprocess.Popen(
-                flavour.command(folder, root, command), cwd=folder,
-                env=flavour.environment(prefix, root), stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True,
-                preexec_fn=prepare,  # noqa: PLW1509 - limits can be set in no other way
-            )  # fmt: skip
-        watchdog = threading.Timer(PATIENCE, process.kill)
-        watchdog.start()
-        try:
-            assert process.stdout is not None
-            said = process.stdout.readline()
-            assert said.strip() == "ready", (folder / "errors").read_text()[-1000:]
-            pid = next(pid for pid in processes(inside) if runs(pid, "locks.exe"))
-            wait_until_calm(pid)
-            yield pid
-        finally:
-            watchdog.cancel()
-            process.kill()
-            process.communicate()
+        with started(flavour, built, mode, folder, root):
+            pids = [pid for pid in processes(inside) if runs(pid, "locks.exe")]
+            for pid in pids:
+                wait_until_calm(pid)
+            yield sorted(pids), next(pid for pid in processes(inside) if is_server(pid))
     finally:
         end_all(inside)
         remove_server_folder(prefix)
         shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def started(
+    flavour: Flavour, built: Path, mode: str, folder: Path, root: Path
+) -> Iterator[None]:
+    """The program from when it has said that it is ready."""
+    command = [str(flavour.inside(built / "locks.exe", root)), mode]
+    with (folder / "errors").open("w") as errors:
+        process = subprocess.Popen(
+            flavour.command(folder, root, command), cwd=folder,
+            env=flavour.environment(folder / "prefix", root), stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True,
+            preexec_fn=prepare,  # noqa: PLW1509 - limits can be set in no other way
+        )  # fmt: skip
+    watchdog = threading.Timer(PATIENCE, process.kill)
+    watchdog.start()
+    try:
+        assert process.stdout is not None
+        said = process.stdout.readline()
+        assert said.strip() == "ready", (folder / "errors").read_text()[-1000:]
+        yield
+    finally:
+        watchdog.cancel()
+        process.kill()
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()  # another process of the program may have it, too
+
+
+def is_server(pid: int) -> bool:
+    return Path(f"/proc/{pid}/comm").read_text().startswith("wineserver")
 
 
 def runs(pid: int, program: str) -> bool:

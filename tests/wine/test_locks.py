@@ -10,9 +10,10 @@ from tests.conftest import Tool
 from tests.programs.build import Unavailable
 from tests.programs.waits import calm_survey, survey
 from unspool.analyses.locks.records import LockReport
+from unspool.render import locks_text
 
 from .flavours import FLAVOURS
-from .locks import running
+from .locks import running, running_all
 
 pytestmark = pytest.mark.oracle
 
@@ -61,11 +62,100 @@ def test_a_queue_before_a_thread_that_sleeps_is_no_deadlock(name: str, wine_root
 def test_what_has_no_holder_says_so(name: str, wine_root: Path) -> None:
     report = look(name, "others", wine_root, 2)
     assert not report.deadlocks
-    srw, handle = report.locks
-    assert (srw.kind, handle.kind) == ("srw_lock", "handle")
+    srw, event = report.locks
+    assert (srw.kind, event.kind) == ("srw_lock", "event")
     assert srw.address is not None
     assert "do not know" in (srw.unknown or "")
-    assert "wineserver" in (handle.unknown or "")
+    assert event.state.startswith("manual-reset, not signalled")
+    assert "handles that may set it are in locks.exe" in (event.unknown or "")
+
+
+@pytest.mark.parametrize("name", FLAVOURS)
+def test_mutants_in_a_circle(name: str, wine_root: Path) -> None:
+    report = look(name, "mutants", wine_root, 2)
+    (deadlock,) = report.deadlocks
+    assert deadlock.certain
+    assert len(deadlock.chain) == 2
+    assert [lock.kind for lock in report.locks] == ["mutant"] * 2
+    names = {lock.name or "" for lock in report.locks}
+    assert "\\Sessions\\1\\BaseNamedObjects\\unspool_mutant" in names
+    assert any(name.startswith("handle 0x") for name in names)
+
+
+@pytest.mark.parametrize("name", ["8.0-x86_64", "10.0-wow64"])
+def test_all_of_several_objects(name: str, wine_root: Path) -> None:
+    """One that is held by who waits is enough, whatever the others are."""
+    report = look(name, "all", wine_root, 3)
+    (deadlock,) = report.deadlocks
+    assert deadlock.certain
+    assert [wait.any for wait in report.waits] == [False] * 3
+    assert sorted(lock.kind for lock in report.locks) == ["event", "mutant", "mutant"]
+
+
+def test_one_of_several_objects_may_still_come(wine_root: Path) -> None:
+    report = look("8.0-i386", "either", wine_root, 3)
+    assert not report.deadlocks
+    assert sum(wait.any for wait in report.waits) == 2
+
+
+def test_who_waits_for_any_of_what_never_comes_is_behind(wine_root: Path) -> None:
+    """Who needs one of two mutants in a circle hangs; with an event beside, it may go on."""
+    report = look("10.0-x86_64", "any", wine_root, 2 + 2 + 3)
+    (deadlock,) = report.deadlocks
+    (behind,) = deadlock.behind
+    others = [wait for wait in report.waits if wait.key == report.waits[behind].key]
+    assert len(others) == 2
+    text = "\n".join(locks_text.lines(report))
+    assert "as any of 3" in text
+    assert "as any of 2" not in text
+
+
+@pytest.mark.parametrize("name", ["8.0-x86_64", "10.0-i386"])
+def test_threads_that_wait_for_each_others_end(name: str, wine_root: Path) -> None:
+    report = look(name, "ends", wine_root, 2)
+    (deadlock,) = report.deadlocks
+    assert deadlock.certain
+    assert {lock.kind for lock in report.locks} == {"join"}
+    assert all("the end of Windows thread" in lock.state for lock in report.locks)
+
+
+def test_a_semaphore_and_the_own_process(wine_root: Path) -> None:
+    report = look("8.0-x86_64", "semaphore", wine_root, 2)
+    assert not report.deadlocks
+    semaphore, process = report.locks
+    assert (semaphore.kind, process.kind) == ("semaphore", "process")
+    assert semaphore.state.startswith("count 0 of at most 5")
+    assert not process.holders
+
+
+@pytest.mark.parametrize("name", FLAVOURS)
+def test_two_processes_and_their_named_objects(
+    name: str, wine_root: Path, tmp_path: Path, tool: Tool
+) -> None:
+    """Of running processes the server is found; of cores, its core is given as well."""
+    try:
+        with running_all(FLAVOURS[name], "pair", wine_root) as (pids, server):
+            assert len(pids) == 2
+            live = calm_survey(pids, 2)
+            alone = survey(pids[0])
+            for pid in (*pids, server):
+                tool("gcore", "-o", tmp_path / "core", str(pid))
+    except Unavailable as reason:
+        pytest.skip(str(reason))
+    paths = [str(tmp_path / f"core.{pid}") for pid in (*pids, server)]
+    cores, without = survey(*paths), survey(*paths[:2])
+    for path in paths:
+        Path(path).unlink()
+    for report in (live, cores):
+        (deadlock,) = report.deadlocks
+        assert deadlock.certain
+        assert sorted(report.waits[index].party for index in deadlock.chain) == [0, 1]
+        names = sorted(lock.name or "" for lock in report.locks)
+        assert names == [f"\\BaseNamedObjects\\unspool_shared_{half}" for half in (0, 1)]
+    assert not alone.deadlocks
+    assert f"locks.exe (process {pids[1]}) holds it" in (alone.locks[0].unknown or "")
+    assert not without.deadlocks
+    assert all("give a core of it" in (lock.unknown or "") for lock in without.locks)
 
 
 @pytest.mark.parametrize("name", ["8.0-x86_64", "8.0-i386"])

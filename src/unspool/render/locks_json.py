@@ -63,7 +63,8 @@ def _wait(report: LockReport, index: int, wait: Wait) -> dict[str, object]:
         "index": index, "process": wait.party, "thread": wait.thread, "tid": stack.tid,
         "windows_tid": stack.windows_tid, "name": stack.name, "lock": wait.lock,
         "address": hexadecimal(wait.address), "operation": wait.operation or None,
-        "timed": wait.timed or None, "loader": wait.loader, "evidence": wait.evidence,
+        "timed": wait.timed or None, "any": wait.any or None, "loader": wait.loader,
+        "evidence": wait.evidence,
         "frame": frame_record(party.report, stack, wait.frame),
     }  # fmt: skip
 

@@ -130,9 +130,11 @@ class _Text:
         """By whom a lock is held, of these threads."""
         for holder in lock.holders:
             if members is None or holder.key in members:
-                verb = "may be held by"
+                is_end = lock.kind in ENDS
                 if holder.certain:
-                    verb = "that is" if lock.kind in ENDS else "held by"
+                    verb = "that is" if is_end else "held by"
+                else:
+                    verb = "which may be up to" if is_end else "may be held by"
                 name = printable(key_name(self.report, *holder.key))
                 yield f"    → {verb} {name}: {printable(holder.evidence)}"
                 return

@@ -52,6 +52,84 @@ static void make(LPTHREAD_START_ROUTINE run, void *argument)
     CreateThread(NULL, 0, run, argument, 0, NULL);
 }
 
+/* By handles: each thread owns one mutant and waits for the other one, in one of several ways. */
+
+static HANDLE mutants[2], ready[2], threads[2];
+
+static DWORD WINAPI mutant_ring(void *argument)
+{
+    int index = argument != NULL;
+    WaitForSingleObject(mutants[index], INFINITE);
+    SetEvent(ready[index]);
+    WaitForSingleObject(ready[!index], INFINITE);
+    return WaitForSingleObject(mutants[!index], INFINITE);
+}
+
+static DWORD WINAPI hold(void *argument)
+{
+    WaitForSingleObject(mutants[0], INFINITE);
+    SetEvent(ready[0]);
+    WaitForSingleObject(ready[1], INFINITE);
+    return WaitForSingleObject(argument, INFINITE);
+}
+
+static DWORD WINAPI wait_all(void *argument)
+{
+    HANDLE both[2] = {never, mutants[0]};
+    WaitForSingleObject(mutants[1], INFINITE);
+    SetEvent(ready[1]);
+    WaitForSingleObject(ready[0], INFINITE);
+    return WaitForMultipleObjects(2, both, argument == NULL, INFINITE);
+}
+
+/* Two threads that hold a mutant each; a third waits for any of them, and a fourth for any
+ * of them or an event. */
+static DWORD WINAPI wait_any(void *argument)
+{
+    HANDLE all[3] = {mutants[0], mutants[1], never};
+    return WaitForMultipleObjects(argument ? 3 : 2, all, FALSE, INFINITE);
+}
+
+static DWORD WINAPI wait_end(void *argument)
+{
+    int index = argument != NULL;
+    return WaitForSingleObject(threads[!index], INFINITE);
+}
+
+static void make_suspended(int index)
+{
+    threads[index] =
+        CreateThread(NULL, 0, wait_end, index ? held : NULL, CREATE_SUSPENDED, NULL);
+}
+
+/* Half of a ring with another process, by names: NUMBER is which half. */
+static void share(int number)
+{
+    char own[] = "Global\\unspool_shared_0", other[] = "Global\\unspool_shared_0";
+    char here[] = "unspool_ready_0", there[] = "unspool_ready_0";
+    own[sizeof(own) - 2] += number;
+    other[sizeof(other) - 2] += !number;
+    here[sizeof(here) - 2] += number;
+    there[sizeof(there) - 2] += !number;
+    mutants[0] = CreateMutexA(NULL, FALSE, own);
+    mutants[1] = CreateMutexA(NULL, FALSE, other);
+    ready[0] = CreateEventA(NULL, TRUE, FALSE, here);
+    ready[1] = CreateEventA(NULL, TRUE, FALSE, there);
+    make(mutant_ring, NULL);
+}
+
+/* The other half in a process of its own. */
+static void start_other(void)
+{
+    char path[MAX_PATH], command[MAX_PATH + 16];
+    STARTUPINFOA start = {.cb = sizeof(start)};
+    PROCESS_INFORMATION made;
+    GetModuleFileNameA(NULL, path, sizeof(path));
+    snprintf(command, sizeof(command), "\"%s\" share", path);
+    if (!CreateProcessA(path, command, NULL, NULL, FALSE, 0, NULL, NULL, &start, &made)) exit(1);
+    WaitForSingleObject(ready[1], INFINITE);
+}
+
 static DWORD WINAPI load_waiter(void *argument)
 {
     SetEnvironmentVariableA("LOCKS_SECTION", argument);
@@ -66,6 +144,8 @@ int main(int argc, char **argv)
     for (int i = 0; i < 2; i++) {
         InitializeCriticalSection(&sections[i]);
         held[i] = CreateEventA(NULL, TRUE, FALSE, i ? "locks_held_1" : NULL);
+        ready[i] = CreateEventA(NULL, TRUE, FALSE, NULL);
+        mutants[i] = CreateMutexA(NULL, FALSE, i ? NULL : "unspool_mutant");
     }
     if (!strcmp(mode, "ring")) {
         make(ring, NULL);
@@ -84,6 +164,31 @@ int main(int argc, char **argv)
         AcquireSRWLockExclusive(&srw);
         make(wait_srw, NULL);
         make(wait_handle, never);
+    } else if (!strcmp(mode, "mutants")) {
+        make(mutant_ring, NULL);
+        make(mutant_ring, held);
+    } else if (!strcmp(mode, "all") || !strcmp(mode, "either")) {
+        make(hold, mutants[1]);
+        make(wait_all, mode[0] == 'a' ? NULL : held);
+    } else if (!strcmp(mode, "any")) {
+        make(mutant_ring, NULL);
+        make(mutant_ring, held);
+        make(wait_any, NULL);
+        make(wait_any, held);
+    } else if (!strcmp(mode, "ends")) {
+        make_suspended(0);
+        make_suspended(1);
+        ResumeThread(threads[0]);
+        ResumeThread(threads[1]);
+    } else if (!strcmp(mode, "pair")) {
+        share(0);
+        start_other();
+    } else if (!strcmp(mode, "share")) {
+        share(1);
+        Sleep(INFINITE);
+    } else if (!strcmp(mode, "semaphore")) {
+        make(wait_handle, CreateSemaphoreA(NULL, 0, 5, NULL));
+        make(wait_handle, GetCurrentProcess());
     }
     puts("ready");
     fflush(stdout);

@@ -20,16 +20,17 @@ def deadlocks(waits: Sequence[Wait], locks: Sequence[Lock]) -> list[Deadlock]:
 
     First those where every holder is known; then, among the other threads, those where a lock
     does not say who holds it, and one of the threads may. A thread waits for all holders of a
-    lock, so that any cycle is one.
+    lock, so that any cycle is one; but one that waits for any of several locks goes on with the
+    first that it gets, so that all of them must lead into cycles.
     """
-    by_thread = {wait.key: index for index, wait in enumerate(waits)}
     found: list[Deadlock] = []
     taken: set[ThreadKey] = set()
     for certain in (True, False):
-        edges = _edges(waits, locks, certain, taken)
-        for group in _components(edges):
-            chain = _cycle(group, edges)
-            indexes = [by_thread[key] for key in chain]
+        graph = _Graph(waits, locks, certain, taken)
+        for group in _components(graph.edges):
+            chain = _cycle(group, graph.edges)
+            following = [*chain[1:], chain[0]]
+            indexes = [graph.between[pair] for pair in zip(chain, following, strict=True)]
             timed = any(waits[index].timed for index in indexes)
             found.append(Deadlock(indexes, certain=certain, timed=timed))
             taken.update(chain)
@@ -38,19 +39,56 @@ def deadlocks(waits: Sequence[Wait], locks: Sequence[Lock]) -> list[Deadlock]:
     return found
 
 
-def _edges(
-    waits: Sequence[Wait], locks: Sequence[Lock], certain: bool, without: set[ThreadKey]
-) -> dict[ThreadKey, list[ThreadKey]]:
-    waiting = {wait.key for wait in waits} - without
-    return {
-        wait.key: [
-            holder.key
-            for holder in locks[wait.lock].holders
-            if holder.key in waiting and (holder.certain or not certain)
-        ]
-        for wait in waits
-        if wait.key in waiting
-    }
+class _Graph:
+    """Who waits for whom, of the threads that cannot go on; and by which wait."""
+
+    def __init__(
+        self, waits: Sequence[Wait], locks: Sequence[Lock], certain: bool, without: set[ThreadKey]
+    ) -> None:
+        self.edges: dict[ThreadKey, list[ThreadKey]] = {}
+        self.between: dict[tuple[ThreadKey, ThreadKey], int] = {}
+        self.choices: dict[ThreadKey, list[int]] = {}  # of those that need one of several
+        stuck = {wait.key for wait in waits} - without
+        for index, wait in enumerate(waits):
+            if wait.key not in stuck:
+                continue
+            edges = self.edges.setdefault(wait.key, [])
+            if wait.any:
+                self.choices.setdefault(wait.key, []).append(index)
+            for holder in locks[wait.lock].holders:
+                if holder.key in stuck and (holder.certain or not certain):
+                    edges.append(holder.key)
+                    self.between.setdefault((wait.key, holder.key), index)
+        if self.choices:
+            self.leave_out_free(waits, locks, certain)
+
+    def leave_out_free(
+        self, waits: Sequence[Wait], locks: Sequence[Lock], certain: bool
+    ) -> None:
+        """Takes out the threads that may go on: one of their choices is held by none of these.
+
+        And then those that wait for nobody but these, until what is left is stuck for ever.
+        """
+        needs: dict[ThreadKey, list[list[ThreadKey]]] = {}
+        waiters: dict[ThreadKey, set[ThreadKey]] = {}
+        for key, edges in self.edges.items():
+            groups = [
+                [each.key for each in locks[waits[index].lock].holders if each.certain >= certain]
+                for index in self.choices.get(key, ())
+            ]
+            needs[key] = groups or [edges]
+            for each in edges:
+                waiters.setdefault(each, set()).add(key)
+        work = deque(self.edges)
+        while work:
+            key = work.popleft()
+            if key not in self.edges:
+                continue
+            if not all(any(each in self.edges for each in group) for group in needs[key]):
+                del self.edges[key]
+                work.extend(waiters.get(key, ()))
+        for key, edges in self.edges.items():
+            self.edges[key] = [each for each in edges if each in self.edges]
 
 
 def _components(edges: Edges) -> list[list[ThreadKey]]:
@@ -105,22 +143,29 @@ def _cycle(group: Sequence[ThreadKey], edges: Edges) -> list[ThreadKey]:
     return [start]
 
 
-def _add_behind(
-    found: Iterable[Deadlock], waits: Sequence[Wait], locks: Sequence[Lock]
-) -> None:
-    """Gives each chain the waits that lead to it. A wait belongs to the first that it leads to."""
+def _add_behind(found: Iterable[Deadlock], waits: Sequence[Wait], locks: Sequence[Lock]) -> None:
+    """Gives each chain the waits that lead to it. A wait belongs to the first that it leads to.
+
+    A thread that needs any of several locks is behind once all of them lead there.
+    """
     waiters: dict[ThreadKey, list[int]] = {}
+    missing: dict[ThreadKey, set[int]] = {}  # choices of a thread that lead nowhere yet
     for index, wait in enumerate(waits):
+        if wait.any:
+            missing.setdefault(wait.key, set()).add(index)
         for holder in locks[wait.lock].holders:
             if holder.certain:
                 waiters.setdefault(holder.key, []).append(index)
-    taken = {index for deadlock in found for index in deadlock.chain}
+    taken = {waits[index].key for deadlock in found for index in deadlock.chain}
     for deadlock in found:
         queue = deque(waits[index].key for index in deadlock.chain)
         while queue:
             for index in waiters.get(queue.popleft(), ()):
-                if index not in taken:
-                    taken.add(index)
+                key = waits[index].key
+                choices = missing.get(key, set())
+                choices.discard(index)
+                if key not in taken and not choices:
+                    taken.add(key)
                     deadlock.behind.append(index)
-                    queue.append(waits[index].key)
+                    queue.append(key)
         deadlock.behind.sort()

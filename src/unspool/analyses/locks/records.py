@@ -37,7 +37,8 @@ class Lock(Record):
     """Something that threads wait for.
 
     `kind` is mutex, rwlock, condition, barrier, semaphore, join, futex, low_level_lock,
-    file_lock, critical_section, srw_lock, wait_on_address or handle. `address` is the lock's
+    file_lock, critical_section, srw_lock, wait_on_address, mutant, event, timer, process
+    or handle. `address` is the lock's
     in process `party`; `shared` says in words which memory or file it is in if processes share
     it. `state` is what its words say; `unknown` why its holder is not known, if it is not.
     """
@@ -74,10 +75,12 @@ class Wait(Record):
     `frame` is the index of the thread's deciding frame, the program's own call that waits.
     `address` is the lock's in this thread's process. `timed`: the wait ends by itself.
     `loader` names the thread's call into the loader or into symbol loading that the wait is in.
+    A thread may have several waits: it needs all of them, or one, then `any` is true of each.
     """
 
     __slots__ = (
-        "address", "evidence", "frame", "loader", "lock", "operation", "party", "thread", "timed",
+        "address", "any", "evidence", "frame", "loader", "lock", "operation", "party", "thread",
+        "timed",
     )  # fmt: skip
 
     def __init__(
@@ -92,9 +95,11 @@ class Wait(Record):
         frame: int,
         timed: bool = False,
         loader: str | None = None,
+        any_: bool = False,
     ) -> None:
         self.party = party
         self.thread = thread
+        self.any = any_
         self.lock = lock
         self.operation = operation
         self.address = address

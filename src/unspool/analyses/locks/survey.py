@@ -5,28 +5,28 @@ from __future__ import annotations
 from bisect import bisect_right
 
 from unspool.analyses.locks.files import parse_locks, read_locks, waited_for
-from unspool.analyses.locks.frames import StackNames
 from unspool.analyses.locks.graph import deadlocks
-from unspool.analyses.locks.records import Holder, Lock, LockReport, Party, Wait
+from unspool.analyses.locks.handles import NOT_KNOWN, Servers
+from unspool.analyses.locks.process import Examined
+from unspool.analyses.locks.records import Holder, Lock, LockReport, Wait
 from unspool.analyses.locks.syscalls import Syscall, futex_wait, syscall_of
 from unspool.analyses.locks.verdicts import verdicts
 from unspool.analyses.locks.words import Words
 from unspool.model import Finding
-from unspool.symbols.data_symbols import DataSymbols
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from unspool.analyses.locks.files import FileLock
+    from unspool.analyses.locks.frames import StackNames
     from unspool.analyses.locks.records import ThreadKey
     from unspool.analyses.locks.syscalls import FutexWait
-    from unspool.model import Module, Report, Stack, Thread
+    from unspool.analyses.locks.windows import WindowsWait
+    from unspool.model import Report, Stack, Thread
     from unspool.targets.base import Target
     from unspool.targets.live_waits import Waiting
 
-# Both C libraries keep a thread's description right behind where its thread pointer leads.
-_DESCRIPTOR = 0x400
 _FCNTL_WAITS = (7, 14, 38)  # F_SETLKW, F_SETLKW64 (i386), F_OFD_SETLKW
 # What glibc's functions that wait use of the stack, and some of their caller's.
 _PAGE, _MOST_STACK = 0x1000, 0x180
@@ -43,73 +43,10 @@ def survey(targets: Sequence[tuple[Target, Report]]) -> LockReport:
     return _Survey(targets).run()
 
 
-class _Process:
-    """One of the targets, with what is asked of it again and again."""
-
-    def __init__(self, index: int, target: Target, report: Report) -> None:
-        self.index = index
-        self.target = target
-        self.report = report
-        self.memory = target.memory_now()
-        self.names: dict[int, StackNames] = {}
-        self.waiting: Waiting | None = None
-        self.variables: dict[int, DataSymbols | None] = {}
-        tids = {thread.tid: thread.tid for thread in target.threads}
-        if target.info.kind == "live":
-            from unspool.targets.live_waits import inner_tids
-
-            process = target.live_process()
-            if process is not None:
-                tids = inner_tids(process, tids)
-        by_tid = {thread.tid: thread.index for thread in reversed(target.threads) if thread.tid}
-        self.tids = {inner: by_tid[tid] for inner, tid in tids.items() if tid in by_tid}
-        pointers = (
-            (thread.special.get("gs_base" if target.arch.name == "i386" else "fs_base"), thread)
-            for thread in target.threads
-        )
-        self.pointers = sorted((base, each.index) for base, each in pointers if base)
-        self.windows = None
-        if target.wine is not None:
-            from unspool.analyses.locks.windows import WindowsWaits
-
-            self.windows = WindowsWaits(target, self.memory, index)
-
-    @property
-    def party(self) -> Party:
-        info = self.target.info
-        path = info.executable or info.path or "process"
-        name = path.replace("\\", "/").rpartition("/")[2]
-        return Party(self.index, name, self.report)
-
-    def names_of(self, stack: Stack) -> StackNames:
-        if stack.index not in self.names:
-            self.names[stack.index] = StackNames(self.report, stack)
-        return self.names[stack.index]
-
-    def variable(self, module: Module, address: int) -> str | None:
-        """The variable at an address, as `name` or `name+0x10`."""
-        if module.index not in self.variables:
-            elf = self.target.elf(module)
-            self.variables[module.index] = DataSymbols(elf) if elf is not None else None
-        symbols = self.variables[module.index]
-        if symbols is None or module.bias is None:
-            return None
-        found = symbols.lookup(address - module.bias)
-        if found is None:
-            return None
-        return found[0] + (f"+0x{found[1]:x}" if found[1] else "")
-
-    def thread_with(self, address: int) -> int | None:
-        """The thread whose description by the C library an address is in."""
-        at = bisect_right(self.pointers, (address, 1 << 62)) - 1
-        if at >= 0 and address < self.pointers[at][0] + _DESCRIPTOR:
-            return self.pointers[at][1]
-        return None
-
-
 class _Survey:
     def __init__(self, targets: Sequence[tuple[Target, Report]]) -> None:
-        self.processes = [_Process(i, *each) for i, each in enumerate(targets)]
+        self.processes = [Examined(i, *each) for i, each in enumerate(targets)]
+        self.servers: Servers | None = None
         self.locks: list[Lock] = []
         self.waits: list[Wait] = []
         self.findings: list[Finding] = []
@@ -126,6 +63,7 @@ class _Survey:
             for process in self.processes
         ]
         self.watch(calls)
+        self.servers = Servers(self.processes)
         if any(call.name in ("fcntl", "flock") for each in calls for call in each.values()):
             self.file_locks = parse_locks(read_locks())
         for process, known in zip(self.processes, calls, strict=True):
@@ -142,11 +80,14 @@ class _Survey:
     # --- one thread ----------------------------------------------------------------------
 
     def look_at(
-        self, process: _Process, thread: Thread, stack: Stack, call: Syscall | None
+        self, process: Examined, thread: Thread, stack: Stack, call: Syscall | None
     ) -> None:
         names = process.names_of(stack)
         if process.windows is not None:
             found = process.windows.of(stack, names)
+            by_handle = found is None or found.lock.kind == "handle"
+            if by_handle and self.objects(process, thread, names, found):
+                return
             if found is not None:
                 key = (process.index, found.lock.kind, found.lock.address)
                 if found.lock.address is None:
@@ -159,8 +100,32 @@ class _Survey:
         elif call is not None and call.name in ("fcntl", "flock"):
             self.file_lock(process, thread, names, call)
 
+    def objects(
+        self, process: Examined, thread: Thread, names: StackNames, found: WindowsWait | None
+    ) -> bool:
+        """What a thread waits for by handles; False if no wineserver tells."""
+        key = process.index, thread.index
+        if self.servers is None:
+            return False
+        asked = self.servers.wait(key)
+        if asked is None:
+            if found is not None and self.servers.known(key):
+                found.lock.unknown = "wineserver does not say that it waits: it has just been woken"
+            elif found is not None:
+                found.lock.unknown = self.servers.problems.get(process.index, NOT_KNOWN)
+            return False
+        if found is None and all(lock.kind == "handle" for lock, _ in asked.locks):
+            return False  # an idle window's thread, say
+        function = found.function if found is not None else names.functions[0]
+        for lock, where in asked.locks:
+            self.add(
+                process, thread, names, lock, where, function, asked.evidence,
+                timed=asked.timed, any_=asked.any,
+            )  # fmt: skip
+        return True
+
     def futex(
-        self, process: _Process, thread: Thread, names: StackNames, wait: FutexWait
+        self, process: Examined, thread: Thread, names: StackNames, wait: FutexWait
     ) -> None:
         kind, function = names.waiting()
         backing = None if wait.private else process.target.shared_file(wait.address)
@@ -184,7 +149,7 @@ class _Survey:
         self.add(process, thread, names, lock, key, function, wait.evidence, timed=wait.timed)
 
     def join(
-        self, process: _Process, thread: Thread, wait: FutexWait, kind: str | None
+        self, process: Examined, thread: Thread, wait: FutexWait, kind: str | None
     ) -> Lock | None:
         """A wait for a thread's end: for its id, which the kernel clears, in its description."""
         if kind not in ("join", None):
@@ -205,7 +170,7 @@ class _Survey:
         return lock
 
     def by_pointer(
-        self, process: _Process, words: Words, wait: FutexWait, kind: str | None
+        self, process: Examined, words: Words, wait: FutexWait, kind: str | None
     ) -> Lock | None:
         """A lock inside of the C library, of a FILE: lock 0, count 4, owner's description 8."""
         ints = words.ints(wait.address, 4)
@@ -220,13 +185,13 @@ class _Survey:
         lock.holders = [Holder(process.index, process.pointers[at][1], how)]
         return lock
 
-    def is_own_stack(self, process: _Process, thread: Thread, address: int) -> bool:
+    def is_own_stack(self, process: Examined, thread: Thread, address: int) -> bool:
         region = process.target.space.memory.region(address)
         sp = thread.registers[process.target.arch.sp] if thread.registers else None
         return region is not None and sp is not None and region.mapping[0] <= sp < region.mapping[1]
 
     def refused(
-        self, process: _Process, thread: Thread, wait: FutexWait, words: Words, named: bool
+        self, process: Examined, thread: Thread, wait: FutexWait, words: Words, named: bool
     ) -> Lock | None:
         """The priority-inheriting mutex that the kernel refused, since that is a deadlock.
 
@@ -258,7 +223,7 @@ class _Survey:
                     own = own or lock
         return own
 
-    def owner(self, process: _Process, tid: int, beyond: bool) -> ThreadKey | None:
+    def owner(self, process: Examined, tid: int, beyond: bool) -> ThreadKey | None:
         """The thread of an id that a lock holds; of another process if processes share it."""
         if tid in process.tids:
             return process.index, process.tids[tid]
@@ -268,7 +233,7 @@ class _Survey:
         return found[0] if len(found) == 1 else None
 
     def file_lock(
-        self, process: _Process, thread: Thread, names: StackNames, call: Syscall
+        self, process: Examined, thread: Thread, names: StackNames, call: Syscall
     ) -> None:
         if call.name == "fcntl" and call.arguments[1] not in _FCNTL_WAITS:
             return
@@ -306,8 +271,9 @@ class _Survey:
     # --- all of them ---------------------------------------------------------------------
 
     def add(
-        self, process: _Process, thread: Thread, names: StackNames, lock: Lock,
+        self, process: Examined, thread: Thread, names: StackNames, lock: Lock,
         key: tuple[object, ...], function: str, evidence: str, *, timed: bool = False,
+        any_: bool = False,
     ) -> None:  # fmt: skip
         index = self.by_key.setdefault(key, len(self.locks))
         if index == len(self.locks):
@@ -316,10 +282,11 @@ class _Survey:
             Wait(
                 process.index, thread.index, index, function, address=lock.address,
                 evidence=evidence, frame=names.deciding(), timed=timed, loader=names.loading(),
+                any_=any_,
             )
         )  # fmt: skip
 
-    def name(self, process: _Process, lock: Lock) -> None:
+    def name(self, process: Examined, lock: Lock) -> None:
         """Where a lock is, and which of the dynamic linker's it is, if it is one."""
         module = process.target.space.module_at(lock.address or 0)
         if module is None or lock.kind == "join":
@@ -368,12 +335,16 @@ class _Survey:
     def leave_out_moved(self) -> None:
         """Drops the waits of threads that have moved since their stacks were taken."""
         kept = []
+        moved = set()
         for wait in self.waits:
             process = self.processes[wait.party]
             thread = process.target.threads[wait.thread]
             if process.waiting is None or self.still(process.waiting, thread, process.target):
                 kept.append(wait)
                 continue
+            if wait.key in moved:
+                continue
+            moved.add(wait.key)
             title = f"thread {thread.tid} went on while locks were read: its wait is left out"
             self.findings.append(Finding("moved", title, threads=[thread.index]))
         self.waits[:] = kept

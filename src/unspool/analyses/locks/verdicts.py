@@ -44,7 +44,7 @@ def verdicts(report: LockReport) -> Iterator[Finding]:
     held: dict[tuple[int, int], list[int]] = {}
     for number, lock in enumerate(report.locks):
         for holder in lock.holders:
-            if holder.certain and lock.kind != "join":
+            if holder.certain and lock.kind not in ENDS:
                 held.setdefault(holder.key, []).append(number)
     for wait in report.waits:
         own = held.get(wait.key)
@@ -69,7 +69,18 @@ def key_name(report: LockReport, party: int, thread: int) -> str:
     name = f"thread {stack.tid}"
     if stack.windows_tid is not None:
         name += f" (Windows 0x{stack.windows_tid:x})"
-    return f"{report.parties[party].name} {name}" if len(report.parties) > 1 else name
+    if len(report.parties) == 1:
+        return name
+    return f"{party_name(report, party)} {name}"
+
+
+def party_name(report: LockReport, party: int) -> str:
+    """A process for a sentence: its name, with its id where another one has the same."""
+    own = report.parties[party]
+    pid = own.report.target.pid
+    if pid is not None and sum(each.name == own.name for each in report.parties) > 1:
+        return f"{own.name} {pid}"
+    return own.name
 
 
 WORDS = {
@@ -77,15 +88,21 @@ WORDS = {
     "barrier": "barrier", "semaphore": "semaphore", "join": "the end of a thread",
     "futex": "futex word", "low_level_lock": "lock of the C library", "file_lock": "file lock",
     "critical_section": "critical section", "srw_lock": "SRW lock",
-    "wait_on_address": "address", "handle": "handle", "once": "one-time initialisation",
+    "wait_on_address": "address", "handle": "object", "mutant": "mutant",
+    "event": "event", "timer": "timer", "process": "the end of a process",
+    "once": "one-time initialisation",
 }  # fmt: skip
+
+
+# What is waited for is an end, which nobody holds.
+ENDS = ("join", "process")
 
 
 def lock_name(report: LockReport, number: int) -> str:
     """A lock for a sentence: what it is, where, and its name."""
     lock = report.locks[number]
-    if lock.kind == "join":
-        return lock.state or WORDS["join"]
+    if lock.kind in ENDS:
+        return lock.state or WORDS[lock.kind]
     words = WORDS.get(lock.kind, lock.kind)
     if lock.address is not None:
         words += f" 0x{lock.address:x}"
