@@ -27,9 +27,12 @@ PATIENCE = 20  # seconds until something that should happen counts as not happen
 
 @contextlib.contextmanager
 def running(
-    command: Sequence[str | Path], **more: object
+    command: Sequence[str | Path], *, said: list[str] | None = None, **more: object
 ) -> Iterator[subprocess.Popen[str]]:
-    """A process in a session of its own that has said "ready"; killed at the end."""
+    """A process in a session of its own that has said "ready"; killed at the end.
+
+    The whole line is appended to `said`.
+    """
     process: subprocess.Popen[str] = subprocess.Popen(
         [str(part) for part in command],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
@@ -37,8 +40,10 @@ def running(
     )  # fmt: skip
     try:
         assert process.stdout is not None
-        said = process.stdout.readline()
-        assert said.startswith("ready"), f"{command} said {said!r}"
+        line = process.stdout.readline()
+        assert line.startswith("ready"), f"{command} said {line!r}"
+        if said is not None:
+            said.append(line)
         yield process
     finally:
         with contextlib.suppress(ProcessLookupError):
