@@ -24,7 +24,7 @@ from unspool.formats.jit_interface import (
 from unspool.generated.code import GeneratedModule
 from unspool.image import Image
 from unspool.memory import Fault
-from unspool.model import Module
+from unspool.model import Finding, Module
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -220,23 +220,37 @@ def fits(section: CfiSection, code: Sequence[tuple[int, int]]) -> bool:
 
 def _entries(process: Process) -> Iterator[JitEntry]:
     """All entries of all lists, newest first: of each as many as make a chain."""
+    seen: set[int] = set()
+    for module, address in _descriptors(process):
+        try:
+            yield from _chain(process, address, seen)
+        except (FormatError, Fault) as error:
+            title = f"the list of {module.name}'s JIT objects breaks off after {len(seen)}: {error}"
+            process.findings.append(Finding("generated_code", title))
+
+
+def _chain(process: Process, descriptor: int, seen: set[int]) -> Iterator[JitEntry]:
+    """The entries of one list. Raises `FormatError` and `Fault` where it is broken."""
     memory, word = process.now, process.space.arch.pointer_size
+    size = descriptor_size(word)
+    data = memory.read_available(descriptor, size)
+    if len(data) < size:
+        return  # of a dump without the program's variables
+    following = first_entry(data, word)
     alignment = 4 if process.space.arch.name == "i386" else 8
     size = entry_size(word, alignment)
-    seen: set[int] = set()
-    for address in _descriptors(process):
-        try:
-            following = first_entry(memory.read(address, descriptor_size(word)), word)
-            while following and following not in seen and len(seen) < _MAX_OBJECTS:
-                seen.add(following)
-                entry = parse_entry(memory.read(following, size), word, alignment)
-                yield entry
-                following = entry.following
-        except (FormatError, Fault):
-            continue  # what was found so far is good
+    while following:
+        if following in seen:
+            raise FormatError("entry", f"0x{following:x} is there twice")
+        if len(seen) >= _MAX_OBJECTS:
+            raise FormatError("entries", f"more than {_MAX_OBJECTS:,}")
+        seen.add(following)
+        entry = parse_entry(memory.read(following, size), word, alignment)
+        yield entry
+        following = entry.following
 
 
-def _descriptors(process: Process) -> Iterator[int]:
+def _descriptors(process: Process) -> Iterator[tuple[Module, int]]:
     seen = set()
     for module in process.space.modules:
         if module.kind != "elf":
@@ -244,7 +258,7 @@ def _descriptors(process: Process) -> Iterator[int]:
         address = process.symbol(module, DESCRIPTOR_NAME)
         if address is not None and address not in seen:
             seen.add(address)
-            yield address
+            yield module, address
 
 
 def _code_of(process: Process, entry: JitEntry) -> list[tuple[int, int]]:

@@ -147,20 +147,25 @@ def test_lists_of_several_modules() -> None:
 
 
 @pytest.mark.parametrize(
-    "links",
-    [[0, 1, 2], [1, 2, 0], [1, 1, None], [2, None, 1]],
-    ids=["self", "circle", "knot", "odd"],
+    ("links", "count"),
+    [([0, 1, 2], 1), ([1, 2, 0], 3), ([1, 1, None], 2), ([2, 0, 1], 3)],
+    ids=["self", "circle", "knot", "other way round"],
 )
-def test_a_list_that_goes_in_circles(links: list[int | None]) -> None:
+def test_a_list_that_goes_in_circles(links: list[int | None], count: int) -> None:
     objects = [JitObject("x86_64", CODE + 0x100 * index, [INNER]).build() for index in range(3)]
-    found = gdb_jit.find(listed("x86_64", objects, links=links))
-    assert len(found) == {0: 1, 1: 3 if links[2] == 0 else 2, 2: 3}[links[0] or 0]
+    process = listed("x86_64", objects, links=links)
+    found = gdb_jit.find(process)
+    assert [each.kind for each in process.findings] == ["generated_code"]
+    assert "twice" in process.findings[0].title
+    assert len(found) == count
 
 
 def test_a_list_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gdb_jit, "_MAX_OBJECTS", 10)
     objects = [JitObject("x86_64", CODE + 0x40 * n, [], size=0x40).build() for n in range(20)]
-    assert len(gdb_jit.find(listed("x86_64", objects))) == 10
+    process = listed("x86_64", objects)
+    assert len(gdb_jit.find(process)) == 10
+    assert "more than 10" in process.findings[0].title
 
 
 def test_an_entry_that_leads_nowhere_costs_those_after_it() -> None:
@@ -175,6 +180,8 @@ def test_an_entry_that_leads_nowhere_costs_those_after_it() -> None:
         symbol=("__jit_debug_descriptor", DESCRIPTOR),
     )  # fmt: skip
     assert bounds(gdb_jit.find(process)) == [(CODE, CODE + 0x100)]
+    [finding] = process.findings
+    assert finding.title == "the list of host's JIT objects breaks off after 2: 0xdead0000"
 
 
 @pytest.mark.parametrize(
