@@ -52,10 +52,11 @@ class GeneratedModule:
 
     `image` has its unwind data, `names` its names, if there are any. `elf` is for code that is
     described by an ELF object in memory, with addresses of the process: its symbols and DWARF are
-    its names. `runtime` is what the strategy of its runtime needs to know.
+    its names. `runtime` is what the strategy of its runtime needs to know. `tables` gives the
+    memory, as (start, end), that a minidump must hold for all that to be found in it again.
     """
 
-    __slots__ = ("elf", "image", "module", "names", "runtime")
+    __slots__ = ("elf", "image", "module", "names", "runtime", "tables")
 
     def __init__(
         self,
@@ -65,7 +66,9 @@ class GeneratedModule:
         names: CodeNames | None = None,
         elf: Callable[[], Elf | None] | None = None,
         runtime: object = None,
+        tables: Callable[[], list[tuple[int, int]]] | None = None,
     ) -> None:
+        self.tables = tables
         self.module = module
         self.image = image
         self.names = names

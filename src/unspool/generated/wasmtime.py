@@ -13,6 +13,7 @@ from unspool.errors import FormatError
 from unspool.formats import wasmtime, wasmtime_info
 from unspool.formats.cfi import CfiSection
 from unspool.generated.code import GeneratedModule
+from unspool.generated.wasmtime_state import STATE_SIZE
 from unspool.image import Image
 from unspool.memory import Fault
 from unspool.model import Location, Module
@@ -33,6 +34,8 @@ _MAX_IMAGES = 4096
 _MAX_LOOKS = 1 << 18
 # Of any one section. The tables of a module of 100 MB have some 20 MB each.
 _MAX_SECTION = 64 << 20
+# Places of the runtime's state.
+_MAX_KEPT = 4096
 # Sections that walking and naming need.
 _TABLES = (
     ".wasmtime.engine", ".eh_frame", ".wasmtime.addrmap", ".name.wasm", ".wasmtime.info",
@@ -45,7 +48,7 @@ def find(process: Process) -> list[GeneratedModule]:
     found: list[GeneratedModule] = []
     end = 0
     for region in _new_code(process):
-        if region.start < end:
+        if region.mapping[0] < end:
             continue
         code = _image_of(process.now, region)
         if code is None or len(found) >= _MAX_IMAGES:
@@ -53,7 +56,13 @@ def find(process: Process) -> list[GeneratedModule]:
         end = code.end
         module = Module(-1, code.name, code.base, code.end, kind="wasm", bias=code.base)
         found.append(
-            GeneratedModule(module, image=CodeTables(code), names=WasmNames(code), runtime=code)
+            GeneratedModule(
+                module,
+                image=CodeTables(code),
+                names=WasmNames(code),
+                runtime=code,
+                tables=code.tables,
+            )
         )
     return found
 
@@ -72,14 +81,15 @@ def _new_code(process: Process) -> Iterator[Region]:
 def _image_of(memory: Memory, region: Region) -> WasmCode | None:
     """The image whose text is that region."""
     for page in range(_PAGES_BEFORE + 1):
-        base = region.start - page * _PAGE
+        base = region.mapping[0] - page * _PAGE
         header = memory.read_available(base, wasmtime.HEADER_SIZE) if base > 0 else b""
         if wasmtime.is_image(header):
             try:
                 code = WasmCode(memory, base)
             except (FormatError, Fault):
                 return None
-            return code if code.text_start < region.end and region.start < code.text_end else None
+            low, high = region.mapping
+            return code if code.text_start < high and low < code.text_end else None
     return None
 
 
@@ -99,6 +109,7 @@ class WasmCode:
         self.end = base + (self.image.end + _PAGE - 1) // _PAGE * _PAGE
         if not size or self.image.flags & wasmtime.EF_PULLEY or self.end > 1 << 64:
             raise FormatError("code image", "no code of this machine")
+        self._kept: set[int] = set()
         self._functions: Functions | None = None
         self._positions: list[AddressMap | None] = []
         self._names: list[dict[int, tuple[int, int]]] | None = None
@@ -180,7 +191,12 @@ class WasmCode:
         """Where in the process what walking and naming need is: (start, end), code aside."""
         sections = self.image.sections
         parts = [*self.image.table, *(sections[name] for name in _TABLES if name in sections)]
-        return [(self.base + at, self.base + at + size) for at, size in parts if size]
+        tables = [(self.base + at, self.base + at + size) for at, size in parts if size]
+        return tables + [(each, each + STATE_SIZE) for each in sorted(self._kept)]
+
+    def keep(self, *addresses: int) -> None:
+        """Adds what was read of the runtime's own state to the tables."""
+        self._kept.update(addresses[: _MAX_KEPT - len(self._kept)])
 
 
 class CodeTables(Image):

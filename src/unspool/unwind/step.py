@@ -244,7 +244,10 @@ class Stepper:
             missed = Missed(trail[-1].answer)
         for strategy in self.dynamic:
             try:
-                answer = self._reviewed(self._checked(strategy.answer(query), query), query)
+                answer = self._checked(strategy.answer(query), query)
+                if self.look_at_new_code is not None and isinstance(answer, Found):
+                    self.look_at_new_code((answer.registers[self.space.arch.pc] or 1) - 1)
+                answer = self._reviewed(answer, query)
             except Fault as fault:
                 answer = Missed(f"memory at {fault} cannot be read", fault=True)
             trail.append(Attempt(strategy.name, self._words(answer)))

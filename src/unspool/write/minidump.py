@@ -12,12 +12,13 @@ from bisect import bisect_right
 from importlib import import_module
 
 from unspool.formats.minidump import streams as types
+from unspool.generated.code import GENERATED_KINDS
 from unspool.record import Record
 from unspool.write.context import write_contexts
 from unspool.write.draft import Block, Draft
 from unspool.write.output import Output
 from unspool.write.save import save
-from unspool.write.selection import select
+from unspool.write.selection import generated_tables, select
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,6 +55,9 @@ _STREAMS = (
     (types.LINUX_DSO_DEBUG, "dso_debug"),
     (types.COMMENT_A, "comment"),
 )
+
+# Breakpad refuses longer lists of memory.
+_MOST_BLOCKS = 4096
 
 # These name places of memory in the file, which comes behind them.
 _OF_MEMORY = (types.THREAD_LIST, types.MEMORY_LIST)
@@ -98,16 +102,19 @@ def write_minidump(
     sanitize: bool = False,
     environ: bool = False,
     time: int | None = None,
+    more: Sequence[tuple[int, bytes]] = (),
+    facts: Sequence[Range] = (),
 ) -> Written:
     """Writes a target's minidump to a file, whole or not at all.
 
     `stacks` are those of all threads, and `reads` what walking them has read. `stack_bytes` is
     the most that is saved of each stack, 0 for no limit. `sanitize` blanks all words that are no
     pointers into modules or stacks; `environ` keeps arguments and environment. `time` is the
-    header's, in seconds since 1970. Raises `InputError` if the file cannot be written.
+    header's, in seconds since 1970. `more` is memory to save beside, as addresses and bytes, and
+    `facts` are the ranges of it that `sanitize` leaves alone. Raises `InputError` if the file cannot be written.
     """
     chosen = select(target, stacks, reads, most=stack_bytes, strings=environ and not sanitize)
-    sanitizer = _sanitizer(target, stacks, reads) if sanitize else None
+    sanitizer = _sanitizer(target, stacks, reads, facts) if sanitize else None
     output = Output(len(_STREAMS))
     draft = Draft(
         target,
@@ -118,6 +125,7 @@ def write_minidump(
         time=int(clock.time()) if time is None else time,
     )
     pieces = _pieces(target.space.memory, chosen.ranges, sanitizer)
+    pieces = _with_more(pieces, more, sanitizer)
     draft.blocks = [block for block, _ in pieces]
     written = _lay_out(draft, pieces, chosen, output)
     size = save(path, output.finish(draft.time))
@@ -182,6 +190,31 @@ def _pieces(memory: Memory, ranges: Sequence[Range], sanitizer: Sanitizer | None
     return found
 
 
+def _with_more(
+    pieces: Sequence[Piece], more: Sequence[tuple[int, bytes]], sanitizer: Sanitizer | None
+) -> list[Piece]:
+    """The blocks with further memory, as far as they do not have it; the pieces may overlap."""
+    found = list(pieces)
+    starts = [block.start for block, _ in pieces]
+    end = 0  # of what was added so far
+    for start, data in sorted(more)[: max(_MOST_BLOCKS - len(found), 0)]:
+        low, high = max(start, end), start + len(data)
+        at = bisect_right(starts, low)
+        if at:
+            low = max(low, starts[at - 1] + pieces[at - 1][0].size)
+        if at < len(starts):
+            high = min(high, starts[at])
+        if low >= high:
+            continue
+        part = data[low - start : high - start]
+        if sanitizer is not None:
+            part = sanitizer.clean(low, part)
+        found.append((Block(low, len(part), 0), [part]))
+        end = high
+    found.sort(key=lambda piece: piece[0].start)
+    return found
+
+
 def _place(pieces: Sequence[Piece], draft: Draft, output: Output) -> None:
     """Puts memory into the output: the crashed thread's stacks, the other threads', the rest."""
     starts = [block.start for block, _ in pieces]
@@ -238,7 +271,9 @@ def _cut(stacks: Sequence[Stack], blocks: Sequence[Block]) -> list[int]:
     ]
 
 
-def _sanitizer(target: Target, stacks: Sequence[Stack], reads: Sequence[Range]) -> Sanitizer:
+def _sanitizer(
+    target: Target, stacks: Sequence[Stack], reads: Sequence[Range], more: Sequence[Range]
+) -> Sanitizer:
     from unspool.write import known_words
     from unspool.write.sanitize import Sanitizer
 
@@ -248,7 +283,11 @@ def _sanitizer(target: Target, stacks: Sequence[Stack], reads: Sequence[Range]) 
         for segment in stack.segments:
             if segment.low is not None and segment.high is not None:
                 known.append((segment.low, segment.high))
-    facts = list(known_words.of_signal_frames(reads, word))
+    facts = [*known_words.of_signal_frames(reads, word), *more]
+    # What a runtime wrote of its code is of the program as its file is, and no data of it.
+    for module in target.modules:
+        if module.kind in GENERATED_KINDS:
+            facts += generated_tables(target, module)
     wine = target.wine
     if wine is not None:
         known += known_words.structures(wine)

@@ -6,13 +6,14 @@ To that come the stacks, as far as they are used, and what other debuggers want 
 
 from __future__ import annotations
 
+from unspool.generated.code import GENERATED_KINDS
 from unspool.model import StopReason
 from unspool.wine import layouts
 from unspool.write.ranges import joined, without
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from unspool.image import Image
     from unspool.model import Module, Stack
@@ -158,14 +159,26 @@ def _of_modules(target: Target, stacks: Sequence[Stack]) -> Iterator[Range]:
         if module.kind == "vdso":
             yield module.base, module.end
         elif module.index in seen:
-            image = space.image(module)
-            if image is None or image.file is not None:
-                continue
-            for low, high in _tables(image, module):
+            for low, high in _tables_of(target, module):
                 size = high - low
                 if size <= _LARGEST_TABLE and size <= room:
                     room -= size
                     yield low, high
+
+
+def _tables_of(target: Target, module: Module) -> Iterable[Range]:
+    if module.kind in GENERATED_KINDS:
+        found = generated_tables(target, module)
+        if found:
+            return found
+    image = target.space.image(module)
+    return () if image is None or image.file is not None else _tables(image, module)
+
+
+def generated_tables(target: Target, module: Module) -> list[Range]:
+    """What describes code that the process has made, as far as its runtime says where that is."""
+    found = target.generated.of(module)
+    return found.tables() if found is not None and found.tables is not None else []
 
 
 def _tables(image: Image | PeImage, module: Module) -> Iterator[Range]:

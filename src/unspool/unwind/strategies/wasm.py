@@ -19,13 +19,16 @@ from unspool.generated.wasmtime import WasmCode
 from unspool.model import Trust
 from unspool.unwind.step import EarlyStrategy, Found, Missed, Query, Switch
 from unspool.unwind.strategies.wasm_edges import caller_at_edge
+from unspool.unwind.strategies.wasm_exit import ExitReviewer
 from unspool.unwind.strategies.wasm_stack import StackReader, Tables
+from unspool.unwind.strategies.wasm_stored import StoredState, WasmReviewer
 from unspool.unwind.wasm_frames import TRAITS, End, frames
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from unspool.formats.wasmtime import Function
     from unspool.generated.code import GeneratedCode
+    from unspool.generated.wasmtime_state import State
     from unspool.unwind.step import Stepper
     from unspool.unwind.wasm_frames import Traits
 
@@ -44,6 +47,9 @@ class Wasm(EarlyStrategy):
         self.traits = traits.with_code_mask(self.space.arch.code_address_mask)
         self.tables = Tables(stepper, self.traits)
         self._returns: dict[int, bool] = {}
+        self.stored = StoredState(self.space, code, self.traits, self.is_return)
+        # The stored state is of a thread's newest activation.
+        self._asked: set[int | None] = set()
         # What comes after the last frame of an activation, by its pc and stack pointer.
         self._ends: dict[tuple[int, int], Found | Missed] = {}
 
@@ -58,6 +64,13 @@ class Wasm(EarlyStrategy):
             return function.kind, function
         # Without any symbols all code of the image is as good as Wasm code.
         return (OTHER if code.functions.all else WASM), None
+
+    def start_of(self, address: int, function: Function) -> int:
+        """Where a function begins that has code at an address of the process."""
+        found = self.code.at(address)
+        assert found is not None
+        assert isinstance(found.runtime, WasmCode)
+        return found.runtime.text_start + function.start
 
     def claims(self, query: Query) -> bool:
         found = self.function_at(query.lookup_pc)
@@ -111,7 +124,7 @@ class Wasm(EarlyStrategy):
     def _by_frame(self, query: Query, fp: int) -> Registers | None:
         walk = frames(
             self.traits, StackReader(self.space).read, query.pc, fp, None,
-            stack=self._bounds(query), limit=1,
+            stack=self.bounds(query), limit=1,
         )  # fmt: skip
         if not list(walk.pairs()) or walk.end is None or walk.end.reason != End.LIMIT:
             return None
@@ -121,7 +134,7 @@ class Wasm(EarlyStrategy):
         registers[arch.sp] = fp + self.traits.older_sp
         return registers
 
-    def _bounds(self, query: Query) -> tuple[int, int]:
+    def bounds(self, query: Query) -> tuple[int, int]:
         """The stack from the frame's stack pointer up."""
         low = query.above or 0
         known = self.space.stack_at(low)
@@ -148,7 +161,7 @@ class Wasm(EarlyStrategy):
             return Missed("the frame pointer of Wasm code is not known")
         walk = frames(
             traits, StackReader(self.space).read, pc, fp, None,
-            is_code=self._is_return, stack=self._bounds(query),
+            is_code=self.is_return, stack=self.bounds(query),
         )  # fmt: skip
         seen, at = list(begun), sp
         last: dict[int, int] = {}
@@ -200,16 +213,42 @@ class Wasm(EarlyStrategy):
         self, query: Query, registers: Registers, last: dict[int, int], end: End, sp: int
     ) -> Found | Missed:
         """What comes after the activation's last frame: the entry trampoline, or native code."""
+        state = None
+        if query.thread not in self._asked:
+            self._asked.add(query.thread)
+            state = self.stored.find(query, self.bounds(query))
         why = self._objection(end, query)
         if why is not None:
-            return Missed(f"Wasm frames: {why}", fault=end.reason == End.UNREADABLE, final=True)
+            past = self._past_entry(query, state, sp, why)
+            fault = end.reason == End.UNREADABLE
+            return past or Missed(f"Wasm frames: {why}", fault=fault, final=True)
         arch = self.space.arch
         older = self.tables.restored(registers, last)
         older[arch.pc], older[arch.sp], older[arch.fp] = end.pc, sp, end.fp
         words = f"{_HOW}: Wasm → native"
         if self.function_at(end.pc - 1) is not None:
             words += f", frame at 0x{end.fp:x}"
-        return Found(older, Trust.WASM, switch=Switch("unix", words, self._evidence(last)))
+        evidence = self._evidence(last)
+        if state is not None and state.exit_fp in (*last.values(), end.fp):
+            if _same_entry(state, end.fp, sp, self.traits):
+                evidence += f", and the runtime's state at 0x{state.address:x}"
+            else:
+                entry = state.entry_fp or state.entry_sp or 0
+                words += f"; the runtime has stored its entry as 0x{entry:x}"
+        return Found(older, Trust.WASM, switch=Switch("unix", words, evidence))
+
+    def _past_entry(self, query: Query, state: State | None, sp: int, why: str) -> Found | None:
+        """To native code by what the runtime has stored of its entry, over frames that are lost."""
+        registers = self.stored.past_entry(query, state) if state is not None else None
+        if state is None or registers is None:
+            return None
+        pc, older = registers[self.space.arch.pc], registers[self.space.arch.sp]
+        if pc is None or older is None or older <= sp or not self.space.is_code(pc - 1):
+            return None
+        if self.space.after_call(pc) is False:
+            return None
+        words = f"{_HOW}: Wasm → native, by what the runtime has stored at 0x{state.address:x}"
+        return Found(registers, Trust.WASM, switch=Switch("unix", words), gap=f"Wasm frames: {why}")
 
     def _objection(self, end: End, query: Query) -> str | None:
         """Why where the frames ended is no place where they do; None if it is one."""
@@ -222,14 +261,14 @@ class Wasm(EarlyStrategy):
         found = self.function_at(end.pc - 1)
         if found is None:
             return None  # who calls Wasm code without a trampoline need not keep frame pointers
-        low, high = self._bounds(query)
+        low, high = self.bounds(query)
         if found[0] not in (ENTRY, OTHER):
             return f"0x{end.pc:x} is in {found[1].symbol if found[1] else 'no function'}"
         if end.fp % self.traits.alignment or not low < end.fp < high:
             return f"the entry trampoline's frame 0x{end.fp:x} is not in the stack"
         return None
 
-    def _is_return(self, pc: int) -> bool:
+    def is_return(self, pc: int) -> bool:
         """Whether a pc is a return address in Wasm code."""
         known = self._returns.get(pc)
         if known is None:
@@ -254,8 +293,22 @@ class Wasm(EarlyStrategy):
 _HOW = "WebAssembly"
 
 
+def _same_entry(state: State, fp: int, sp: int, traits: Traits) -> bool:
+    """Whether the stored entry is the one with that frame.
+
+    Up to version 8 it was native code right above the trampoline in the image that stored its
+    stack pointer.
+    """
+    if state.entry_fp is not None:
+        return state.entry_fp == fp
+    return state.entry_sp is not None and sp <= state.entry_sp <= fp + traits.older_sp
+
+
 def add_wasm(stepper: Stepper, code: GeneratedCode) -> None:
     """Registers the strategy if any of the code is WebAssembly of a CPU that is known."""
     traits = TRAITS.get(stepper.space.arch.name)
     if traits is not None and any(isinstance(each.runtime, WasmCode) for each in code.modules):
-        stepper.early.insert(0, Wasm(stepper, code, traits))
+        wasm = Wasm(stepper, code, traits)
+        stepper.early.insert(0, wasm)
+        exits = ExitReviewer(stepper.space, wasm.function_at, wasm.start_of, stepper.reviewer)
+        stepper.reviewer = WasmReviewer(wasm.stored, wasm.bounds, exits)
