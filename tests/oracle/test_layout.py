@@ -172,3 +172,40 @@ def test_cores_say_the_same(told: tuple[Told, Layout], kind: str) -> None:
         stack = area_at(found, facts.places[f"stack{index}"])
         assert f"thread {facts.places[f'tid{index}']}" in stack.name
         assert area_at(found, stack.start - 1).kind == Kind.GUARD
+
+
+HEAP = Program(name="heap", source="heap.c", flags=("-O1", "-Wno-unused-result"))
+
+
+@pytest.mark.parametrize("compiler", ["musl-gcc", "musl-gcc -static", "gcc"])
+def test_blocks_of_malloc_are_in_heaps(
+    compiler: str, programs_root: Path, tmp_path: Path
+) -> None:
+    """Of glibc and of musl, live and in a core; musl's in a static program too."""
+    name, *flags = compiler.split()
+    variant = "heap-" + compiler.replace(" ", "")
+    made = HEAP.variant(variant, compiler=name, flags=(*HEAP.flags, *flags))
+    try:
+        program = build(made, programs_root)
+    except Unavailable as reason:
+        pytest.skip(str(reason))
+    said: list[str] = []
+    with running([program], said=said, cwd=tmp_path) as process:
+        assert eventually(lambda: is_parked(process.pid))
+        places = dict(word.split("=") for word in said[0].split()[1:])
+        layouts = []
+        with unspool.open(process.pid) as target:
+            layouts.append(unspool.api.layout(target))
+        with contextlib.suppress(Unavailable):
+            check(run([tool("gcore"), "-o", tmp_path / "core", str(process.pid)]))
+            with unspool.open(str(tmp_path / f"core.{process.pid}")) as target:
+                layouts.append(unspool.api.layout(target))
+    for found in layouts:
+        for name, place in places.items():
+            area = area_at(found, int(place, 16))
+            # musl gives what its libraries leave of their last page to malloc, as its first blocks.
+            small = name in ("small", "last") and area.name.endswith((" bss", " data"))
+            donated = "musl" in compiler and small
+            assert area.kind == Kind.HEAP or donated, f"{name}: {area}"
+        if "musl" in compiler:
+            assert "malloc's own records (musl)" in {area.name for area in found.areas}

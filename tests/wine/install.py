@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,11 @@ HOME = Path(os.environ.get("UNSPOOL_WINE", "/var/cache/unspool-wine"))
 MIRROR = "http://deb.debian.org/debian"
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 RECIPE = "5"  # changes when what is unpacked does
+
+# The preloader holds the addresses of Windows code before libraries are mapped. Wine runs it if it
+# lies beside its loader: these are in a place of their own, so that the others run without.
+PRELOADED = HOME / "8.0-preloader"
+PRELOADERS = ("wine64-preloader:amd64", "wine32-preloader:i386")
 
 AMD64, I386 = "x86_64-linux-gnu", "i386-linux-gnu"
 # What a program maps that is linked to user32, without a display; and wineboot, which fills the
@@ -80,6 +85,34 @@ def install(release: Release) -> None:
                 make(release, Path(folder))
     except OSError as error:
         raise Unavailable(f"Wine {release.version} cannot be unpacked: {error}") from None
+
+
+def install_preloader() -> None:
+    """Wine 8.0's loaders with their preloaders, which use the DLLs that are unpacked already.
+
+    Raises Unavailable with the reason if that fails.
+    """
+    release = RELEASES[0]
+    if PRELOADED.is_dir():
+        return
+    try:
+        with locked(HOME / "8.0-preloader.lock"), tempfile.TemporaryDirectory(dir=HOME) as name:
+            folder = Path(name)
+            root = folder / "root"
+            root.mkdir(mode=0o755)
+            for package in download(release, folder, PRELOADERS):
+                unpack(package, root)
+            loaders = root / "usr/lib/wine"
+            for each in (release.root / "usr/lib/wine").iterdir():
+                if not (loaders / each.name).exists():
+                    shutil.copy2(each, loaders / each.name, follow_symlinks=False)
+            for triplet in (AMD64, I386):
+                link(root / "usr/lib" / triplet, str(release.root / "usr/lib" / triplet))
+            link(root / "usr/share", str(release.root / "usr/share"))
+            if not PRELOADED.is_dir():
+                root.rename(PRELOADED)
+    except OSError as error:
+        raise Unavailable(f"Wine's preloader cannot be unpacked: {error}") from None
 
 
 def make(release: Release, folder: Path) -> None:
@@ -168,8 +201,8 @@ def wanted(package: str) -> list[str]:
     return [*modules, *unix, "./usr/share/wine/nls/*", "./usr/lib/*/wine/*-windows/*.sys"]
 
 
-def download(release: Release, folder: Path) -> list[Path]:
-    """The release's packages, in `folder`. Raises Unavailable when they cannot be had."""
+def download(release: Release, folder: Path, names: Sequence[str] = ()) -> list[Path]:
+    """The release's packages, or those named, in `folder`. Raises Unavailable with the reason."""
     problem = ""
     for mirror in mirrors():
         for keyring in keyrings(folder):
@@ -178,8 +211,8 @@ def download(release: Release, folder: Path) -> list[Path]:
                 time.sleep(5 * attempt)
                 problem = apt_get([*options, "update", "--error-on=any"], folder)
                 if not problem:
-                    names = [*WINE, *release.system]
-                    problem = apt_get([*options, "download", *names], folder)
+                    wanted = names or [*WINE, *release.system]
+                    problem = apt_get([*options, "download", *wanted], folder)
                 if not problem:
                     return sorted(folder.glob("*.deb"))
                 if "NO_PUBKEY" in problem:
@@ -259,6 +292,11 @@ def main() -> int:
         else:
             seconds = time.monotonic() - start
             print(f"Wine {release.version} is in {release.root} ({seconds:.0f} s)")
+    try:
+        install_preloader()
+    except (Unavailable, subprocess.SubprocessError) as error:
+        print(f"{error}; tests that need it are skipped", file=sys.stderr)
+        status = 1
     return status
 
 

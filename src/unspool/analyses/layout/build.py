@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from unspool.analyses.layout import images, malloc, names, reserve, rules, stacks
+from unspool.analyses.layout import images, malloc, musl, names, reserve, rules, stacks
+from unspool.analyses.layout.allocators import allocator_rules
 from unspool.analyses.layout.mappings import is_whole, mappings_of
 from unspool.analyses.layout.paint import Label, paint
 from unspool.analyses.layout.records import Kind, Layout, Verdict
@@ -35,13 +36,14 @@ def layout(target: Target, walked: Iterable[Stack]) -> Layout:
     auxv = parse_auxv(target.arch, facts.auxv or b"")
     memory = target.memory_now()
     labels = stacks.thread_labels(target, facts.thread_names)
-    windows = Windows(target, memory)
+    windows = Windows(target, memory, facts.environ or b"")
     is_windows = windows.is_wine or target.info.os == "windows"
     finder = stacks.Finder(found)
     word = target.arch.pointer_size
     walked = list(walked)
     on_stacks = list(stacks.mapped_stacks(walked, finder, labels, target.space))
     known = target.space.known_stacks
+    _find_generated(target, found)
     parts, wholes = images.images(target, windows.programs() | _program(target, auxv))
     layers: list[Iterable[Label]] = [
         windows.structures(labels),
@@ -50,6 +52,7 @@ def layout(target: Target, walked: Iterable[Stack]) -> Layout:
         wholes,
         stacks.signal_stacks(walked, finder, labels),
         malloc.heaps(target, memory, finder),
+        musl.heaps(target, memory),
         on_stacks,
         windows.heap_labels(found),
         stacks.guards(on_stacks, finder),
@@ -69,7 +72,7 @@ def layout(target: Target, walked: Iterable[Stack]) -> Layout:
     if whole:
         result.holes = rules.holes_of(result.areas, result.top)
         result.blocks = rules.blocks_of(result.areas, [2 * _GIB, 3 * _GIB, 4 * _GIB])
-    result.rules = list(rules.native_rules(result, target))
+    result.rules = [*rules.native_rules(result, target), *allocator_rules(result, target)]
     if is_windows:
         result.rules += windows_rules(result, target, windows)
     if whole:
@@ -79,6 +82,18 @@ def layout(target: Target, walked: Iterable[Stack]) -> Layout:
     result.own_findings = list(_findings(result, whole))
     result.findings = [*target.findings, *result.own_findings]
     return result
+
+
+def _find_generated(target: Target, mappings: Sequence[Mapping]) -> None:
+    """Has the target look for code that was made at run time, if there is such memory.
+
+    What it finds is added to the target's modules.
+    """
+    for mapping in mappings:
+        executable = mapping.permissions[2] == "x" and not mapping.path.startswith("[")
+        if executable and target.space.module_at(mapping.start) is None:
+            _ = target.generated
+            return
 
 
 def _reserve_plan(layout: Layout, target: Target, windows: Windows) -> Plan:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from unspool.analyses.layout.mappings import is_held
 from unspool.analyses.layout.paint import Label
 from unspool.analyses.layout.records import Kind
 from unspool.formats.elf import PT_LOAD
+from unspool.generated.code import GENERATED_KINDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,11 +34,22 @@ def images(target: Target, programs: set[int]) -> tuple[list[Label], list[Label]
     for module in target.modules:
         if not 0 <= module.base < module.end <= _TOP or module.name in _VDSO:
             continue
+        if module.kind in GENERATED_KINDS:
+            parts.append(_generated(module))
+            continue
         make = _sections if module.kind == "pe" else _segments
         *own, whole = make(target, module, module.base in programs)
         parts += own
         wholes.append(whole)
     return parts, wholes
+
+
+def _generated(module: Module) -> Label:
+    what = "WebAssembly" if module.kind == "wasm" else "machine code"
+    return Label(
+        module.base, module.end, Kind.CODE, f"{module.name}, made at run time",
+        f"{what} at 0x{module.base:x}, by the records of its runtime", module=module.index,
+    )  # fmt: skip
 
 
 # --- ELF -------------------------------------------------------------------------------------
@@ -62,8 +75,12 @@ def _segment(module: Module, header: ProgramHeader, kind: str, bias: int) -> Ite
         return
     where = f"program header: 0x{header.memsz:x} bytes at 0x{header.vaddr + bias:x}"
 
-    def role(mapping: Mapping, label: Label) -> tuple[str, str]:
+    def role(mapping: Mapping, label: Label) -> tuple[str, str] | None:
         flags = mapping.permissions
+        if header.flags and not mapping.path and is_held(flags):
+            # Wine's preloader is linked for 0x400000, unmaps its headers there when it has run,
+            # and holds the place for Windows code.
+            return None
         if flags[:3] == "---":
             return kind, f"{module.name} gap"
         if flags[2] == "x":

@@ -19,6 +19,15 @@ _KERNEL = {
     "[sigpage]": "signal trampolines (sigpage)",
     "[uprobes]": "instructions of uprobes",
 }
+# What allocators and runtimes call their anonymous memory by prctl(PR_SET_VMA_ANON_NAME), since
+# Linux 5.17: glibc (tunable glibc.mem.decorate_maps), Android's, Go 1.25, Hoard and others.
+_NAMED_HEAPS = (
+    "glibc: malloc", "glibc: loader malloc", "jemalloc", "mimalloc", "scudo", "libc_malloc",
+    "GWP-ASan", "tcmalloc", "partition_alloc", "Go: heap", "dalvik-main space", "rpmalloc",
+    "Heap Layer", "Python: arena",
+)  # fmt: skip
+_NAMED_STACKS = ("stack_and_tls", "thread signal stack", "glibc: pthread")
+_NAMED_TLS = ("bionic TLS",)
 _SHARED_PATHS = ("/dev/shm/", "/memfd:", "/SYSV", "/dev/zero", "/dev/ashmem", "/i915", "/drm mm")
 
 
@@ -40,7 +49,7 @@ def _by_path(mapping: Mapping) -> tuple[str, str]:
     if path.startswith("[anon"):
         # prctl(PR_SET_VMA_ANON_NAME): the program itself gave the name.
         name = path.partition(":")[2].removesuffix("]")
-        return Kind.ANONYMOUS, f'anonymous memory that the program calls "{name}"'
+        return _by_given_name(name.strip()), f'anonymous memory that the program calls "{name}"'
     base = path.removesuffix(" (deleted)").rpartition("/")[2]
     if "/tmpmap-" in path or path.startswith("/memfd:wine-mapping"):
         return Kind.SHARED, f"Wine section {base}"
@@ -53,6 +62,15 @@ def _by_path(mapping: Mapping) -> tuple[str, str]:
     if not path.startswith("/"):
         return Kind.FILE, f"mapped {path}"
     return Kind.FILE, f"file {base}"
+
+
+def _by_given_name(name: str) -> str:
+    for kind, starts in (
+        (Kind.HEAP, _NAMED_HEAPS), (Kind.STACK, _NAMED_STACKS), (Kind.TLS, _NAMED_TLS)
+    ):  # fmt: skip
+        if name.startswith(starts):
+            return kind
+    return Kind.ANONYMOUS
 
 
 def _without_path(mapping: Mapping) -> tuple[str, str]:

@@ -44,7 +44,7 @@ def windows_rules(layout: Layout, target: Target, windows: Windows) -> Iterator[
     if windows.is_wine:
         yield _shared_heap(layout, target)
         yield _preloader(layout, target)
-        yield from _areas(layout, target)
+        yield from _areas(layout, target, windows)
 
 
 def large_address_aware(target: Target, windows: Windows) -> bool | None:
@@ -207,12 +207,11 @@ def _preloader(layout: Layout, target: Target) -> Rule:
     return Rule("preloader", Verdict.OK, f"{says}; none came in the way", evidence)
 
 
-def _areas(layout: Layout, target: Target) -> Iterator[Rule]:
+def _areas(layout: Layout, target: Target, windows: Windows) -> Iterator[Rule]:
     """Each range that the preloader must reserve: how much of it is held, used, free, lost."""
     own = target.arch.pointer_size
-    for name, start, end, words in RESERVED:
-        if own not in words:
-            continue
+    ranges = [(name, start, end) for name, start, end, words in RESERVED if own in words]
+    for name, start, end in [*ranges, *windows.asked]:
         sums: dict[str, int] = {}
         foreign: list[Area] = []
         for area in layout.areas:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from unspool.record import Record
-from unspool.targets.facts import read_text
+from unspool.targets.facts import ProcDirectory, read_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,9 +64,18 @@ class System(Record):
 
 
 def system_of(target: Target) -> System:
-    """The settings of the running system, if the target runs on it; else none."""
+    """The settings of the running system, if the target runs on it; else what was kept of it.
+
+    A directory as /proc/PID has limits and personality, which are the process's own.
+    """
     if target.info.kind != "live" or target.info.pid is None:
-        return System()
+        if target.options.procfs is None:
+            return System()
+        kept = ProcDirectory(target.options.procfs)
+        return System(
+            stack_limit=stack_limit(kept.read("limits") or b""),
+            personality=_number(kept.read("personality"), 16),
+        )
     folder = f"/proc/{target.info.pid}"
     memory = _lines(read_text("/proc/meminfo") or b"")
     return System(

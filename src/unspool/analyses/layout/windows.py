@@ -34,6 +34,7 @@ _MAX_HEAPS = 4096
 # Starts of mappings that are looked at for a heap's signature, of all together.
 _MAX_PLACES = 40_000
 _HEAD = 0x18
+_RESERVE = b"WINEPRELOADRESERVE="
 
 # What Wine's preloader, or Wine itself, holds before libraries are mapped
 # (loader/preloader.c, dlls/ntdll/unix/virtual.c): name, start, end, word sizes of the process.
@@ -54,7 +55,7 @@ _BESIDE = (
 class Windows:
     """The Windows side of a process: TEBs by thread index, PEBs by their word size."""
 
-    def __init__(self, target: Target, memory: Memory) -> None:
+    def __init__(self, target: Target, memory: Memory, environ: bytes = b"") -> None:
         self.target = target
         self.memory = memory
         self.tebs = _tebs(target)
@@ -62,6 +63,8 @@ class Windows:
         for _, teb in self.tebs:
             self.pebs.setdefault(teb.layout.word, teb.peb)
         self.is_wine = target.wine is not None
+        # What the preloader was asked to reserve: (name, start, end).
+        self.asked = asked(environ) if self.is_wine else []
         self.heaps: dict[int, str] = {}
 
     def programs(self) -> set[int]:
@@ -200,6 +203,11 @@ class Windows:
         """Mappings without access in the ranges that Wine keeps for Windows code."""
         if not self.is_wine:
             return
+        for name, start, end in self.asked:
+            yield Label(
+                start, end, Kind.RESERVED, f"{name}, held by Wine's preloader",
+                f"the environment asks for 0x{start:x} to 0x{end:x}", decide=_held,
+            )  # fmt: skip
         own = self.target.arch.pointer_size
         for name, start, end, words in (*RESERVED, *_BESIDE):
             if own in words:
@@ -208,6 +216,23 @@ class Windows:
                     start, end, kind, f"{name}, held by Wine",
                     f"in what Wine reserves: 0x{start:x} to 0x{end:x}", decide=_held,
                 )  # fmt: skip
+
+
+def asked(environ: bytes) -> list[tuple[str, int, int]]:
+    """The range in WINEPRELOADRESERVE, `START-END` in hex (loader/preloader.c).
+
+    People set it; Wine does where a program is linked for an address that must be free.
+    """
+    for each in environ.split(b"\0"):
+        if each.startswith(_RESERVE):
+            low, dash, high = each[len(_RESERVE) :].partition(b"-")
+            try:
+                start, end = int(low, 16), int(high, 16)
+            except ValueError:
+                return []
+            if dash and 0 < start < end < 1 << 47:
+                return [("WINEPRELOADRESERVE", start, end)]
+    return []
 
 
 def _tebs(target: Target) -> list[tuple[int, Teb]]:

@@ -101,7 +101,9 @@ def test_many_mappings_and_labels() -> None:
 def test_names_by_path() -> None:
     cases = {
         "[heap]": Kind.HEAP, "[stack]": Kind.STACK, "[stack:12]": Kind.STACK, "[vdso]": Kind.KERNEL,
-        "[vvar_vclock]": Kind.KERNEL, "[vsyscall]": Kind.KERNEL, "[anon:scudo]": Kind.ANONYMOUS,
+        "[vvar_vclock]": Kind.KERNEL, "[vsyscall]": Kind.KERNEL, "[anon:scudo]": Kind.HEAP,
+        "[anon: glibc: malloc]": Kind.HEAP, "[anon:stack_and_tls:12]": Kind.STACK,
+        "[anon:Go: heap]": Kind.HEAP, "[anon:mine]": Kind.ANONYMOUS,
         "/dev/shm/a": Kind.SHARED, "/memfd:x (deleted)": Kind.SHARED, "/SYSV00000000": Kind.SHARED,
         "/dev/zero (deleted)": Kind.SHARED, "/dev/nvidia0": Kind.DEVICE,
         "/usr/lib/locale/locale-archive": Kind.LOCALE, "/tmp/a b (deleted)": Kind.FILE,

@@ -28,7 +28,7 @@ def module(base: int, name: str = "a.exe") -> Module:
 
 
 def windows(is_wine: bool = True) -> Any:
-    return SimpleNamespace(is_wine=is_wine, programs=lambda: {0x400000})
+    return SimpleNamespace(is_wine=is_wine, programs=lambda: {0x400000}, asked=[])
 
 
 def target(version: tuple[int, int] | None, word: int = 4) -> Any:
@@ -128,9 +128,9 @@ def test_what_became_of_each_reserved_range() -> None:
         area(0x60000000, 0x60100000, Kind.LIBRARY, "libc.so.6 code"),
     ]
     made = cast(Layout, layout(areas, windows=True))
-    found = list(rules_windows._areas(made, target((10, 0))))
+    found = list(rules_windows._areas(made, target((10, 0)), windows()))
     assert [rule.verdict for rule in found] == ["note", "warning", "note"]
     assert "2 MiB held without access, 1 MiB used for Windows code" in found[1].says
     assert "1 MiB used by what does not belong there" in found[1].says
     assert found[1].evidence == ["0x60000000-0x60100000 rw-p libc.so.6 code"]
-    assert len(list(rules_windows._areas(made, target((10, 0), 8)))) == 4
+    assert len(list(rules_windows._areas(made, target((10, 0), 8), windows()))) == 4
