@@ -4,7 +4,8 @@
    The argument is an ELF object, of made.c. A relocatable one is loaded section by section, and
    what the debugger gets is a copy of the file with nothing changed but the sections' addresses,
    as LLVM does it; "-DAPART" puts a megabyte between them. A linked one is loaded where it wants
-   to be, and shown as it is. */
+   to be, and shown as it is. With "-DHIDDEN" nothing is shown. With "-DFAR" data are far from code,
+   and libgcc is told of the unwind table. */
 #define _GNU_SOURCE
 #include <elf.h>
 #include <link.h>
@@ -118,8 +119,16 @@ static void load_relocatable(char *file)
         if (sections[i].sh_flags & SHF_ALLOC)
             room += sections[i].sh_size + GAP + 64;
     char *at = memory(0, room);
+#ifdef FAR
+    char *code = at, *data = memory(at - (256 << 20), room);
+#endif
     for (int i = 0; i < head->e_shnum; i++)
         if (sections[i].sh_flags & SHF_ALLOC && sections[i].sh_size) {
+#ifdef FAR
+            char **arena = sections[i].sh_flags & SHF_EXECINSTR ? &code : &data;
+            at = *arena;
+            *arena += sections[i].sh_size + 64;
+#endif
             at += GAP;
             at += -(uintptr_t)at & 63;
             memcpy(at, file + sections[i].sh_offset, sections[i].sh_size);
@@ -143,6 +152,20 @@ static void load_relocatable(char *file)
         }
     }
 }
+
+#ifdef FAR
+void __register_frame(void *table);
+
+static void tell_libgcc(char *file)
+{
+    Ehdr *head = (Ehdr *)file;
+    Shdr *sections = (Shdr *)(file + head->e_shoff);
+    char *names = file + sections[head->e_shstrndx].sh_offset;
+    for (int i = 0; i < head->e_shnum; i++)
+        if (!strcmp(names + sections[i].sh_name, ".eh_frame"))
+            __register_frame((void *)(uintptr_t)sections[i].sh_addr);
+}
+#endif
 
 static void load_linked(char *file)
 {
@@ -212,6 +235,9 @@ int main(int argc, char **argv)
     else
         load_linked(file);
     __builtin___clear_cache((char *)find(file, "made_inner"), (char *)find(file, "made_inner") + 4096);
+#ifdef FAR
+    tell_libgcc(file);
+#endif
 #ifndef HIDDEN
     show(file, size);
 #endif

@@ -131,6 +131,9 @@ REGISTERED: tuple[Program, ...] = (
     # Nobody is told of this code, but its unwind tables lie beside it.
     hidden,
     hidden.variant("jit-hidden-apart", flags=(*HIDDEN, "-DAPART"), made=("-O2", "-c", "-DAPART")),
+    hidden.variant("jit-hidden-far", flags=(*HIDDEN, "-DFAR", "-shared-libgcc")),
+    hidden.variant("jit-hidden-far-m32", flags=(*HIDDEN, "-DFAR", "-shared-libgcc"),
+                   made=("-O2", "-c", "-fno-pic"), **M32),
     hidden.variant("jit-hidden-m32", made=("-O2", "-c", "-fno-pic"), **M32),
     hidden.variant("jit-hidden-aarch64", **ARM),
 )  # fmt: skip

@@ -2,8 +2,9 @@
 
 Who wants exceptions through code that it makes registers tables with the C++ runtime
 (`__register_frame` of libgcc and libunwind), and need not tell a debugger: LLVM's JITLink does so.
-Where tables are is then told by nobody. They are looked for in the mappings around the code, by
-their form, and believed where all of this holds:
+libgcc's list is asked first. It is not always to be had (a program's own copy, libunwind, memory
+that a dump does not hold), so tables are also looked for in the mappings around the code, by their
+form. Wherever they are from, they are believed where all of this holds:
 
 - a CIE of the usual form, and FDEs that lead back to it
 - an FDE's range lies in one mapping of code that is no module's, and no other FDE has it
@@ -24,6 +25,7 @@ from unspool.formats.cfi import CfiSection
 from unspool.formats.cfi_index import index_of
 from unspool.generated.code import GENERATED_KINDS, GeneratedModule
 from unspool.generated.first_instructions import disagreement
+from unspool.generated.registered_frames import registered_tables
 from unspool.image import Image
 from unspool.memory import Fault
 from unspool.model import Module
@@ -62,6 +64,8 @@ def find(process: Process) -> list[GeneratedModule]:
     if not code:
         return []
     tables = NearTables(process)
+    for address in registered_tables(process):
+        _add_table(process, _first_table(process, address), address, tables)
     for address, data in _around(process, code):
         _read_tables(process, address, data, tables)
     found: list[GeneratedModule] = []
@@ -82,17 +86,33 @@ def _read_tables(process: Process, address: int, data: bytes, tables: NearTables
         start = at - _LENGTH
         end = _table_end(data, start) if start >= 0 else 0
         if end:
-            section = _section(process, data[start:end], address + start)
-            for low, offset in zip(*index_of(section), strict=True):
-                try:
-                    fde = section.fde_at(offset)
-                except FormatError:
-                    continue
-                # Of copies of a table, and of tables for other code, no FDE leads here.
-                if fde is not None and _is_whole(process, low, fde.end):
-                    tables.add(low, fde.end, address + start, end - start)
+            _add_table(process, data[start:end], address + start, tables)
             after = end
         at = data.find(_MARK, after)
+
+
+def _first_table(process: Process, address: int) -> bytes:
+    """The bytes of the table at an address, none if there is none."""
+    size = _PIECE
+    while size <= _MAX_TABLE:
+        data = b"".join(data for _, data in _pieces(process, address, address + size))
+        end = _table_end(data, 0)
+        if end + _PIECE < size or len(data) < size:
+            return data[:end]
+        size *= 4
+    return b""
+
+
+def _add_table(process: Process, data: bytes, address: int, tables: NearTables) -> None:
+    section = _section(process, data, address)
+    for low, offset in zip(*index_of(section), strict=True):
+        try:
+            fde = section.fde_at(offset)
+        except FormatError:
+            continue
+        # Of copies of a table, and of tables for other code, no FDE leads here.
+        if fde is not None and _is_whole(process, low, fde.end):
+            tables.add(low, fde.end, address, len(data))
 
 
 class NearTables(Image):
