@@ -113,9 +113,8 @@ def test_core_and_process_agree(seen: Seen) -> None:
         if (area.start, area.end) in there
     ]
     assert len(same) > 0.9 * len(live.areas)
-    # A core does not name the kernel's pages, tell shared memory from files, or have the base
-    # of the segment gs of i386 threads.
-    untold = (Kind.SHARED, Kind.FILE, Kind.KERNEL, Kind.TLS)
+    # A core does not name the kernel's pages, or tell shared memory from files.
+    untold = (Kind.SHARED, Kind.FILE, Kind.KERNEL)
     differ = [
         (one.name, other.name)
         for one, other in same

@@ -56,9 +56,10 @@ class CoreNotes:
                     self.statuses.append(status)
             elif note.type == notes.NT_386_TLS and self.statuses:
                 special = self.statuses[-1].special
-                base = notes.parse_386_tls(data, special.get("fs", 0))
-                if base is not None:
-                    special["fs_base"] = base
+                for name in ("fs", "gs"):  # Windows' TEB under Wine; the C library's thread
+                    base = notes.parse_386_tls(data, special.get(name, 0))
+                    if base is not None:
+                        special[f"{name}_base"] = base
             elif note.type == notes.NT_PRPSINFO:
                 self.info = notes.parse_prpsinfo(arch, data)
             elif note.type == notes.NT_SIGINFO and self.siginfo is None:

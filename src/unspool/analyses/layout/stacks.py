@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _MAX_GUARD = 1 << 20
 # Threads that are named one by one where several share a mapping.
 _NAMED = 4
+# A main thread's storage is a mapping of its own, of some pages.
+_MAX_THREAD_DATA, _MAX_SEARCHED = 256 << 10, 16 << 20
 
 _WORDS = {"windows": "Windows stack", "unix": "Unix stack", "signal": "signal stack"}
 
@@ -143,6 +145,8 @@ def thread_data(
 ) -> Iterator[Label]:
     """Mappings with a thread control block that is on no stack: a main thread's."""
     register = "fs_base" if word == 8 else "gs_base"
+    if any(register not in thread.special for thread in threads):
+        yield from _control_blocks(memory, finder, word)
     for thread in threads:
         base = thread.special.get(register)
         mapping = finder.at(base) if base else None
@@ -158,6 +162,31 @@ def thread_data(
             mapping.start, mapping.end, Kind.TLS, f"thread-local storage of {labels[thread.index]}",
             f"{register} leads to the thread control block at 0x{base:x}", threads=(thread.index,),
         )  # fmt: skip
+
+
+def _control_blocks(memory: Memory, finder: Finder, word: int) -> Iterator[Label]:
+    """Small mappings with a control block of glibc's: its first and third words lead to itself.
+
+    gcore leaves out what an i386 thread's segment gs is.
+    """
+    left = _MAX_SEARCHED
+    for mapping in finder.mappings:
+        size = mapping.end - mapping.start
+        if mapping.path or mapping.permissions[:2] != "rw" or size > _MAX_THREAD_DATA:
+            continue
+        left -= size
+        if left < 0:
+            return
+        data = memory.read_available(mapping.start, size)
+        words = memoryview(data)[: len(data) // word * word].cast("Q" if word == 8 else "I")
+        for index in range(len(words) - 2):
+            at = mapping.start + index * word
+            if words[index] == at and words[index + 2] == at:
+                yield Label(
+                    mapping.start, mapping.end, Kind.TLS, "thread-local storage of a thread",
+                    f"a thread control block at 0x{at:x} leads to itself twice",
+                )  # fmt: skip
+                break
 
 
 def _list(threads: Sequence[int], labels: dict[int, str]) -> str:
