@@ -252,16 +252,18 @@ class _Text:
         segment = stack.segments[number]
         if len(stack.segments) == 1 and segment.kind == self.own_kind and not self.verbose:
             return
-        text = self.segment_words(segment) + _bounds(segment, alone)
+        text = self.segment_words(stack, segment) + _bounds(segment, alone)
         if segment.switch:
             # Each thread has addresses of its own.
             switch = segment.switch if alone else _without_address(segment.switch)
             text = f"{printable(switch)} ── {text}"
         yield self.style.paint("dim", f"  ── {text}")
 
-    def segment_words(self, segment: Segment) -> str:
+    def segment_words(self, stack: Stack, segment: Segment) -> str:
         if segment.kind == self.own_kind and not self.is_wine:
-            return "the thread's own stack"
+            # Where code switches stacks by itself, nothing says which of them the thread began on.
+            switched = any(each.kind == "other" for each in stack.segments)
+            return "stack" if switched else "the thread's own stack"
         if segment.kind == "unix":
             return "Unix stack"
         return _SEGMENT_WORDS.get(segment.kind) or printable(segment.kind)

@@ -229,6 +229,8 @@ class _Walk:
             # Unwind data that finds everything in registers could go on for ever.
             if self.stack is None and self.space.memory.window(sp) is None:
                 return Stop(StopReason.FAULT, f"no stack can be read at 0x{old:x} or 0x{sp:x}")
+            if found.trust == Trust.CFI and self.in_a_mapping_apart(old, sp):
+                return self.switch("other", sp, pc, "unwind data leads to another stack")
             return None
         # A leaf function of a CPU with a link register returns with the stack as it was. So does
         # Wine's dispatcher, which has taken its return address off the stack.
@@ -292,6 +294,16 @@ class _Walk:
         if other is None or not other.writable:
             return False
         return region is None or other.mapping != region.mapping
+
+    def in_a_mapping_apart(self, old: int, new: int) -> bool:
+        """Whether a stack pointer above has left its stack: something lies between the two.
+
+        A stack may be several mappings one above the other.
+        """
+        region, other = self.space.memory.region(old), self.space.memory.region(new)
+        if region is None or other is None or region is other:
+            return False
+        return region.mapping[1] < other.mapping[0] and self.in_another_mapping(old, new)
 
     def switch(self, kind: str, sp: int, pc: int, how: str) -> Stop | None:
         """Enters another segment, unless the walk has been at that very switch before."""

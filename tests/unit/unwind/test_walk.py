@@ -263,6 +263,23 @@ def test_unwind_data_may_lead_to_another_stack() -> None:
     assert stack.segments[1].switch
 
 
+@pytest.mark.parametrize("apart", [True, False])
+def test_unwind_data_may_lead_to_a_stack_that_lies_higher(apart: bool) -> None:
+    # Fibers of Wasmtime: it depends on the system which of their stacks is the higher one. But a
+    # stack may be several mappings, one above the other.
+    other = STACK + (0x3000 if apart else 0x1000)
+    first, second = call_at("x86_64", 2), call_at("x86_64", 8)
+    elsewhere = region(other, words(X86, second, 0, 0, 0), writable=True)
+    made = space("x86_64", words(X86, other).ljust(0x1000, b"\0"), elsewhere)
+    rows = {
+        first: row(X86, 0, [(16, 0)], cfa_expression=b"\x77\x00\x06"),
+        second - 1: row(X86, 8, [], root=True),
+    }
+    stack = walk_table(made, rows, thread(X86, pc=first, sp=STACK))
+    assert pcs(stack) == [first, second]
+    assert [s.kind for s in stack.segments] == (["unix", "other"] if apart else ["unix"])
+
+
 def test_stacks_that_lead_to_each_other_are_a_cycle() -> None:
     other = 0x5000_0000
     pc = call_at("x86_64", 2)
