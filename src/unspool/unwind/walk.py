@@ -232,10 +232,10 @@ class _Walk:
             if found.trust == Trust.CFI and self.in_a_mapping_apart(old, sp):
                 return self.switch("other", sp, pc, "unwind data leads to another stack")
             return None
-        # A leaf function of a CPU with a link register returns with the stack as it was. So does
-        # Wine's dispatcher, which has taken its return address off the stack.
+        # A leaf function of a CPU with a link register returns with the stack as it was. So do
+        # Wine's dispatcher and a JVM's interpreter, which take return addresses off the stack.
         if sp == old and frame.exact and pc != frame.pc and (
-            self.space.arch.link is not None or found.trust == Trust.SEGMENT_SWITCH
+            self.space.arch.link is not None or found.trust in (Trust.SEGMENT_SWITCH, Trust.LEAF)
         ):  # fmt: skip
             return None
         # Unwind data of code that switches stacks (coroutines, a runtime's system stack)

@@ -25,12 +25,14 @@ def find(process: Process) -> list[GeneratedModule]:
     for library in list(process.space.modules):
         if library.name != "libjvm.so" or library.kind != "elf":
             continue
+        from functools import partial
+
         from unspool.generated.hotspot.jvm import Jvm
         from unspool.generated.hotspot.reader import Reader
         from unspool.generated.hotspot.tables import VmTables
 
-        reader = Reader(process.now)
-        jvm = Jvm(VmTables(reader, lambda name, library=library: process.symbol(library, name)))
+        tables = VmTables(Reader(process.now), partial(process.symbol, library))
+        jvm = Jvm(tables)
         found += [
             GeneratedModule(
                 Module(0, heap.name, heap.low, heap.high, kind="jit"), names=jvm, runtime=jvm

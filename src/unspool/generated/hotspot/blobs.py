@@ -23,7 +23,7 @@ class Blob:
 
     `frame` is the size of its frames in bytes, from where the stack pointer is in its body to
     where it was before the call; 0 if it has none of a fixed size. From `complete` on the frame
-    is there, of code that has been entered at its start.
+    is there; for stubs it is not known, and is their end.
     """
 
     __slots__ = ("address", "begin", "compiled", "complete", "end", "frame", "name")
@@ -47,8 +47,9 @@ class Blob:
 class Compiled:
     """What there is beside of code that was compiled of a method.
 
-    Calls go on at one of `deoptimized` when the code has been given up since; where they would have gone
-    on is then `original` bytes above the frame's stack pointer. `level` is 1 to 4, or None.
+    Calls go on at one of `deoptimized` when the code has been given up since; where they would
+    have gone on is then `original` bytes above the frame's stack pointer. `level` is 1 to 4, or
+    None.
     """
 
     __slots__ = (
@@ -136,6 +137,8 @@ class Blobs:
                 handlers.add(get(address, absolute))
             elif offset is not None:
                 handlers.add(address + get(address, offset))
+        # There is no second one unless the method has calls through method handles.
+        handlers = {each for each in handlers if blob.begin <= each <= blob.end}
         original = get(address, tables.field("nmethod._orig_pc_offset"))
         level = maybe("nmethod._comp_level")
         number = tables.reader.signed(address + level.offset, 1) if level is not None else -1

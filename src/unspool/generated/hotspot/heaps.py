@@ -15,7 +15,8 @@ _MOST_SIZE = 4 << 30  # CODE_CACHE_SIZE_LIMIT is 2 GB
 # A byte of the map of segments: no block is there; else how many segments to go back, of
 # which 0 says that a block begins there. A block of more than 254 segments takes several hops.
 _FREE = 0xFF
-_MOST_HOPS = 1 << 16
+_MOST_HOPS = 1 << 14
+_ALL_HOPS = 1 << 22  # for one process: a map that lies costs no more
 
 
 class CodeHeap:
@@ -35,6 +36,7 @@ class CodeHeaps:
     def __init__(self, tables: VmTables) -> None:
         self.tables = tables
         self.heaps = [self._heap(address) for address in _heap_addresses(tables)]
+        self._hops = 0
         self._header = tables.size("HeapBlock")
         self._used = tables.maybe("HeapBlock::Header._used")
 
@@ -47,11 +49,12 @@ class CodeHeaps:
     def block(self, pc: int) -> int | None:
         """What lies in the block around an address begins there; None if it is in none."""
         heap = self.at(pc)
-        if heap is None:
+        if heap is None or self._hops > _ALL_HOPS:
             return None
         reader = self.tables.reader
         segment = pc - heap.low >> heap.shift
         for _ in range(_MOST_HOPS):
+            self._hops += 1
             back = reader.unsigned(heap.map_at + segment, 1)
             if back == _FREE or back > segment:
                 return None

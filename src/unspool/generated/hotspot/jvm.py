@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _NO_ZEROS = 20
 _MOST_CODELETS = 4096
 _MOST_DESCRIPTION = 64
+_ALIGNED = 32  # CodeEntryAlignment
+_MOST_KNOWN = 1 << 17
 _ADDRESS = (1 << 64) - 1
 
 
@@ -42,14 +44,22 @@ class Jvm:
         self.scopes = Scopes(tables, excluded)
         returns = tables.field("StubRoutines._call_stub_return_address")
         self.call_stub_return = self.reader.pointer(returns.address or 0)
+        self._blobs: dict[int, Blob | None] = {}
         self._codelets: tuple[list[int], list[tuple[int, str]]] | None = None
 
     def blob(self, pc: int) -> Blob | None:
         """The code around an address; None if there is none, or it cannot be read."""
+        known = self._blobs.get(pc, self)
+        if not isinstance(known, Jvm):
+            return known
         try:
-            return self.blobs.at(pc)
+            blob = self.blobs.at(pc)
         except (Fault, FormatError):
-            return None
+            blob = None
+        if len(self._blobs) >= _MOST_KNOWN:
+            self._blobs.clear()
+        self._blobs[pc] = blob
+        return blob
 
     def locate(self, pc: int) -> Location | None:
         """The name of code, or of the subject of an interpreter's frame."""
@@ -62,7 +72,7 @@ class Jvm:
         if blob.compiled is not None:
             return self._of_method(blob, pc)
         if blob.interpreter:
-            start, name = self._codelet(pc)
+            start, _, name = self._codelet(pc)
             return Location(None, name, pc - start if start else None)
         if pc in (self.call_stub_return - 1, self.call_stub_return):
             return Location(None, "call_stub")
@@ -89,8 +99,11 @@ class Jvm:
         )
         return place
 
-    def _codelet(self, pc: int) -> tuple[int, str]:
-        """Where a part of the interpreter begins, and its name."""
+    def codelet(self, pc: int) -> tuple[int, int]:
+        """Where the interpreter's part around an address begins and ends; (0, 0) if unknown."""
+        return self._codelet(pc)[:2]
+
+    def _codelet(self, pc: int) -> tuple[int, int, str]:
         if self._codelets is None:
             try:
                 self._codelets = self._read_codelets()
@@ -99,15 +112,15 @@ class Jvm:
         starts, parts = self._codelets
         index = bisect_right(starts, pc) - 1
         if index >= 0 and pc < parts[index][0]:
-            return starts[index], f"Interpreter: {parts[index][1]}"
-        return 0, "Interpreter"
+            return starts[index], parts[index][0], f"Interpreter: {parts[index][1]}"
+        return 0, 0, "Interpreter"
 
     def _read_codelets(self) -> tuple[list[int], list[tuple[int, str]]]:
         tables, reader = self.tables, self.reader
         queue = tables.static("AbstractInterpreter._code")
         at = reader.pointer(queue + tables.offset("StubQueue._stub_buffer"))
         end = at + tables.get(queue, tables.field("StubQueue._queue_end"))
-        size = tables.field("InterpreterCodelet._size")
+        size, header = tables.field("InterpreterCodelet._size"), tables.size("InterpreterCodelet")
         description = tables.offset("InterpreterCodelet._description")
         starts, parts = [], []
         for _ in range(_MOST_CODELETS):
@@ -116,14 +129,15 @@ class Jvm:
             length = tables.get(at, size)
             if length <= 0:
                 raise FormatError(f"a part of {length} bytes", "HotSpot's interpreter")
-            starts.append(at)
+            # Its code is aligned behind its header.
+            starts.append(at + header + _ALIGNED - 1 & -_ALIGNED)
             name = reader.string(reader.pointer(at + description), _MOST_DESCRIPTION)
             parts.append((at + length, name))
             at += length
         return starts, parts
 
 
-def subject(method: int, bci: int) -> int:
+def make_subject(method: int, bci: int) -> int:
     """What a frame of the interpreter works on, as one number: see `model.Stack`."""
     return SUBJECT | bci << 64 | method
 

@@ -6,18 +6,26 @@ bytecodes, in the ConstMethod.
 
 from __future__ import annotations
 
+from functools import partial
+
 from unspool.errors import FormatError
 from unspool.generated.hotspot.packed import Packed
 from unspool.memory import Fault
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from unspool.generated.hotspot.tables import VmTables
+
+    Lines = list[tuple[int, int]]
 
 _WORD = 8
 _MOST_CODE = 1 << 16
 _MOST_CONST = 1 << 20  # bytecodes, line table and what else lies behind them
 _MOST_LINES = 1 << 16
+_ALL_LINES = 16 << 20  # bytes of line tables, for one process
+_ALL_METHODS = 1 << 17
 _HAS_LINES = 1  # of ConstMethod's flags, in all versions
 _LINES_APART = 0xFF  # of the line table: numbers follow that do not fit into a byte
 _HIDDEN = "+0x"  # of a hidden class' name, before the address that makes it unique
@@ -29,15 +37,17 @@ class Method:
     __slots__ = ("code", "file", "lines", "name")
 
     def __init__(
-        self, name: str, file: str | None, code: tuple[int, int], lines: list[tuple[int, int]]
+        self, name: str, file: str | None, code: tuple[int, int], lines: Callable[[], Lines]
     ) -> None:
         self.name = name
         self.file = file
         self.code = code
-        self.lines = lines
+        self.lines: Callable[[], Lines] | Lines = lines
 
     def line(self, bci: int) -> int | None:
         """The source line of a bytecode, by its index."""
+        if not isinstance(self.lines, list):
+            self.lines = self.lines()
         # As HotSpot does it: the entry nearest before, and of several for one index the last.
         best, found = -1, None
         for start, line in self.lines:
@@ -52,6 +62,7 @@ class Methods:
     def __init__(self, tables: VmTables, excluded: int) -> None:
         self.tables = tables
         self.excluded = excluded
+        self.room = _ALL_LINES
         self._methods: dict[int, Method | None] = {}
         offset = tables.offset
         self._const = offset("Method._constMethod")
@@ -72,12 +83,12 @@ class Methods:
 
     def at(self, address: int) -> Method | None:
         """The method at an address; None if there is none that makes sense."""
-        if address not in self._methods:
+        if address not in self._methods and len(self._methods) < _ALL_METHODS:
             try:
                 self._methods[address] = self._read(address)
             except (Fault, FormatError, UnicodeDecodeError):
                 self._methods[address] = None
-        return self._methods[address]
+        return self._methods.get(address)
 
     def _read(self, address: int) -> Method:
         tables, reader = self.tables, self.tables.reader
@@ -93,13 +104,21 @@ class Methods:
         name = self._constant(pool, tables.get(const, self._name))
         owner = self._symbol(reader.pointer(holder + self._class_name))
         code = const + self._header
-        lines: list[tuple[int, int]] = []
-        if tables.get(const, self._flags) & _HAS_LINES:
-            packed = reader.read(code + code_size, size - self._header - code_size)
-            lines = _lines(Packed(packed, self.excluded))
-        return Method(
-            f"{_external(owner)}.{name}", self._source(pool, holder), (code, code + code_size), lines
-        )
+        has_lines = tables.get(const, self._flags) & _HAS_LINES
+        end = const + size if has_lines else 0
+        lines = partial(self._lines, code + code_size, end)
+        file = self._source(pool, holder)
+        return Method(f"{_external(owner)}.{name}", file, (code, code + code_size), lines)
+
+    def _lines(self, start: int, end: int) -> Lines:
+        """The line table in a ConstMethod; empty if there is none that can be read."""
+        self.room -= max(end - start, 0)
+        if end <= start or self.room < 0:
+            return []
+        try:
+            return _lines(Packed(self.tables.reader.read(start, end - start), self.excluded))
+        except (Fault, FormatError):
+            return []
 
     def _source(self, pool: int, holder: int) -> str | None:
         index = 0

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _WORD = 8
 _MOST_DEPTH = 256
+_ALL_DEPTHS = 1 << 19  # for one process: descriptions that lie cost no more
 _MOST_PCS = 1 << 18  # entries of one method
 _PACKED = 3 * 5  # bytes of the numbers at the start of a description
 _BEFORE_CODE = -1  # InvocationEntryBci: the method's entry
@@ -27,6 +28,7 @@ class Scopes:
     def __init__(self, tables: VmTables, excluded: int) -> None:
         self.tables = tables
         self.excluded = excluded
+        self.room = _ALL_DEPTHS
         self._size = tables.size("PcDesc")
         self._pc = tables.offset("PcDesc._pc_offset")
         self._scope = tables.offset("PcDesc._scope_decode_offset")
@@ -45,6 +47,9 @@ class Scopes:
         found: list[tuple[int, int]] = []
         reader = self.tables.reader
         while offset and len(found) < _MOST_DEPTH:
+            self.room -= 1
+            if self.room < 0:
+                raise FormatError("absurdly many descriptions", "HotSpot's debug information")
             packed = Packed(reader.read(compiled.scopes + offset, _PACKED), self.excluded)
             sender = packed.unsigned()
             index = packed.unsigned()

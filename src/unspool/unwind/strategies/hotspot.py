@@ -9,8 +9,10 @@ believed if they hold a method and a place in its bytecodes. What `frame_x86.hpp
 
 from __future__ import annotations
 
+from struct import unpack, unpack_from
+
 from unspool.arch.calls import LOOK_BEHIND
-from unspool.generated.hotspot.jvm import Jvm, subject
+from unspool.generated.hotspot.jvm import Jvm, make_subject
 from unspool.memory import Fault
 from unspool.model import Trust
 from unspool.unwind.rows import Row
@@ -30,15 +32,18 @@ if TYPE_CHECKING:
     from unspool.generated.hotspot.blobs import Blob
     from unspool.space import AddressSpace
     from unspool.unwind.step import Stepper
+    from unspool.unwind.strategies.hotspot_x86 import Place, Stopped
 
 _WORD = 8
 _NO_FRAME = "no frame of a fixed size"
+_MOST_KNOWN = 1 << 17
 
 
 class Slots:
     """What a frame holds, in words from its frame pointer.
 
-    `bytecodes` are places for the pointer into the bytecodes: up to JDK 8, the second. `wrapper`
+    `bytecodes` are places for the pointer into the bytecodes: up to JDK 8, the second. `pointer`
+    and `method` are registers, while code of the interpreter runs or is entered. `wrapper`
     is that of the call's JavaCallWrapper in a call from C++, `thread` that of the thread, and
     `kept` are the registers that such a frame saved, as (DWARF number, words).
     """
@@ -48,12 +53,14 @@ class Slots:
         *,
         bytecodes: tuple[int, int],
         pointer: int,
+        method: int,
         wrapper: int,
         thread: int | None,
         kept: tuple[tuple[int, int], ...],
     ) -> None:
         self.bytecodes = bytecodes
         self.pointer = pointer
+        self.method = method
         self.wrapper = wrapper
         self.thread = thread
         self.kept = kept
@@ -63,13 +70,13 @@ _LINK, _RETURN, _SENDER = 0, 1, -1
 _METHOD = -3
 
 _SLOTS = {
-    # rbcp is r13; the call stub saves rbx and r12 to r15.
+    # rbcp is r13, the method rbx; the call stub saves rbx and r12 to r15.
     "x86-64": Slots(
-        bytecodes=(-8, -7), pointer=13, wrapper=-6, thread=3,
+        bytecodes=(-8, -7), pointer=13, method=3, wrapper=-6, thread=3,
         kept=((3, -7), (12, -8), (13, -9), (14, -10), (15, -11)),
     ),
-    # rbcp is x22.
-    "aarch64": Slots(bytecodes=(-9, -7), pointer=22, wrapper=-8, thread=None, kept=()),
+    # rbcp is x22, the method x12.
+    "aarch64": Slots(bytecodes=(-9, -7), pointer=22, method=12, wrapper=-8, thread=None, kept=()),
 }  # fmt: skip
 
 
@@ -119,6 +126,12 @@ class JavaFrames(EarlyStrategy):
         self.space = space
         self.jvm = jvm
         self.slots = _SLOTS[space.arch.name]
+        self.stopped: Stopped | None = None
+        self._after_call: dict[int, bool] = {}
+        if space.arch.name == "x86-64":
+            from unspool.unwind.strategies.hotspot_x86 import Stopped
+
+            self.stopped = Stopped(jvm, space.memory)
 
     def claims(self, query: Query) -> bool:
         if self.jvm.heaps.at(query.pc) is None:
@@ -134,15 +147,17 @@ class JavaFrames(EarlyStrategy):
             return self._interpreted(query, blob)
         if query.pc == self.jvm.call_stub_return:
             return self._called_from_native(query)
-        if blob.frame and query.exact:
+        if query.exact:
             return self._stopped(query, blob)
         return Missed(f"{blob.name}: {_NO_FRAME}")
 
     def is_fixed(self, blob: Blob, pc: int) -> bool:
         """Whether a frame that goes on at a pc has the size that its code says."""
-        if not blob.frame or blob.interpreter or pc < blob.complete:
+        if not blob.frame or blob.interpreter:
             return False
-        return blob.compiled is None or pc not in blob.compiled.deoptimized
+        # Stubs have their frame wherever they call.
+        compiled = blob.compiled
+        return compiled is None or (pc >= blob.complete and pc not in compiled.deoptimized)
 
     def _blob(self, query: Query) -> Blob | None:
         # The interpreter is left for an address where nothing has called.
@@ -153,31 +168,57 @@ class JavaFrames(EarlyStrategy):
     def _interpreted(self, query: Query, blob: Blob) -> Found | Missed:
         arch, slots = self.space.arch, self.slots
         fp, sp = query.registers[arch.fp], query.above
+        edge = self._at_its_edge(query)
+        if edge is not None:
+            return edge
         if fp is None or sp is None:
             return Missed("the interpreter's frame pointer is not known")
         lowest = min(slots.bytecodes)
-        # The frame is between the stack pointer and its frame pointer.
-        if fp % _WORD or fp + lowest * _WORD < sp or not self._in_stack(sp, fp):
+        if fp % _WORD or not _in_stack(query, sp, fp):
             return Missed(f"no frame of the interpreter at 0x{fp:x}")
-        words = self._words(fp + lowest * _WORD, _RETURN + 1 - lowest)
-        address = words[_METHOD - lowest]
-        method = self.jvm.methods.at(address)
-        if method is None:
-            return Missed(f"no method in the interpreter's frame at 0x{fp:x}")
-        start, end = method.code
+        words = self._words(query, fp + lowest * _WORD, _RETURN + 1 - lowest)
         pointers = [words[at - lowest] for at in slots.bytecodes]
-        if query.exact and query.registers[slots.pointer] is not None:
+        if query.exact:
             pointers.insert(0, query.registers[slots.pointer] or 0)
-        inside = [each - start for each in pointers if start <= each < end]
-        # A native method has no bytecodes, and a null pointer to them.
-        if not inside and start != end:
-            return Missed(f"no place in {method.name} in the interpreter's frame at 0x{fp:x}")
+        subject = self._subject(words[_METHOD - lowest], pointers)
+        if query.exact and (subject is None or fp + lowest * _WORD < sp):
+            # The frame is being filled, and what is in its place is older.
+            subject = self._subject(query.registers[slots.method] or 0, None)
+        if subject is None:
+            return Missed(f"no method in the interpreter's frame at 0x{fp:x}")
         return self._to_caller(
             query, words[_RETURN - lowest] & arch.code_address_mask, fp + 2 * _WORD,
-            words[_LINK - lowest], Trust.UNWIND_INFO,
-            subject=subject(address, inside[0] if inside else 0),
+            words[_LINK - lowest], Trust.UNWIND_INFO, subject=subject,
             sender=words[_SENDER - lowest],
         )  # fmt: skip
+
+    def _subject(self, address: int, pointers: list[int] | None) -> int | None:
+        """The method at an address as a frame's subject, where a pointer is into its bytecodes.
+
+        Without `pointers` at its beginning.
+        """
+        method = self.jvm.methods.at(address)
+        if method is None:
+            return None
+        start, end = method.code
+        if pointers is None or start == end:
+            return make_subject(address, 0)  # a native method has none, and a null pointer to them
+        inside = [each - start for each in pointers if start <= each < end]
+        return make_subject(address, inside[0]) if inside else None
+
+    def _at_its_edge(self, query: Query) -> Found | Missed | None:
+        """The caller, where the interpreter is making a frame or has taken it down."""
+        # Frames that were found here have no registers but these; others' are still there.
+        if self.stopped is None or query.registers[self.slots.method] is None:
+            return None
+        place = self.stopped.entering(query.pc, query.registers)
+        if place is None:
+            place = self.stopped.returning(query.pc, query.registers)
+        if place is None:
+            return None
+        subject = self._subject(place.method, None) if place.method is not None else None
+        found = self._place(query, place, subject)
+        return found if isinstance(found, Found) else None
 
     # --- calls of Java from C++ ---------------------------------------------------------------
 
@@ -185,31 +226,29 @@ class JavaFrames(EarlyStrategy):
         """The frame of the call stub: a frame record, and a wrapper of the call for proof."""
         arch, slots = self.space.arch, self.slots
         fp, sp = query.registers[arch.fp], query.above
-        if fp is None or sp is None or fp % _WORD or not self._in_stack(sp, fp):
+        if fp is None or sp is None or fp % _WORD or not _in_stack(query, sp, fp):
             return Missed("the call stub's frame pointer is not in the stack")
         registers: list[int | None] = [None] * len(query.registers)
-        link, address = self._words(fp, 2)
+        link, address = self._words(query, fp, 2)
         trust = Trust.FRAME_POINTER
-        if self._is_wrapper(fp):
+        if self._is_wrapper(query, fp):
             trust = Trust.UNWIND_INFO
             for number, at in slots.kept:
-                registers[number] = self._words(fp + at * _WORD, 1)[0]
-        registers[arch.pc] = address & arch.code_address_mask
-        registers[arch.fp] = link
-        registers[arch.sp] = fp + 2 * _WORD
+                registers[number] = self._words(query, fp + at * _WORD, 1)[0]
         pc = address & arch.code_address_mask
+        registers[arch.pc], registers[arch.sp], registers[arch.fp] = pc, fp + 2 * _WORD, link
         if not self.space.is_code(pc - 1) or self.space.after_call(pc) is False:
             return Missed(f"no call before 0x{pc:x}, where the call stub's frame leads")
         return Found(registers, trust)
 
-    def _is_wrapper(self, fp: int) -> bool:
+    def _is_wrapper(self, query: Query, fp: int) -> bool:
         """Whether the frame's JavaCallWrapper is one: its thread is the frame's."""
         slots = self.slots
-        wrapper = self._words(fp + slots.wrapper * _WORD, 1)[0]
-        if wrapper <= fp or not self._in_stack(fp, wrapper):
+        wrapper = self._words(query, fp + slots.wrapper * _WORD, 1)[0]
+        if wrapper <= fp or not _in_stack(query, fp, wrapper):
             return False
-        thread = self._words(wrapper, 1)[0]
-        return slots.thread is None or thread == self._words(fp + slots.thread * _WORD, 1)[0]
+        thread = self._words(query, wrapper, 1)[0]
+        return slots.thread is None or (thread,) == self._words(query, fp + slots.thread * _WORD, 1)
 
     # --- code that was stopped ----------------------------------------------------------------
 
@@ -218,11 +257,22 @@ class JavaFrames(EarlyStrategy):
         sp = query.registers[arch.sp]
         if sp is None:
             return Missed("the stack pointer is not known")
-        cfa = sp + blob.frame
-        return self._to_caller(
-            query, self._words(cfa - _WORD, 1)[0] & arch.code_address_mask, cfa,
-            self._words(cfa - 2 * _WORD, 1)[0], Trust.UNWIND_INFO,
-        )  # fmt: skip
+        if self.stopped is not None:
+            find = self.stopped.compiled if blob.frame else self.stopped.other
+            for place in find(blob, query.pc, query.registers):
+                found = self._place(query, place, None)
+                if isinstance(found, Found):
+                    return found
+            return Missed(f"{blob.name}: the caller is not where code that was stopped has it")
+        if not blob.frame or query.pc < blob.complete:
+            return Missed(f"{blob.name}: {_NO_FRAME}")
+        link, address = self._words(query, sp + blob.frame - 2 * _WORD, 2)
+        pc = address & arch.code_address_mask
+        return self._to_caller(query, pc, sp + blob.frame, link, Trust.UNWIND_INFO)
+
+    def _place(self, query: Query, place: Place, subject: int | None) -> Found | Missed:
+        trust = Trust.LEAF if place.leaf else Trust.UNWIND_INFO
+        return self._to_caller(query, place.pc, place.sp, place.fp, trust, subject=subject)
 
     # --- callers ------------------------------------------------------------------------------
 
@@ -244,7 +294,7 @@ class JavaFrames(EarlyStrategy):
         blob = self.jvm.blob(pc - 1) or self.jvm.blob(pc)
         if blob is not None and blob.frame and sender is not None:
             # The callee's arguments were copied below the frame, and the frame seems to have grown.
-            if sender < sp or not self._in_stack(sp, sender):
+            if sender < sp or not _in_stack(query, sp, sender):
                 return Missed(f"the interpreter's caller has its stack at 0x{sender:x}")
             registers[arch.sp] = sender
         found = Found(registers, trust, subject=subject)
@@ -279,27 +329,34 @@ class JavaFrames(EarlyStrategy):
         assert blob.compiled is not None
         if sp is None or not 0 <= blob.compiled.original < blob.frame:
             return None
-        pc = self._words(sp + blob.compiled.original, 1)[0]
+        pc = self.space.memory.read_uint(sp + blob.compiled.original, _WORD)
         return pc if blob.begin < pc <= blob.end and self.after_call(pc) else None
 
     def after_call(self, pc: int) -> bool:
-        try:
-            code = self.jvm.reader.read(pc - LOOK_BEHIND, LOOK_BEHIND)
-        except Fault:
-            return False
-        return self.space.arch.is_return_address(code, LOOK_BEHIND)
+        """Whether a call is before an address of the code cache, by what is there now."""
+        known = self._after_call.get(pc)
+        if known is None:
+            try:
+                code = self.jvm.reader.read(pc - LOOK_BEHIND, LOOK_BEHIND)
+                known = self.space.arch.is_return_address(code, LOOK_BEHIND)
+            except Fault:
+                known = False
+            if len(self._after_call) >= _MOST_KNOWN:
+                self._after_call.clear()
+            self._after_call[pc] = known
+        return known
 
-    def _in_stack(self, low: int, high: int) -> bool:
-        """Whether two addresses are in one stack, one above the other."""
-        memory = self.space.memory
-        region = memory.region(low)
-        return low <= high and region is not None and region is memory.region(high)
+    def _words(self, query: Query, address: int, count: int) -> tuple[int, ...]:
+        stack = query.stack
+        if stack is not None and stack.low <= address and address + count * _WORD <= stack.high:
+            return unpack_from(f"<{count}Q", stack.buffer, address - stack.base)
+        return unpack(f"<{count}Q", self.space.memory.read(address, count * _WORD))
 
-    def _words(self, address: int, count: int) -> list[int]:
-        data = self.space.memory.read(address, count * _WORD)
-        return [
-            int.from_bytes(data[at : at + _WORD], "little") for at in range(0, len(data), _WORD)
-        ]
+
+def _in_stack(query: Query, low: int, high: int) -> bool:
+    """Whether two addresses are in the thread's stack, one above the other."""
+    stack = query.stack
+    return stack is not None and stack.low <= low <= high < stack.high
 
 
 class JavaCallers(Reviewer):
@@ -311,6 +368,9 @@ class JavaCallers(Reviewer):
     def review(self, query: Query, answer: Found | Ended) -> Found | Ended | Missed:
         if isinstance(answer, Ended) or answer.stepper is not None:
             return answer
+        row = answer.row
+        if row is not None and (row.signal is not None or row.interrupted):
+            return answer  # a signal interrupts code anywhere
         heaps = self.frames.jvm.heaps
         pc = answer.registers[self.frames.space.arch.pc] or 0
         if heaps.at(pc) is None and heaps.at(query.pc) is None:
