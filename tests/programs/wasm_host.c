@@ -177,11 +177,14 @@ NEVER_INLINE static wasm_trap_t *enter(struct host *host, wasmtime_context_t *co
 NEVER_INLINE static wasm_trap_t *at_the_end(struct host *host, wasmtime_context_t *context)
 {
     static const int FAILURES[] = {[UNREACHABLE] = 1, [BOUNDS] = 2, [DIVISION] = 3};
+    wasm_trap_t *trap;
     if (host->end >= UNREACHABLE && host->end <= DIVISION) {
         if (!host->telling) /* no one turns the signal into a trap */
             for (int number = 1; number < 32; number++)
                 signal(number, SIG_DFL);
-        return enter(host, context, -1, &host->failing, FAILURES[host->end]);
+        trap = enter(host, context, -1, &host->failing, FAILURES[host->end]);
+        work++;
+        return trap;
     }
     if (host->telling)
         return wasmtime_trap_new("here", 4);
@@ -397,6 +400,7 @@ static wasmtime_module_t *compile(const char *text)
 static wasm_config_t *configured(const char *flags)
 {
     wasm_config_t *config = wasm_config_new();
+    wasmtime_config_wasm_tail_call_set(config, true);
     if (strstr(flags, "sign")) {
         wasmtime_config_cranelift_flag_enable(config, "sign_return_address");
         wasmtime_config_cranelift_flag_enable(config, "sign_return_address_all");

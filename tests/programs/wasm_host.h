@@ -52,8 +52,7 @@ const wasm_byte_vec_t *wasmtime_frame_module_name(const wasm_frame_t *frame);
 void wasmtime_config_cranelift_flag_enable(wasm_config_t *config, const char *flag);
 void wasmtime_config_debug_info_set(wasm_config_t *config, bool enable);
 void wasmtime_config_native_unwind_info_set(wasm_config_t *config, bool enable);
-void wasmtime_config_strategy_set(wasm_config_t *config, uint8_t strategy);
-void wasmtime_config_async_support_set(wasm_config_t *config, bool enable); /* before 44 or so */
+void wasmtime_config_wasm_tail_call_set(wasm_config_t *config, bool enable);
 wasmtime_error_t *wasmtime_wat2wasm(const char *text, size_t size, wasm_byte_vec_t *module);
 wasmtime_error_t *wasmtime_module_new(wasm_engine_t *engine, const uint8_t *data, size_t size,
                                       wasmtime_module_t **module);

@@ -10,8 +10,9 @@ from pathlib import Path
 
 PT_LOAD, PT_NOTE = 1, 4
 NT_FILE = 0x46494C45
-# Registers, names, signal, auxiliary vector, files, and i386's segments; none of vector registers.
-NOTES = {1, 3, 6, 0x53494749, NT_FILE, 0x200}
+# Registers, names, signal, auxiliary vector, files, i386's segments and what aarch64 masks of
+# signed addresses; none of vector registers.
+NOTES = {1, 3, 6, 0x53494749, NT_FILE, 0x200, 0x406}
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,9 @@ def select(target: Target, report: Report, reads: Reads) -> Kept:
         if isinstance(image, PeImage):
             names = {name for base, name in reads.exports if base == module.base}
             keep_pe(kept, image, inside, names)
+        elif module.kind == "wasm":
+            # A runtime's image has no program headers, and tables of which any part may be read.
+            kept.keep(module.base, module.end - module.base)
         elif image is not None:
             keep_elf(kept, module.base, inside)
         if module.kind == "vdso":
