@@ -14,11 +14,12 @@ from tests.conftest import Tool
 from tests.programs.build import Unavailable
 from tests.programs.running import eventually, is_parked, running_program
 from tests.programs.table import Program
-from tests.unit.unwind.spaces import ARCHES, CODE, STACK, call_at, space, words
+from tests.unit.unwind.spaces import ARCHES, CODE, STACK, call_at, region, space, words
 from unspool import api
 from unspool.analyses.patch import PatchCheck, patch_check
 from unspool.analyses.patch.functions import resolve
 from unspool.analyses.patch.records import NOT_PROVEN, SAFE, UNSAFE, Checked, CodeRange
+from unspool.analyses.patch.sure import Certainty
 from unspool.errors import UsageError
 from unspool.model import (
     Finding,
@@ -252,6 +253,41 @@ def test_each_doubt_alone_is_enough() -> None:
     truncated = Finding("truncated", "the core is cut", incomplete=True)
     assert both(made(0, 1, 2, finding=truncated)) == (NOT_PROVEN, NOT_PROVEN)
     assert both(made(0, frames=[], stop=StopReason.MISSING_CONTEXT)) == (NOT_PROVEN, NOT_PROVEN)
+
+
+STUB = 0x50_0000
+
+
+@pytest.mark.parametrize(
+    ("code", "callee", "values", "sure"),
+    [
+        (b"\xc2\x0c\x00", Trust.SEGMENT_SWITCH, ("to", 1, 2, 3), True),  # ret $12
+        (b"\xc3", Trust.CONTEXT, ("to",), True),
+        (b"\x5b\x5e\xc3", Trust.SIGNAL, (1, 2, "to"), True),  # pop %ebx, pop %esi, ret
+        (b"\x83\xc4\x08\xc3", Trust.CONTEXT, (1, 2, "to"), True),  # add $8,%esp; ret
+        (b"\xc3", Trust.CONTEXT, (5, "to"), False),  # another word is there
+        (b"\xc3", Trust.CFI, ("to",), False),  # the callee may have been of stdcall
+        (b"\xc9\xc3", Trust.CONTEXT, (1, "to"), False),  # leave: by ebp, which is not kept
+        (b"\x74\x02\xc3", Trust.CONTEXT, ("to",), False),  # a jump may come before
+        (b"", Trust.CONTEXT, ("to",), False),
+    ],
+)
+def test_a_leaf_that_can_only_return_is_sure(
+    code: bytes, callee: str, values: tuple[int | str, ...], sure: bool
+) -> None:
+    caller = call_at("i386", 60)
+    stack = words(ARCHES["i386"], *(caller if each == "to" else int(each) for each in values))
+    target = Made(stack, [0] * 17)
+    target.space = space("i386", stack, *([region(STUB, code, executable=True)] if code else []))
+    frames = [
+        Frame(STUB, STACK, callee, exact=True), Frame(caller, STACK + len(stack), Trust.LEAF)
+    ]  # fmt: skip
+    walked = Stack(0, 77, frames, [Segment("unix", STACK, STACK + 64)], Stop(StopReason.ROOT))
+    certainty = Certainty(target)
+    assert certainty.is_sure(walked, 1) == sure
+    # On x86-64 the walk knows leaves by unwind data, and what is left is a guess.
+    target.space.arch = ARCHES["x86_64"]
+    assert not Certainty(target).is_sure(walked, 1)
 
 
 def test_memory_that_is_missing_proves_nothing() -> None:

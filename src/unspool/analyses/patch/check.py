@@ -13,6 +13,7 @@ from bisect import bisect_left
 
 from unspool.analyses.patch.records import SURE, Answer, Hit, PatchCheck
 from unspool.analyses.patch.scan import scan, used_stacks
+from unspool.analyses.patch.sure import Certainty
 from unspool.model import StopReason
 
 TYPE_CHECKING = False
@@ -36,14 +37,15 @@ def patch_check(target: Target, report: Report, functions: list[Checked]) -> Pat
     """
     ranges = [each for function in functions for each in function.ranges]
     of_target = [each.title for each in target.findings if each.incomplete]
-    unwinding_reasons = [*of_target, *_doubts(report)]
+    certainty = Certainty(target)
+    unwinding_reasons = [*of_target, *_doubts(report, certainty)]
     stacks, scan_reasons = used_stacks(target, report.stacks)
     unfinished = [
         reason for stack in report.stacks if (reason := _unfinished(stack)) is not None
     ]
     scan_reasons = [*of_target, *scan_reasons, *unfinished]
     words = scan(target, stacks, ranges)
-    frames = _Frames(report.stacks)
+    frames = _Frames(report.stacks, certainty)
     for function in functions:
         wanted = {(each.start, each.end) for each in function.ranges}
         hits = [hit for place in sorted(wanted) for hit in words.get(place, ())]
@@ -58,7 +60,8 @@ def patch_check(target: Target, report: Report, functions: list[Checked]) -> Pat
 class _Frames:
     """All frames of all stacks by the address that they are looked up at."""
 
-    def __init__(self, stacks: Sequence[Stack]) -> None:
+    def __init__(self, stacks: Sequence[Stack], certainty: Certainty) -> None:
+        self.certainty = certainty
         self.at: dict[int, list[tuple[Stack, int]]] = {}
         for stack in stacks:
             for number, frame in enumerate(stack.frames):
@@ -74,7 +77,7 @@ class _Frames:
             for address in self.addresses[first : bisect_left(self.addresses, code.end)]:
                 for stack, number in self.at[address]:
                     frame = stack.frames[number]
-                    found = sure if frame.trust in SURE else guessed
+                    found = sure if self.certainty.is_sure(stack, number) else guessed
                     if len(found) < _MOST_HITS:
                         found.append(_hit(stack, number, frame, code))
         for found in (sure, guessed):
@@ -94,7 +97,7 @@ def _hit(stack: Stack, number: int, frame: Frame, code: CodeRange) -> Hit:
     )  # fmt: skip
 
 
-def _doubts(report: Report) -> list[str]:
+def _doubts(report: Report, certainty: Certainty) -> list[str]:
     """Why a walk may have missed a frame: each reason in words."""
     reasons = []
     for stack in report.stacks:
@@ -108,7 +111,7 @@ def _doubts(report: Report) -> list[str]:
         guessed = [
             f"#{number} by {frame.trust}"
             for number, frame in enumerate(stack.frames)
-            if frame.trust not in SURE
+            if frame.trust not in SURE and not certainty.is_sure(stack, number)
         ]
         if guessed:
             more = len(guessed) - _MOST_GUESSED
