@@ -1,6 +1,6 @@
 """What Wasmtime's runtime keeps of a module beside its code: .wasmtime.engine and .wasmtime.info.
 
-serde has written them, by `bincode` up to version 21 and by `postcard` since: structures without
+serde has written them, by `bincode` up to version 20 and by `postcard` since: structures without
 names or numbers of fields, which every version changes. So nothing is decoded as a whole. The
 module's name is at a known place; lists of names and of DWARF sections are looked for, and known
 by their contents: ranges that follow each other without a gap and fill a section to its last
@@ -23,7 +23,6 @@ _MAX_INFO = 8 << 20
 _MAX_NAME = 1 << 16
 # Places where a list of names may begin: some seconds.
 _MAX_TRIES = 1 << 20
-_MAX_STRINGS = 1 << 20
 # Sections of DWARF as gimli's `SectionId` numbers them, of which Wasmtime keeps some.
 DWARF_SECTIONS = (
     ".debug_abbrev", ".debug_addr", ".debug_aranges", ".debug_cu_index", ".debug_frame",
@@ -49,55 +48,40 @@ def version(engine: bytes) -> tuple[int, ...] | None:
     return tuple(int(part) for part in parts)
 
 
-def module_name(info: bytes) -> str | None:
-    """The module's name from its name section, if it has one.
+def module_name(info: bytes, version: tuple[int, ...]) -> str | None:
+    """The module's name from its name section, if it has one; `info` is of that version.
 
-    It is the first thing in the description: `Option<String>` of `environ::Module`, in `bincode`
-    (up to 21) with a length of eight bytes; since about 37 behind another `Option`; since 43 as
-    the index of a string in a pool, which comes before everything else.
+    `environ::Module` begins with it: `Option<String>`, which is 0, or 1 and a length. Since 38
+    the module's number is before it, and since 43 a pool of strings as well, in which the name
+    is the number of one. Of components the description begins otherwise.
     """
-    for read in (_bincode_name, _pool_name, _postcard_name):
-        try:
-            name = read(info)
-        except (FormatError, UnicodeDecodeError):
-            continue
-        if name and name.isprintable():
-            return name
-    return None
-
-
-def _bincode_name(info: bytes) -> str | None:
-    if info[:1] != b"\1" or info[5:9] != bytes(4):
-        return None
-    cursor = Cursor(info, 1)
-    return cursor.take(_short(cursor.u64())).decode()
-
-
-def _postcard_name(info: bytes) -> str | None:
+    major = version[0] if version else 0
     cursor = Cursor(info)
-    if cursor.u8() == 0:
-        if cursor.u8() != 1:
+    try:
+        if major >= 38:
+            cursor.uleb()
+        strings = _pool(cursor) if major >= 43 else []
+        if not cursor.u8():
             return None
-    elif info[0] != 1:
+        number = cursor.uleb() if major >= 21 else cursor.u64()
+        if major < 43:
+            name = cursor.take(_short(number))
+        elif 0 < number <= len(strings):
+            name = strings[number - 1]  # 0 is nothing
+        else:
+            return None
+        text = name.decode()
+    except (FormatError, UnicodeDecodeError):
         return None
-    return cursor.take(_short(cursor.uleb())).decode()
+    return text if text and text.isprintable() else None
 
 
-def _pool_name(info: bytes) -> str | None:
-    cursor = Cursor(info)
-    if cursor.u8() != 0:
-        return None
-    strings = []
+def _pool(cursor: Cursor) -> list[bytes]:
     count = cursor.uleb()
-    if not 0 < count < _MAX_STRINGS:
-        return None
-    for _ in range(count):
-        strings.append(cursor.take(_short(cursor.uleb())))
-    if cursor.u8() != 1:
-        return None
-    number = cursor.uleb()
-    # Number 0 is a reference to nothing: strings are counted from 1.
-    return strings[number - 1].decode() if 0 < number <= count else None
+    # A string takes a byte at least.
+    if count > cursor.end - cursor.offset:
+        raise FormatError(".wasmtime.info", f"a pool of {count} strings")
+    return [cursor.take(_short(cursor.uleb())) for _ in range(count)]
 
 
 def _short(size: int) -> int:

@@ -135,7 +135,9 @@ class WasmCode:
     def name(self) -> str:
         """The module's name from its name section, else one that the same code has again."""
         try:
-            name = wasmtime_info.module_name(self.section(".wasmtime.info"))
+            info, version = self.section(".wasmtime.info"), self.version
+            is_module = self.image.flags & wasmtime.EF_MODULE and version is not None
+            name = wasmtime_info.module_name(info, version or ()) if is_module else None
             number = crc32(self.section(".symtab"), crc32(self.section(".wasmtime.addrmap")))
         except (FormatError, Fault):
             name, number = None, 0
