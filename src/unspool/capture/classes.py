@@ -96,7 +96,7 @@ CLASSES = (
         "target.system.memory_maps target.system.distribution.id "
         "target.system.distribution.release target.system.distribution.codename "
         "target.system.distribution.description",
-        always="out",
+        setting="system",
     ),
     DataClass("the file that was read", "target.path", always="out: there is none"),
 )  # fmt: skip

@@ -94,6 +94,10 @@ SETTINGS = (
     Setting("privacy", "thread_names", IN, "names of threads", choices=_POLICY),
     Setting("privacy", "host_name", OUT, "the device's name", choices=_POLICY),
     Setting("privacy", "user", IN, "ids of the user and the group", choices=_POLICY),
+    Setting(
+        "privacy", "system", IN, "versions of kernel and distribution, the processor",
+        choices=(IN, OUT),
+    ),
     Setting("privacy", "fault_address", IN, "the address of the fault", choices=(IN, OUT)),
     Setting(
         "privacy", "salt_file", "/var/lib/unspool/salt",

@@ -114,6 +114,7 @@ class Policy:
             path=None, pid=info.pid, executable=self.value("paths", info.executable),
             command_line=arguments, wine=info.wine, captured_at=info.captured_at,
             truncated=info.truncated,
+            system=info.system if self.config.text("system") == IN else None,
         )  # fmt: skip
 
     def crash(self, crash: Crash | None) -> Crash | None:

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from struct import Struct, error
 
+from unspool.errors import FormatError
+from unspool.formats.elf import Elf
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from unspool.arch.base import Arch
@@ -25,7 +28,8 @@ NT_ARM_VFP = 0x400
 NT_ARM_PAC_MASK = 0x406
 
 AT_NULL, AT_PHDR, AT_PHENT, AT_PHNUM, AT_PAGESZ, AT_BASE, AT_ENTRY = 0, 3, 4, 5, 6, 7, 9
-AT_UID, AT_EUID, AT_HWCAP, AT_RANDOM, AT_EXECFN, AT_SYSINFO_EHDR = 11, 12, 16, 25, 31, 33
+AT_UID, AT_EUID, AT_PLATFORM, AT_HWCAP = 11, 12, 15, 16
+AT_RANDOM, AT_EXECFN, AT_SYSINFO_EHDR = 25, 31, 33
 
 _MAX_FILES = 1_000_000
 
@@ -161,3 +165,19 @@ def parse_file_note(arch: Arch, data: Buffer) -> list[FileMapping]:
             path = paths[index].decode("utf-8", "surrogateescape")
             result.append(FileMapping(start, end, page * page_size, path))
     return result
+
+
+def vdso_version(vdso: bytes) -> tuple[int, int, int] | None:
+    """The kernel's version by a note of its vdso; None if there is none.
+
+    The note is named "Linux", has the type 0, and holds LINUX_VERSION_CODE. Its last part
+    stops at 255: 4.14.300 is 4.14.255 there (linux/Makefile).
+    """
+    try:
+        for note in Elf(vdso).notes():
+            if note.name == b"Linux" and note.type == 0 and note.size == 4:
+                code = int.from_bytes(vdso[note.offset : note.offset + 4], "little")
+                return code >> 16, code >> 8 & 0xFF, code & 0xFF
+    except FormatError:
+        pass
+    return None

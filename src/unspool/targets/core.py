@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from unspool.targets.source import Source
 
 _MAX_THREADS = 1_000_000
+_MAX_VDSO = 1 << 20
+_MAX_PLATFORM = 16
 
 # What a walk needs.
 WALK_NOTES = {
@@ -114,6 +116,7 @@ class CoreTarget(Target):
         )
         modules.memory = memory
         self.info = self._info()
+        self.info.system = self._system()
         self._note_losses(elf, loads)
 
     def _info(self) -> TargetInfo:
@@ -128,6 +131,34 @@ class CoreTarget(Target):
             executable=path or (info[1] if info else None),
             command_line=info[2].split(" ") if info and info[2] else None,
         )
+
+    def _system(self) -> dict[str, object] | None:
+        """What the core tells of the machine: next to nothing, but for a kept directory."""
+        found: dict[str, object] = {}
+        if self.options.procfs is not None:
+            from unspool.targets.core_facts import kept_system
+
+            found = kept_system(self.options.procfs, self.arch.report_name)
+        found["os_version"] = ".".join(map(str, self.kernel_version() or ()))
+        found["cpu"] = found.get("cpu") or self._platform()
+        return {key: value for key, value in found.items() if value} or None
+
+    def kernel_version(self) -> tuple[int, int, int] | None:
+        """The kernel's version, by the vdso that it gave the process."""
+        address = self.notes.auxv.get(notes.AT_SYSINFO_EHDR)
+        region = self.space.memory.region(address) if address else None
+        if address is None or region is None:
+            return None
+        size = min(region.end - address, _MAX_VDSO)
+        return notes.vdso_version(self.space.memory.read_available(address, size))
+
+    def _platform(self) -> str:
+        """What the kernel calls the processor: `i686`, `v7l`; "" if that is the architecture."""
+        address = self.notes.auxv.get(notes.AT_PLATFORM, 0)
+        text = self.space.memory.read_available(address, _MAX_PLATFORM).partition(b"\0")[0]
+        name = text.decode("ascii", "replace")
+        is_name = name.replace("_", "").isalnum() and name.isascii()
+        return name if is_name and name != self.arch.report_name else ""
 
     def floating_point(self, thread: Thread) -> bytes | None:
         from unspool.targets.core_registers import FloatingPoint

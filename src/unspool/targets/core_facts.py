@@ -11,14 +11,15 @@ from itertools import pairwise
 from struct import Struct
 
 from unspool.formats import notes
+from unspool.formats.cpuinfo import Processor
 from unspool.formats.elf import PT_LOAD, Elf
 from unspool.targets.facts import (
     Facts,
     ProcDirectory,
     find_linker,
     lsb_release,
-    vdso_version,
 )  # fmt: skip
+from unspool.targets.system import distribution, processor_words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-_MAX_VDSO = 1 << 20
 # Strings that a program was given: the kernel allows a quarter of the stack's limit.
 _MAX_STRINGS = 8 << 20
 # Between the auxiliary vector and the bytes behind AT_RANDOM there is hardly anything; before
@@ -56,7 +56,7 @@ def core_facts(target: CoreTarget) -> Facts:
         status=_status(target),
         linker=find_linker(target, target.space.memory, target.notes.auxv),
         thread_names=_names(target),
-        version=_version(target),
+        version=target.kernel_version(),
     )
     if target.options.sysroot:
         sysroot = target.options.sysroot
@@ -64,6 +64,19 @@ def core_facts(target: CoreTarget) -> Facts:
     if kept is not None:
         _complete(facts, kept)
     return facts
+
+
+def kept_system(procfs: str, arch: str) -> dict[str, object]:
+    """What a kept directory tells of the machine that its process ran on."""
+    kept = ProcDirectory(procfs)
+    processor = Processor(kept.read("cpuinfo") or b"")
+    text = kept.read("lsb-release") or kept.read("os-release") or b""
+    return {
+        "cpu": processor_words(processor, arch),
+        "cpu_count": processor.count,
+        "memory_maps": (kept.read("maps") or b"").count(b"\n"),
+        "distribution": distribution(text),
+    }
 
 
 def complete_notes(core: CoreNotes, arch: Arch, procfs: str) -> None:
@@ -131,15 +144,6 @@ def _arguments(target: CoreTarget) -> bytes | None:
     """What NT_PRPSINFO has of the command line: 80 bytes, with spaces for what ended strings."""
     info = target.notes.info
     return info[2].encode("utf-8", "surrogateescape") + b"\0" if info and info[2] else None
-
-
-def _version(target: CoreTarget) -> tuple[int, int, int] | None:
-    vdso = target.notes.auxv.get(notes.AT_SYSINFO_EHDR)
-    region = target.space.memory.region(vdso) if vdso else None
-    if vdso is None or region is None:
-        return None
-    size = min(region.end - vdso, _MAX_VDSO)
-    return vdso_version(target.space.memory.read_available(vdso, size))
 
 
 # --- what the program was started with ---------------------------------------------------

@@ -121,25 +121,6 @@ def lsb_release(find: Callable[[str], str | None]) -> bytes | None:
     return None
 
 
-def vdso_version(vdso: bytes) -> tuple[int, int, int] | None:
-    """The kernel's version by a note of its vdso; None if there is none.
-
-    The note is named "Linux", has the type 0, and holds LINUX_VERSION_CODE. Its last part
-    stops at 255: 4.14.300 is 4.14.255 there (linux/Makefile).
-    """
-    from unspool.errors import FormatError
-    from unspool.formats.elf import Elf
-
-    try:
-        for note in Elf(vdso).notes():
-            if note.name == b"Linux" and note.type == 0 and note.size == 4:
-                code = int.from_bytes(vdso[note.offset : note.offset + 4], "little")
-                return code >> 16, code >> 8 & 0xFF, code & 0xFF
-    except FormatError:
-        pass
-    return None
-
-
 def find_linker(target: Target, memory: Memory, auxv: dict[int, int]) -> Linker | None:
     """The dynamic linker's structure, by the program, else by the linker's own variable.
 

@@ -26,6 +26,7 @@ from unspool.targets.process_regions import ProcessRegions
 from unspool.targets.procfs import Maps, Process, parse_maps
 from unspool.targets.ptrace import Calls
 from unspool.targets.stacks import Copied, Planner, without
+from unspool.targets.system import live_system
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -136,6 +137,9 @@ class LiveTarget(Target):
 
             variables = dispatcher_variables(self.space, now)
             memory.set_regions(self._regions(maps, [*snapshot.stacks, variables], others))
+        self.info.system = live_system(
+            arch.report_name, self.maps_text, f"{process.path}/root"
+        )
 
     def _read_maps(self) -> bytes:
         return self.process.read("maps") or b""

@@ -24,6 +24,7 @@ from unspool.targets.live_modules import LiveModules, read_headers
 from unspool.targets.note_stream import NoteStream
 from unspool.targets.process_regions import ProcessRegions
 from unspool.targets.procfs import parse_maps
+from unspool.targets.system import live_system
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -112,6 +113,8 @@ class StreamTarget(Target):
             arch, memory, modules.modules, modules.image, modules.entry_points()
         )
         self._note_losses(maps)
+        # The device's own files: those of a crashed container may be on a disk that hangs.
+        self.info.system = live_system(arch.report_name, self.maps_text, "")
 
     def _frozen_memory(self, maps: Maps, memory: Memory) -> Memory:
         self.regions = ProcessRegions(self._memory, None)

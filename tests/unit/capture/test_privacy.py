@@ -117,6 +117,13 @@ def test_arguments_and_environment_are_out_by_default(tmp_path: Path) -> None:
     assert "secret" not in str(hashed.environment(b"A=secret\0"))
 
 
+def test_the_system_is_in_unless_it_is_put_out(tmp_path: Path) -> None:
+    system: dict[str, object] = {"os_version": "6.1.0", "distribution": {"id": "debian"}}
+    info = TargetInfo("core", "x86_64", system=system)
+    assert policy(tmp_path).target(info).system == system
+    assert policy(tmp_path, system="out").target(info).system is None
+
+
 def test_names_of_modules(tmp_path: Path) -> None:
     module = Module(3, "libsecret.so", 0, 9, path="/opt/libsecret.so", debug_file="/d/libsecret")
     vdso = Module(4, "[vdso]", 0, 9, kind="vdso")

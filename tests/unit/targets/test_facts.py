@@ -26,9 +26,10 @@ from tests.build.core import (
 from tests.build.elf import EM_X86_64, PT_NOTE, Elf
 from tests.build.notes import note
 from tests.programs.running import running
+from unspool.formats.notes import vdso_version
 from unspool.targets.base import Options
 from unspool.targets.core import CoreTarget
-from unspool.targets.facts import Facts, vdso_version
+from unspool.targets.facts import Facts
 from unspool.targets.live import open_live
 from unspool.targets.live_facts import times_of, version_of
 from unspool.targets.source import open_source

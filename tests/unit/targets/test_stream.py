@@ -123,6 +123,7 @@ def test_the_stacks_are_those_of_the_process(stopped: Stopped) -> None:
     for mine, theirs in zip(report.stacks, stopped.report.stacks, strict=True):
         assert frames(mine) == frames(theirs)
         assert mine.stop.reason == theirs.stop.reason
+    assert target.info.system == stopped.report.target.system
     assert [(each.base, each.code_id) for each in report.modules] == [
         (each.base, each.code_id) for each in stopped.report.modules
     ]
