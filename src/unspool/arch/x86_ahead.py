@@ -24,6 +24,7 @@ _PREFIXES = frozenset((0x26, 0x2E, 0x36, 0x3E, 0x64, 0x65, 0x66, 0x67, 0xF0, 0xF
 # One way through a function, and all that are tried: a function has a few returns, and those
 # that are near are reached without many branches.
 _MOST_STEPS, _MOST_WAYS, _MOST_CALLS = 300, 16, 24
+_MOST_AT_END = 12
 _ENDS = frozenset((0xCC, 0xF4, 0xCF, 0xCB, 0xCA, 0xEA))
 
 
@@ -44,11 +45,19 @@ class CodeAhead:
     """Follows the code in `code`, whose first byte is at `base`, from an address on.
 
     `word` is 4 or 8; `read` gives the word at an address of the stack, None where there is none.
+    With `tails` jumps that seem to lead to other functions are returns as well.
     """
 
     def __init__(
-        self, code: Buffer, base: int, word: int, read: Callable[[int], int | None]
+        self,
+        code: Buffer,
+        base: int,
+        word: int,
+        read: Callable[[int], int | None],
+        *,
+        tails: bool = False,
     ) -> None:
+        self.tails = tails
         self.code = code
         self.base = base
         self.word = word
@@ -70,6 +79,13 @@ class CodeAhead:
                 if branch.at not in seen:
                     seen.add(branch.at)
                     ways.append(branch)
+
+
+    def ending(self, pc: int, registers: Registers) -> Return | None:
+        """The return that follows at once, if it does: nothing branches or calls before it."""
+        way = _Way(self, pc - self.base, list(registers), 0)
+        found = way.run(_MOST_AT_END)
+        return found if found is not None and not way.branches and not found.calls else None
 
 
 class _Way:
@@ -107,8 +123,13 @@ class _Way:
             op = code[at]
             if op in (0xC3, 0xC2):
                 return Return(self.registers, self.calls) if self.registers[SP] else None
+            tails = self.ahead.tails and self.registers[SP]
+            if tails and op == 0xFF and _is_tail_jump(code, at + 1, end, rex):
+                return Return(self.registers, self.calls)
             if op in _ENDS or not self._step(op, rex, at, end):
                 return None
+            if tails and op == 0xE9 and not 0 <= self.at < size:
+                return Return(self.registers, self.calls)
         return None
 
     def _step(self, op: int, rex: int, at: int, end: int) -> bool:
@@ -231,6 +252,16 @@ class _Way:
         if value is None or at + size > end:
             return None
         return value + _signed(code, at, at + size) & (1 << 8 * self.ahead.word) - 1
+
+
+def _is_tail_jump(code: Buffer, at: int, end: int, rex: int) -> bool:
+    """Whether a jump through a register, or through a table that r13 points at, is what follows.
+
+    V8's handlers of bytecodes end with the one, its builtins with the other: r13 is where it
+    keeps the addresses of all builtins. A switch jumps through a table by an index.
+    """
+    modrm = code[at] if at < end else 0
+    return modrm & 0xF8 == 0xE0 or (modrm in (0x65, 0xA5) and rex & 1 == 1)
 
 
 # nop of two and more bytes, as assemblers and compilers fill the room between functions with.

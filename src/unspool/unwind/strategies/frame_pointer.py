@@ -65,13 +65,21 @@ class FramePointer(DynamicStrategy):
         something else, or as it was; then the record is an older function's.
         """
         module = self.space.module_at(query.lookup_pc)
-        if module is None or module.kind != "pe" or self.space.arch.name != "i386":
-            return None
+        if module is not None and module.kind == "pe" and self.space.arch.name == "i386":
+            return self._gap_if_calls(sp, fp, f"{module.name} need not keep a frame pointer")
+        # What it does until it returns did not tell, see `code_ahead`.
+        if query.exact and self.space.arch.name == "x86-64" and is_made(self.space, query.pc):
+            why = "the code may not have pushed its frame pointer yet, or never do"
+            return self._gap_if_calls(sp, fp, why)
+        return None
+
+    def _gap_if_calls(self, sp: int, fp: int, why: str) -> str | None:
+        word = self.space.arch.pointer_size
         data = self.space.memory.read_available(sp, min(fp - sp, _MAX_LOOKED_THROUGH))
-        for at in range(0, len(data) - 3, 4):
-            address = int.from_bytes(data[at : at + 4], "little")
+        for at in range(0, len(data) - word + 1, word):
+            address = int.from_bytes(data[at : at + word], "little")
             if self.space.is_code(address - 1) and self.space.after_call(address) is not False:
-                return f"{module.name} need not keep a frame pointer"
+                return why
         return None
 
     def _objection(
@@ -94,3 +102,15 @@ class FramePointer(DynamicStrategy):
         if is_last or (older >= sp and memory.region(older) is memory.region(sp)):
             return f"the code at 0x{address:x} is not at hand" if proof else None
         return f"the code at 0x{address:x} is not at hand, and the record is in no chain"
+
+
+def is_made(space: AddressSpace, pc: int) -> bool:
+    """Whether code is generated, or was put into a file that has unwind data for the rest.
+
+    V8's builtins are such a part of Node.js: its own compiler made them when that was built.
+    """
+    module = space.module_at(pc)
+    if module is None or module.kind == "jit":
+        return True
+    image = space.image(module) if module.kind == "elf" else None
+    return image is not None and image.eh_frame()[1] is not None

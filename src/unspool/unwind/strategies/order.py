@@ -105,6 +105,8 @@ class _Dynamic:
 
         space = self.space
         self.guesses = [FramePointer(space), *_for_x86(space), Scan(space, self.tables)]
+        if space.arch.name == "x86-64":
+            self.guesses.insert(0, _CodeAhead(space, made=True))
         if space.arch.name == "arm":
             from unspool.unwind.strategies.arm_code_analysis import ArmCodeAnalysis
             from unspool.unwind.strategies.arm_guesses import ArmFramePointer
@@ -133,23 +135,23 @@ def _for_x86(space: AddressSpace) -> list[DynamicStrategy]:
 
 
 class _CodeAhead(DynamicStrategy):
-    """`code_ahead.Ahead`, loaded for the first frame that it is for."""
+    """`code_ahead.Ahead`, loaded for the first frame that it is for, or `AheadInMadeCode`."""
 
-    name = "code_ahead"
-
-    def __init__(self, space: AddressSpace) -> None:
+    def __init__(self, space: AddressSpace, made: bool = False) -> None:
+        self.name = "made_code" if made else "code_ahead"
         self.space = space
+        self.made = made
         self._guess: DynamicStrategy | None = None
 
     @property
     def guess(self) -> DynamicStrategy:
         if self._guess is None:
-            from unspool.unwind.strategies.code_ahead import Ahead
+            from unspool.unwind.strategies.code_ahead import Ahead, AheadInMadeCode
 
-            self._guess = Ahead(self.space)
+            self._guess = AheadInMadeCode(self.space) if self.made else Ahead(self.space)
         return self._guess
 
     def answer(self, query: Query) -> Found | Missed | Ended:
-        if not query.exact:
+        if not query.exact and not self.made:
             return Missed("the frame has called another one")
         return self.guess.answer(query)
