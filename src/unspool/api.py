@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from unspool.unwind.step import Stepper
     from unspool.write.minidump import Written
 
-
 # A report of that many frames takes as much.
 MAX_REPORT = 1 << 30
 
@@ -354,7 +353,7 @@ def dump(
     """Writes a minidump with every stack of every thread; gives the walked stacks and its facts.
 
     The file appears whole or not at all. `stack_bytes` bounds what is saved of each stack, 0 does
-    not. `sanitize` blanks every word of data that is no pointer into a module or a stack, and
+    not. `sanitize` blanks all data but pointers into modules and stacks and the words of locks, and
     leaves out vector registers, arguments and environment; `environ` keeps the latter two.
 
     Raises `InputError` if the file cannot be written, or if the target is a report, which holds
@@ -366,13 +365,15 @@ def dump(
             f"{target.info.path or 'the target'}: a minidump of {target.info.os}",
             "what is written here is of Linux; unspool stack and unspool inspect read this one",
         )
+    from unspool.analyses.locks.keep import lock_words
     from unspool.write.minidump import write_minidump
 
     reads = target.record_reads()
     report = unwind(target, symbols=False)
+    locks = lock_words(target, report, reads)
     written = write_minidump(
         target, report.stacks, reads, path,
-        stack_bytes=stack_bytes, sanitize=sanitize, environ=environ,
+        stack_bytes=stack_bytes, sanitize=sanitize, environ=environ, more=locks,
     )  # fmt: skip
     return report, written
 

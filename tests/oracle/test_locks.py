@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import resource
 import signal
 import subprocess
@@ -18,7 +19,7 @@ from jsonschema import Draft202012Validator
 from tests.conftest import Tool
 from tests.programs.build import Unavailable, build
 from tests.programs.build import tool as tool_path
-from tests.programs.cores import EMULATORS, hard_core_limit
+from tests.programs.cores import EMULATORS, hard_core_limit, usable_core_pattern
 from tests.programs.running import running
 from tests.programs.waits import VARIANTS, calm_survey, started, survey, wait_until_calm
 from tests.unit.render.test_json import closed
@@ -27,6 +28,7 @@ from unspool.analyses.locks.records import LockReport
 from unspool.formats.elf import Elf
 from unspool.render import locks_graph, locks_json, locks_text
 from unspool.symbols.data_symbols import DataSymbols
+from unspool.write.minidump import write_minidump
 
 pytestmark = pytest.mark.oracle
 
@@ -177,7 +179,8 @@ def two_processes(root: Path, memory: Path, kind: str) -> Iterator[list[int]]:
     """Neither says that it is ready before the other one holds its lock."""
     command = [build(VARIANTS["locks"], root), "share", memory]
     processes = [
-        subprocess.Popen([*command, role, kind], stdout=subprocess.DEVNULL) for role in ("0", "1")
+        subprocess.Popen([*command, role, "2", kind], stdout=subprocess.DEVNULL)
+        for role in ("0", "1")
     ]
     try:
         yield [process.pid for process in processes]
@@ -232,9 +235,7 @@ def test_files_locked_across_processes(programs_root: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("name", ["locks", "locks-static", "locks-m32"])
-def test_a_core_says_the_same(
-    programs_root: Path, tmp_path: Path, tool: Tool, name: str
-) -> None:
+def test_a_core_says_the_same(programs_root: Path, tmp_path: Path, tool: Tool, name: str) -> None:
     with started(name, programs_root, "ring", "3") as process:
         calm_survey([process.pid], 3)
         tool("gcore", "-o", tmp_path / "core", str(process.pid))
@@ -276,21 +277,123 @@ def allow_cores() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (hard_core_limit(), hard_core_limit()))
 
 
-def test_locks_that_are_not_in_the_dump_are_missed(
-    programs_root: Path, tmp_path: Path
+@pytest.mark.parametrize("sanitize", [False, True], ids=["whole", "sanitized"])
+@pytest.mark.parametrize(
+    ("name", "mode", "waits"),
+    [
+        ("locks", "ring 3", 3), ("locks-stripped", "ring 3", 3), ("locks-static", "ring 3", 3),
+        ("locks-m32", "ring 3", 3), ("locks-musl", "ring 3 r", 3), ("locks", "ring 3 R", 3),
+        ("locks", "writer", 2), ("locks-m32", "writer", 2), ("locks", "loader", 2),
+        ("locks", "readers", 2), ("locks", "others", 4),
+    ],
+)  # fmt: skip
+def test_a_minidump_says_the_same(
+    name: str, mode: str, waits: int, programs_root: Path, tmp_path: Path, *, sanitize: bool
 ) -> None:
-    """A minidump of ours holds stacks, and hardly anything beside."""
+    """The words of the locks are kept, also of a sanitized one: owners and counts.
+
+    Of a lock that does not say who holds it, and so does not prove to be one, only the word
+    that is waited for is left by sanitizing.
+    """
+    dump = str(tmp_path / "a.dmp")
+    try:
+        with started(name, programs_root, *mode.split()) as process:
+            live = calm_survey([process.pid], waits)
+            with api.open(process.pid) as target:
+                api.dump(target, dump, sanitize=sanitize)
+    except Unavailable as reason:
+        pytest.skip(str(reason))
+    report = survey(dump)
+    keeps_its_promises(report)
+    if not sanitize or mode not in ("readers", "others"):
+        assert facts(report) == facts(live)
+    else:
+        assert len(report.waits) == waits
+    assert "cannot be read" not in " ".join(finding.title for finding in report.findings)
+
+
+def facts(report: LockReport) -> list[object]:
+    locks = [(lock.kind, lock.address, lock.holders) for lock in report.locks]
+    return [locks, report.deadlocks, [wait.key for wait in report.waits]]
+
+
+def test_locks_that_are_not_in_the_dump_are_missed(programs_root: Path, tmp_path: Path) -> None:
+    """As in others' minidumps, which hold stacks and hardly anything beside."""
     dump = str(tmp_path / "a.dmp")
     with started("locks", programs_root, "ring", "2") as process:
         calm_survey([process.pid], 2)
         with api.open(process.pid) as target:
-            api.dump(target, dump)
+            reads = target.record_reads()
+            write_minidump(target, api.unwind(target).stacks, reads, dump)
     report = survey(dump)
     keeps_its_promises(report)
     assert len(report.waits) == 2
     assert not report.deadlocks
     assert not report.complete
     assert "cannot be read" in report.findings[0].title
+
+
+@pytest.mark.parametrize("name", ["locks", "locks-static", "locks-m32"])
+def test_the_kernels_core_says_the_same(programs_root: Path, tmp_path: Path, name: str) -> None:
+    """And the dump that is made of it."""
+    if hard_core_limit() == 0:
+        pytest.skip("cores are forbidden here (hard RLIMIT_CORE is 0)")
+    lock = Path(f"/tmp/unspool-core-pattern.{os.getuid()}.lock")
+    command = [build(VARIANTS[name], programs_root), "behind", "3"]
+    try:
+        with (
+            usable_core_pattern(lock),
+            running(command, cwd=tmp_path, preexec_fn=allow_cores) as process,
+        ):
+            live = calm_survey([process.pid], 6)
+            process.send_signal(signal.SIGABRT)
+            process.wait()
+    except Unavailable as reason:
+        pytest.skip(str(reason))
+    (core,) = tmp_path.glob("core*")
+    dump = str(tmp_path / "a.dmp")
+    with api.open(str(core)) as target:
+        api.dump(target, dump)
+    for found in (survey(str(core)), survey(dump)):
+        keeps_its_promises(found)
+        (deadlock,) = found.deadlocks
+        assert deadlock.certain
+        assert len(deadlock.chain) == 3
+        assert len(deadlock.behind) == 3
+        assert {each.address for each in found.locks} == {each.address for each in live.locks}
+
+
+def test_three_parties_of_several_processes(programs_root: Path, tmp_path: Path) -> None:
+    """A circle over three processes, of which one is a core, one a minidump, and one runs."""
+    memory = tmp_path / "memory"
+    memory.write_bytes(bytes(4096))
+    with contextlib.ExitStack() as stack:
+        command = [build(VARIANTS["locks"], programs_root), "share", str(memory)]
+        processes = [
+            subprocess.Popen([*command, str(role), "3", "n"], stdout=subprocess.DEVNULL)
+            for role in range(3)
+        ]
+        for process in processes:
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+        first, second, third = (process.pid for process in processes)
+        live = calm_survey([first, second, third], 3)
+        Path(f"/proc/{first}/coredump_filter").write_text("0x3f")
+        core, dump = str(tmp_path / f"core.{first}"), str(tmp_path / "b.dmp")
+        subprocess.run(
+            ["gcore", "-o", tmp_path / "core", str(first)], check=True, capture_output=True
+        )
+        with api.open(second) as target:
+            api.dump(target, dump)
+        mixed = survey(core, dump, third)
+        partial = survey(core, third)
+    for report in (live, mixed):
+        keeps_its_promises(report)
+        (deadlock,) = report.deadlocks
+        assert deadlock.certain
+        assert sorted(report.waits[index].party for index in deadlock.chain) == [0, 1, 2]
+    assert not partial.deadlocks
+    assert [party.report.target.kind for party in mixed.parties] == ["core", "minidump", "live"]
 
 
 def test_variables_are_those_of_nm(programs_root: Path, tool: Tool) -> None:

@@ -22,7 +22,7 @@ static sem_t none;
 static int count, kind;
 
 struct shared {
-    pthread_mutex_t mutex[2];
+    pthread_mutex_t mutex[3];
     volatile int initialised, held;
 };
 
@@ -158,22 +158,22 @@ static pthread_t make(void *(*run)(void *), void *argument)
     return thread;
 }
 
-static void share(const char *path, int role)
+/* One of so many processes that take their own mutex, and then the next one's. */
+static void share(const char *path, int role, int parties)
 {
     int file = open(path, O_RDWR);
     struct shared *shared =
         mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
     if (role == 0) {
-        init_mutex(&shared->mutex[0], 1);
-        init_mutex(&shared->mutex[1], 1);
+        for (int i = 0; i < parties; i++) init_mutex(&shared->mutex[i], 1);
         shared->initialised = 1;
     }
     while (!shared->initialised) usleep(100);
     take(&shared->mutex[role]);
     __sync_fetch_and_add(&shared->held, 1);
-    while (shared->held < 2) usleep(100);
+    while (shared->held < parties) usleep(100);
     puts("ready");
-    take(&shared->mutex[!role]);
+    take(&shared->mutex[(role + 1) % parties]);
 }
 
 static void lock_file(int file, int wait)
@@ -203,7 +203,7 @@ int main(int argc, char **argv)
     count = argc > 2 ? atoi(argv[2]) : 0;
     kind = argc > 3 ? argv[argc - 1][0] : 'n';
     for (int i = 0; i < MOST; i++) init_mutex(&locks[i], 0);
-    if (!strcmp(mode, "share")) share(argv[2], atoi(argv[3]));
+    if (!strcmp(mode, "share")) share(argv[2], atoi(argv[3]), atoi(argv[4]));
     if (!strcmp(mode, "files")) lock_files(argv[2], argv[3]);
     if (!strcmp(mode, "ring") || !strcmp(mode, "behind")) {
         pthread_barrier_init(&start, NULL, count + 1);

@@ -194,6 +194,12 @@ class MinidumpTarget(Target):
             if 0 <= each.start < each.end <= 1 << 64 and len(each.permissions) >= 3
         ]
 
+    def shared_file(self, address: int) -> tuple[str, int, int] | None:
+        for each in self._mappings():
+            if each.start <= address < each.end and each.permissions[3:] == "s":
+                return each.path, each.inode, each.offset + address - each.start
+        return None
+
     def _information(self) -> Spans:
         """The mappings of MINIDUMP_MEMORY_INFO_LIST; none if there is no such stream."""
         return spans_of_information(

@@ -79,8 +79,10 @@ def write_context(draft: Draft, output: Output, thread: Thread) -> bytes:
     arch, keep_word = draft.target.arch, draft.keep_word
     floating = draft.target.floating_point(thread) if keep_word is None else None
 
+    always = {arch.pc, arch.sp, *draft.keep_registers.get(thread.index, ())}
+
     def keeps(number: int, value: int) -> bool:
-        return keep_word is None or number in (arch.pc, arch.sp) or keep_word(value)
+        return keep_word is None or number in always or keep_word(value)
 
     return output.location(context(TABLES[arch.report_name], thread, floating, keeps), 16)
 

@@ -6,7 +6,7 @@ from unspool.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from unspool.model import Stack
     from unspool.targets.base import Target
@@ -30,14 +30,15 @@ class Draft:
     `stacks` are the walked ones by thread index. `blocks` are by address, and none overlaps
     another; `stack_blocks` are, by thread index, the parts of them that MINIDUMP_THREAD names
     as the thread's stack: the one that its stack pointer is in. `keep_word` tells whether the
-    value of a register may leave the machine, None if all may. `time` is in seconds since 1970.
+    value of a register may leave the machine, None if all may; `keep_registers` are the numbers
+    of those of a thread that may in any case. `time` is in seconds since 1970.
     `contexts` are location descriptors of threads' registers by thread index, which the list of
     threads puts there for the exception.
     """
 
     __slots__ = (
-        "blocks", "contexts", "facts", "keep_word", "stack_blocks", "stacks", "target", "time",
-        "with_environ",
+        "blocks", "contexts", "facts", "keep_registers", "keep_word", "stack_blocks", "stacks",
+        "target", "time", "with_environ",
     )  # fmt: skip
 
     def __init__(
@@ -49,6 +50,7 @@ class Draft:
         blocks: Sequence[Block] = (),
         stack_blocks: dict[int, Block] | None = None,
         keep_word: Callable[[int], bool] | None = None,
+        keep_registers: Mapping[int, Sequence[int]] | None = None,
         with_environ: bool = False,
         time: int = 0,
     ) -> None:
@@ -58,6 +60,7 @@ class Draft:
         self.blocks = blocks
         self.stack_blocks = stack_blocks or {}
         self.keep_word = keep_word
+        self.keep_registers = keep_registers or {}
         self.with_environ = with_environ
         self.time = time
         self.contexts: dict[int, bytes] = {}

@@ -16,6 +16,7 @@ from unspool.generated.code import GENERATED_KINDS
 from unspool.record import Record
 from unspool.write.context import write_contexts
 from unspool.write.draft import Block, Draft
+from unspool.write.more import More
 from unspool.write.output import Output
 from unspool.write.save import save
 from unspool.write.selection import generated_tables, select
@@ -102,30 +103,31 @@ def write_minidump(
     sanitize: bool = False,
     environ: bool = False,
     time: int | None = None,
-    more: Sequence[tuple[int, bytes]] = (),
-    facts: Sequence[Range] = (),
+    more: More | None = None,
 ) -> Written:
     """Writes a target's minidump to a file, whole or not at all.
 
     `stacks` are those of all threads, and `reads` what walking them has read. `stack_bytes` is
     the most that is saved of each stack, 0 for no limit. `sanitize` blanks all words that are no
     pointers into modules or stacks; `environ` keeps arguments and environment. `time` is the
-    header's, in seconds since 1970. `more` is memory to save beside, as addresses and bytes, and
-    `facts` are the ranges of it that `sanitize` leaves alone. Raises `InputError` if the file cannot be written.
+    header's, in seconds since 1970. `more` is to be saved beside. Raises `InputError` if the file
+    cannot be written.
     """
+    more = more or More()
     chosen = select(target, stacks, reads, most=stack_bytes, strings=environ and not sanitize)
-    sanitizer = _sanitizer(target, stacks, reads, facts) if sanitize else None
+    sanitizer = _sanitizer(target, stacks, reads, more.facts) if sanitize else None
     output = Output(len(_STREAMS))
     draft = Draft(
         target,
         {stack.index: stack for stack in stacks},
         target.facts(),
         keep_word=sanitizer.keeps if sanitizer else None,
+        keep_registers=more.registers,
         with_environ=environ and not sanitize,
         time=int(clock.time()) if time is None else time,
     )
     pieces = _pieces(target.space.memory, chosen.ranges, sanitizer)
-    pieces = _with_more(pieces, more, sanitizer)
+    pieces = _with_more(pieces, more.pieces, sanitizer)
     draft.blocks = [block for block, _ in pieces]
     written = _lay_out(draft, pieces, chosen, output)
     size = save(path, output.finish(draft.time))
@@ -287,7 +289,7 @@ def _sanitizer(
     # What a runtime wrote of its code is of the program as its file is, and no data of it.
     for module in target.modules:
         if module.kind in GENERATED_KINDS:
-            facts += generated_tables(target, module)
+            facts += [(module.base, module.end), *generated_tables(target, module)]
     wine = target.wine
     if wine is not None:
         known += known_words.structures(wine)

@@ -52,6 +52,7 @@ class _Survey:
         self.findings: list[Finding] = []
         self.by_key: dict[tuple[object, ...], int] = {}
         self.file_locks: list[FileLock] = []
+        self.inodes: dict[tuple[str, int], list[int]] = {}  # of files, by path and offset
 
     def run(self) -> LockReport:
         calls = [
@@ -143,10 +144,28 @@ class _Survey:
         if backing is not None:
             path, inode, offset = backing
             start = offset - (wait.address - (lock.address or 0))
-            key = ("shared", path, inode, start)
+            key = self.shared_key(path, inode, start, lock.address or 0)
             lock.shared = f"{path} at offset 0x{start:x}"
         self.name(process, lock)
         self.add(process, thread, names, lock, key, function, wait.evidence, timed=wait.timed)
+
+    def shared_key(
+        self, path: str, inode: int, offset: int, address: int
+    ) -> tuple[object, ...]:
+        """The key of a lock in shared memory. Cores do not know inodes: they match any.
+
+        Where files have no names of their own, all are called "/dev/zero (deleted)" there; what a
+        process and its children share is then at the same address.
+        """
+        if inode == 0 and path.endswith(" (deleted)"):
+            return "shared", path, offset, address
+        known = self.inodes.setdefault((path, offset), [inode])
+        if inode and inode not in known:
+            if known == [0]:
+                known[0] = inode
+            else:
+                known.append(inode)
+        return "shared", path, offset, known.index(inode) if inode else 0
 
     def join(
         self, process: Examined, thread: Thread, wait: FutexWait, kind: str | None

@@ -23,6 +23,7 @@ _WAITING = {
 }  # fmt: skip
 LOCK_PI = (6, 13)
 PRIVATE_FLAG = 128
+_REALTIME = 256
 
 
 class _Abi:
@@ -55,6 +56,7 @@ _ABIS = {
         tuple(range(6)), 7,
     ),
 }  # fmt: skip
+_FUTEX = {"x86-64": 202, "i386": 240}
 # Bytes of code before the call in which its number is looked for.
 _BEFORE, _LEAST = 32, 8
 # svc #0 of aarch64, of A32 and of T32 code.
@@ -62,11 +64,17 @@ _SVC = (b"\x01\0\0\xd4", b"\0\0\0\xef", b"\0\xdf")
 
 
 class Syscall(Record):
-    """A system call by name, with its arguments; `evidence` says how it is known."""
+    """A system call by name, with its arguments; `evidence` says how it is known.
 
-    __slots__ = ("arguments", "evidence", "name")
+    `registers` are the numbers of those that the arguments are in.
+    """
 
-    def __init__(self, name: str, arguments: list[int], evidence: str) -> None:
+    __slots__ = ("arguments", "evidence", "name", "registers")
+
+    def __init__(
+        self, name: str, arguments: list[int], evidence: str, registers: tuple[int, ...]
+    ) -> None:
+        self.registers = registers
         self.name = name
         self.arguments = arguments
         self.evidence = evidence
@@ -110,12 +118,14 @@ def syscall_of(space: AddressSpace, thread: Thread) -> Syscall | None:
         ):
             return None
         number, where = _number(thread, code, abi.names)
+        if number is None and _fits_futex(space, [registers[each] for each in abi.arguments]):
+            number, where = _FUTEX[arch.name], "its arguments"
     name = abi.names.get(-1 if number is None else number)
     arguments = [registers[each] for each in abi.arguments]
     if name is None or any(each is None for each in arguments):
         return None
     evidence = f"system call {number} ({name}) by {where}, pc 0x{pc:x}"
-    return Syscall(name, [each or 0 for each in arguments], evidence)
+    return Syscall(name, [each or 0 for each in arguments], evidence, abi.arguments)
 
 
 def _number(thread: Thread, code: bytes, known: Iterable[int]) -> tuple[int | None, str]:
@@ -130,6 +140,21 @@ def _number(thread: Thread, code: bytes, known: Iterable[int]) -> tuple[int | No
     places = ((code.rfind(b"\xb8" + each.to_bytes(4, "little")), each) for each in known)
     at, number = max(places)
     return (number, "the code that sets eax") if at >= 0 else (None, "")
+
+
+def _fits_futex(space: AddressSpace, arguments: list[int | None]) -> bool:
+    """Whether arguments can be of a futex wait and of hardly any other call.
+
+    Situation: a minidump, which has no number, and code that does not set eax right before: musl's,
+    glibc's for barriers, the vdso of 32-bit processes. Waits that processes share have an
+    operation of 0, as others have it: they are not believed. Dumps of ours hold the words.
+    """
+    address, code = arguments[0] or 0, arguments[1] or 0
+    operation = code & 0x7F
+    return (
+        operation in _WAITING and code < 0x200 and code & (PRIVATE_FLAG | _REALTIME) != 0
+        and address % 4 == 0 and bool(space.memory.read_available(address, 4))
+    )  # fmt: skip
 
 
 def futex_wait(call: Syscall) -> FutexWait | None:

@@ -233,7 +233,11 @@ class WindowsWaits:
             return None
 
     def _waited_address(self, stack: Stack, words: list[int], layout: _Layout) -> int | None:
-        """The address in ntdll's `struct futex_entry` on the stack: two links, address, thread."""
+        at = self._entry(stack, words, layout)
+        return None if at is None else words[at + 2]
+
+    def _entry(self, stack: Stack, words: list[int], layout: _Layout) -> int | None:
+        """Where ntdll's `struct futex_entry` is on the stack: two links, address, thread."""
         tid = next((t for t, index in self.by_tid.items() if index == stack.index), None)
         if tid is None:
             return None
@@ -243,8 +247,42 @@ class WindowsWaits:
             links = words[at - 2], words[at - 1]
             is_list = all(each > _LOWEST and each % layout.word == 0 for each in links)
             if is_list and self.memory.read_available(words[at], 2):
-                return words[at]
+                return at - 2
         return None
+
+    def kept(self, stack: Stack, names: StackNames) -> Iterator[tuple[int, int, bool]]:
+        """What a minidump must hold for `of` to find the same there: addresses and sizes.
+
+        Functions need not have names: whatever ntdll waits in, these are few words. The last value
+        is False for text.
+        """
+        first = self._first(names)
+        low = stack.frames[first].sp if first is not None else None
+        if first is None or low is None:
+            return
+        end = first
+        while end < len(names.modules) and names.modules[end] == "ntdll.dll":
+            end += 1
+        layout = _LAYOUTS[self._word(stack, first)]
+        words = list(self._words(stack, first, end, layout))
+        wine = self.target.wine
+        known = wine.threads.get(stack.index) if wine is not None else None
+        for teb in (known.teb, known.teb32) if known is not None else ():
+            if teb is not None and teb.layout.word == layout.word:
+                yield teb.peb + layout.loader_lock, layout.word, True
+        at = self._entry(stack, words, layout)
+        addresses = [each for each in dict.fromkeys(words) if each % 4 == 0]
+        if at is not None:
+            yield low + at * layout.word, 4 * layout.word, True
+            yield words[at + 2] & -4, 4, True
+            addresses = [words[at + 2] - layout.semaphore]
+        for address in addresses:
+            if address >= _LOWEST and self._read_section(address, stack, layout) is not None:
+                yield address, layout.section.size, True
+                debug = self._pointer(address, layout) or 0
+                if self._pointer(debug + layout.debug_section, layout) == address:
+                    yield debug, layout.debug_name + layout.word, True
+                    yield self._pointer(debug + layout.debug_name, layout) or 0, _MOST_NAME, False
 
     def _srw(self, stack: Stack, function: str, words: list[int], layout: _Layout) -> WindowsWait:
         found = self._address(stack, function, words, layout)

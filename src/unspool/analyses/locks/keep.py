@@ -1,0 +1,110 @@
+"""Which words a minidump must keep so that its reader finds the locks that threads wait for.
+
+No names are looked up for that: a futex's address is in a register, a critical section's in
+ntdll's list of waiting threads, whose entries lie on their stacks. Around such an address as much
+is kept as the largest lock takes; of a sanitized dump only what proves to be a lock's own words.
+"""
+
+from __future__ import annotations
+
+from unspool.analyses.locks.syscalls import futex_wait, syscall_of
+from unspool.analyses.locks.words import Words
+from unspool.write.more import More
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from unspool.analyses.locks.syscalls import FutexWait
+    from unspool.memory import Memory
+    from unspool.model import Report
+    from unspool.targets.base import Target
+    from unspool.targets.live_waits import Waiting
+
+    Range = tuple[int, int]
+
+# The word that is waited for is at most 12 bytes into a lock, and the longest has 56.
+_BEFORE, _BEHIND = 16, 56
+_WORD = 4
+# What a lock's words take, from its address on.
+_SIZES = {"mutex": 24, "rwlock": 32}
+_MOST_THREADS = 4096
+# Of a futex call's arguments: the address, the operation, the value.
+_TELLING = 3
+
+
+def lock_words(target: Target, report: Report, reads: list[Range]) -> More:
+    """What locks hold that the target's threads wait for. `report` need not have names.
+
+    Of a running process they are read now; those of a thread that has gone on since are left out.
+    To `reads`, which remembers what is read of the target, they are added, and nothing that
+    was looked at on the way to them.
+    """
+    walked = len(reads)
+    kept = _lock_words(target, report)
+    reads[walked:] = [(start, len(data)) for start, data in kept.pieces]
+    return kept
+
+
+def _lock_words(target: Target, report: Report) -> More:
+    memory = target.memory_now()
+    live = target.live_process()
+    calls = [
+        (thread, call)
+        for thread in target.threads[:_MOST_THREADS]
+        if (call := syscall_of(target.space, thread)) is not None
+    ]
+    waiting = None
+    if live is not None:
+        from unspool.targets.live_waits import Waiting
+
+        all_wait = target.threads if target.wine is not None else [each for each, _ in calls]
+        waiting = Waiting(live, [thread.tid for thread in all_wait])
+    tids = {thread.tid: thread.index for thread in target.threads}
+    words = Words(
+        memory, target.arch.pointer_size, 0,
+        lambda tid: (0, tids[tid]) if tid in tids else None,
+    )  # fmt: skip
+    pieces: list[tuple[int, bytes]] = []
+    facts: list[Range] = []
+    registers: dict[int, tuple[int, ...]] = {}
+    for thread, call in calls:
+        wait = futex_wait(call)
+        if wait is None:
+            continue
+        start = wait.address - _BEFORE
+        data = memory.read_available(start, _BEFORE + _BEHIND)
+        if not data:  # at the beginning of a mapping
+            start, data = wait.address, memory.read_available(wait.address, _BEHIND)
+        known = _known(words, wait)
+        if data and (waiting is None or waiting.still(thread.tid)):
+            pieces.append((start, data))
+            facts.append(known)
+            registers[thread.index] = call.registers[:_TELLING]
+    kept = More(pieces, facts, registers)
+    if target.wine is not None:
+        _add_windows(kept, target, report, memory, waiting)
+    return kept
+
+
+def _add_windows(
+    kept: More, target: Target, report: Report, memory: Memory, waiting: Waiting | None
+) -> None:
+    from unspool.analyses.locks.frames import StackNames
+    from unspool.analyses.locks.windows import WindowsWaits
+
+    windows = WindowsWaits(target, memory, 0)
+    for stack in report.stacks[:_MOST_THREADS]:
+        for address, size, is_fact in windows.kept(stack, StackNames(report, stack)):
+            data = memory.read_available(address, size)
+            if data and (waiting is None or waiting.still(stack.tid)):
+                kept.pieces.append((address, data))
+                if is_fact:
+                    kept.facts.append((address, address + size))
+
+
+def _known(words: Words, wait: FutexWait) -> Range:
+    """The words of a lock that prove to be one; else the one that is waited for."""
+    lock = words.lock(wait, None)
+    size = _SIZES.get(lock.kind)
+    if size is None or lock.address is None:
+        return wait.address, wait.address + _WORD
+    return lock.address, lock.address + size
