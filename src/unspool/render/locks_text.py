@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from unspool.analyses.locks.verdicts import ENDS, key_name, lock_name
+from unspool.analyses.locks.verdicts import ENDS, key_name, lock_name, place
 from unspool.render.escape import printable
 from unspool.render.names import short_function
 from unspool.render.style import Style
@@ -195,17 +195,4 @@ class _Text:
 
     def frame(self, party: int, thread: int, index: int) -> str:
         """A frame in words: `in worker, ring.c:12`."""
-        report = self.report.parties[party].report
-        stack = report.stacks[thread]
-        frame, place = stack.frames[index], report.location(stack, index)
-        if place is None or (place.function is None and place.module is None):
-            return f"at 0x{frame.pc:x}"
-        inner = place.inlines[0] if place.inlines else None
-        name = inner.function if inner is not None else place.function
-        words = "in " + (printable(short_function(name)) if name else f"0x{frame.pc:x}")
-        file, line = (inner.file, inner.line) if inner is not None else (place.file, place.line)
-        if file:
-            return f"{words}, {printable(file.rpartition('/')[2])}" + (f":{line}" if line else "")
-        if place.module is not None:
-            return f"{words}, {printable(report.modules[place.module].name)}"
-        return words
+        return printable(place(self.report, party, thread, index, short_function))

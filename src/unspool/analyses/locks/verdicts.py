@@ -7,11 +7,12 @@ from unspool.model import Finding
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from unspool.analyses.locks.records import LockReport, Wait
+    from unspool.analyses.locks.records import Deadlock, LockReport, Wait
 
 _MOST_NAMES = 10
+_MOST_LINKS = 25
 
 
 def verdicts(report: LockReport) -> Iterator[Finding]:
@@ -30,7 +31,7 @@ def verdicts(report: LockReport) -> Iterator[Finding]:
             "deadlock" if deadlock.certain else "possible_deadlock",
             f"{word} of {len(chain)} thread{'s' if len(chain) > 1 else ''}: {names}",
             threads=[wait.thread for wait in chain if wait.party == chain[0].party],
-            detail=f"{len(deadlock.behind)} more wait behind it" if deadlock.behind else None,
+            detail="\n".join(_links(report, deadlock)),
         )
     lost = [number for number, lock in enumerate(report.locks) if lock.state == UNREADABLE]
     if lost:
@@ -57,6 +58,54 @@ def verdicts(report: LockReport) -> Iterator[Finding]:
                 detail=f"it waits for {lock_name(report, wait.lock)}; what loads takes locks of "
                 "its own, in an order that the program does not choose",
             )
+
+
+def _links(report: LockReport, deadlock: Deadlock) -> Iterator[str]:
+    """The chain, a line for each thread, with what proves it; then who waits behind it."""
+    chain = [report.waits[index] for index in deadlock.chain]
+    for wait, after in list(zip(chain, [*chain[1:], chain[0]], strict=True))[:_MOST_LINKS]:
+        lock = report.locks[wait.lock]
+        how = next((each for each in lock.holders if each.key == after.key), None)
+        verb = "held by" if how is not None and how.certain else "may be held by"
+        if lock.kind in ENDS:
+            verb = "up to"
+        state = f" ({lock.state})" if lock.state and lock.kind not in ENDS else ""
+        where = f"#{wait.frame} {place(report, *wait.key, wait.frame)}"
+        yield (
+            f"{thread_name(report, wait)} waits {where} "
+            f"for {lock_name(report, wait.lock)}{state}, {verb} {thread_name(report, after)}"
+            + (f": {how.evidence}" if how is not None else "")
+        )
+    if len(chain) > _MOST_LINKS:
+        yield f"and {len(chain) - _MOST_LINKS:,} more threads of the chain"
+    if deadlock.behind:
+        names = [thread_name(report, report.waits[index]) for index in deadlock.behind]
+        more = f" and {len(names) - _MOST_NAMES:,} more" if names[_MOST_NAMES:] else ""
+        yield f"behind it: {', '.join(names[:_MOST_NAMES])}{more}"
+    if deadlock.timed:
+        yield "one of the waits has a timeout, and ends by itself"
+
+
+def place(
+    report: LockReport, party: int, thread: int, index: int, shorten: Callable[[str], str] = str
+) -> str:
+    """A frame in words: `in worker, ring.c:12`. `shorten` is applied to the function's name."""
+    own = report.parties[party].report
+    stack = own.stacks[thread]
+    if index >= len(stack.frames):
+        return "at an unknown place"
+    frame, found = stack.frames[index], own.location(stack, index)
+    if found is None or (found.function is None and found.module is None):
+        return f"at 0x{frame.pc:x}"
+    inner = found.inlines[0] if found.inlines else None
+    name = inner.function if inner is not None else found.function
+    words = f"in {shorten(name) if name else f'0x{frame.pc:x}'}"
+    file, line = (inner.file, inner.line) if inner is not None else (found.file, found.line)
+    if file:
+        return f"{words}, {file.rpartition('/')[2]}" + (f":{line}" if line else "")
+    if found.module is not None:
+        return f"{words}, {own.modules[found.module].name}"
+    return words
 
 
 def thread_name(report: LockReport, wait: Wait) -> str:
