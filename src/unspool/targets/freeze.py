@@ -239,6 +239,9 @@ class _Work:
         held = self.held_threads()
         self.check_program(held)
         self.snapshot.stacks = self.copier.copy_stacks(held)
+        # A thread that was in execve already cannot be stopped before it is done with that.
+        # Then the registers are the old program's, and memory by a thread's id the new one's.
+        self.check_program(held)
         if self.calls.floating:
             read = self.calls.read_floating
             self.floating = [tid for tid, slot in self.slots.items() if read(tid, slot)]
