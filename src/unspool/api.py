@@ -370,10 +370,11 @@ def dump(
 
     reads = target.record_reads()
     report = unwind(target, symbols=False)
-    locks = lock_words(target, report, reads)
+    kept, more = target.kept_reads(), lock_words(target, report, reads)
+    more.pieces += kept
     written = write_minidump(
         target, report.stacks, reads, path,
-        stack_bytes=stack_bytes, sanitize=sanitize, environ=environ, more=locks,
+        stack_bytes=stack_bytes, sanitize=sanitize, environ=environ, more=more,
     )  # fmt: skip
     return report, written
 

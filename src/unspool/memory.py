@@ -179,6 +179,10 @@ class Memory:
             size -= part
         return b"".join(parts)
 
+    def peek(self, address: int, size: int) -> bytes:
+        """As `read_available`, of what is looked at in passing: no minidump needs to hold it."""
+        return Memory.read_available(self, address, size)
+
     def pieces(self, low: int, high: int) -> Iterator[tuple[int, Region, Buffer]]:
         """What there is of `[low, high)`, piece by piece: address, region and bytes, not copied."""
         at = max(bisect_right(self._starts, low) - 1, 0)

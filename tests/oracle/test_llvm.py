@@ -147,3 +147,23 @@ def test_explained() -> None:
             if each.trail and found.locations[each.lookup_pc].module in kinds
         ]
     assert trusts == ["dwarf_cfi"] * 3
+
+
+@pytest.mark.parametrize("sanitize", [False, True])
+@pytest.mark.parametrize("compiler", ["orc", "jitlink"])
+def test_a_dump_of_a_process(compiler: str, sanitize: bool, tmp_path: Path) -> None:
+    """What tells of the code is in memory that a running process writes to."""
+    with waiting(compiler, levels=2) as (pid, _):
+        dumped, _ = Place(pid).dump(tmp_path / "a.dmp", sanitize=sanitize)
+        check(report(pid), dumped.report())
+    assert len(generated(dumped.report())) == 6
+
+
+WRITABLE_CODE = ["jit-registered", "jit-registered-no-cfi", "jit-hidden", "jit-hidden-far"]
+
+
+@pytest.mark.parametrize("core", [f"{name}/kernel" for name in WRITABLE_CODE], indirect=True)
+def test_a_sanitized_dump_holds_what_describes_code(core: Core, tmp_path: Path) -> None:
+    """Code in memory that can be written to is no data of the process."""
+    dumped, _ = Place(core.path).dump(tmp_path / "a.dmp", sanitize=True)
+    check(Place(core.path).report(), dumped.report())

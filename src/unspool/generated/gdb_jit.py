@@ -55,23 +55,28 @@ def find(process: Process) -> list[GeneratedModule]:
     """A module for each range of code of each object in each list."""
     found: list[GeneratedModule] = []
     taken = _Ranges()
-    for entry in _entries(process):
+    read: list[tuple[int, int]] = []
+    for entry in _entries(process, read):
         try:
             ranges = _code_of(process, entry)
         except FormatError:
             continue  # freed, or overwritten: the others are no worse for it
         for low, high in ranges:
             if taken.take(low, high):
-                found.append(_module(process, entry, low, high))
+                # The list is for all of them, and is the first one's.
+                found.append(_module(process, entry, low, high, [] if found else read))
     return found
 
 
-def _module(process: Process, entry: JitEntry, low: int, high: int) -> GeneratedModule:
+def _module(
+    process: Process, entry: JitEntry, low: int, high: int, read: list[tuple[int, int]]
+) -> GeneratedModule:
     jit_object = JitObject(process.now, process.space.arch, entry.address, entry.size, low)
     module = Module(0, NAME, low, high, kind="jit", bias=0, code_base=low, code_end=high)
     return GeneratedModule(
-        module, image=ObjectImage(process.now, jit_object), elf=jit_object.elf, runtime=jit_object
-    )
+        module, image=ObjectImage(process.now, jit_object), elf=jit_object.elf, runtime=jit_object,
+        tables=lambda: [(entry.address, entry.address + entry.size), *read],
+    )  # fmt: skip
 
 
 class JitObject:
@@ -218,18 +223,23 @@ def fits(section: CfiSection, code: Sequence[tuple[int, int]]) -> bool:
 # --- the lists ---------------------------------------------------------------------------
 
 
-def _entries(process: Process) -> Iterator[JitEntry]:
-    """All entries of all lists, newest first: of each as many as make a chain."""
+def _entries(process: Process, read: list[tuple[int, int]]) -> Iterator[JitEntry]:
+    """All entries of all lists, newest first: of each as many as make a chain.
+
+    Where the lists are, as (start, end), is appended to `read`.
+    """
     seen: set[int] = set()
     for module, address in _descriptors(process):
         try:
-            yield from _chain(process, address, seen)
+            yield from _chain(process, address, seen, read)
         except (FormatError, Fault) as error:
             title = f"the list of {module.name}'s JIT objects breaks off after {len(seen)}: {error}"
             process.findings.append(Finding("generated_code", title))
 
 
-def _chain(process: Process, descriptor: int, seen: set[int]) -> Iterator[JitEntry]:
+def _chain(
+    process: Process, descriptor: int, seen: set[int], read: list[tuple[int, int]]
+) -> Iterator[JitEntry]:
     """The entries of one list. Raises `FormatError` and `Fault` where it is broken."""
     memory, word = process.now, process.space.arch.pointer_size
     size = descriptor_size(word)
@@ -237,6 +247,7 @@ def _chain(process: Process, descriptor: int, seen: set[int]) -> Iterator[JitEnt
     if len(data) < size:
         return  # of a dump without the program's variables
     following = first_entry(data, word)
+    read.append((descriptor, descriptor + size))
     alignment = 4 if process.space.arch.name == "i386" else 8
     size = entry_size(word, alignment)
     while following:
@@ -246,6 +257,7 @@ def _chain(process: Process, descriptor: int, seen: set[int]) -> Iterator[JitEnt
             raise FormatError("entries", f"more than {_MAX_OBJECTS:,}")
         seen.add(following)
         entry = parse_entry(memory.read(following, size), word, alignment)
+        read.append((following, following + size))
         yield entry
         following = entry.following
 
@@ -266,10 +278,10 @@ def _code_of(process: Process, entry: JitEntry) -> list[tuple[int, int]]:
     if not Header.SIZE <= entry.size <= _MAX_OBJECT:
         raise FormatError("JIT object", f"{entry.size} bytes")
     memory, arch = process.now, process.space.arch
-    header = Header(peek(memory, entry.address, Header.SIZE))
+    header = Header(memory.peek(entry.address, Header.SIZE))
     if header.machine != arch.machine or header.table + header.table_size > entry.size:
         raise FormatError("JIT object", "of another CPU, or cut short")
-    table = peek(memory, entry.address + header.table, header.table_size)
+    table = memory.peek(entry.address + header.table, header.table_size)
     ranges: list[tuple[int, int]] = []
     for low, high in sorted(header.code(table)):
         clipped = _inside(process.space, low, high)
@@ -280,17 +292,6 @@ def _code_of(process: Process, entry: JitEntry) -> list[tuple[int, int]]:
         else:
             ranges.append(clipped)
     return ranges
-
-
-def peek(memory: Memory, address: int, size: int) -> bytes:
-    """As much as there is of some bytes; through a window, so that a minidump does not keep them.
-
-    Of what is read here most is of code that is on no stack.
-    """
-    window = memory.window(address)
-    if window is None or address + size > window.high:
-        return memory.read_available(address, size)
-    return bytes(window.buffer[address - window.base : address + size - window.base])
 
 
 def _inside(space: AddressSpace, low: int, high: int) -> tuple[int, int] | None:

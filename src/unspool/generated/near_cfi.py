@@ -64,7 +64,7 @@ def find(process: Process) -> list[GeneratedModule]:
     if not code:
         return []
     tables = NearTables(process)
-    for address in registered_tables(process):
+    for address in registered_tables(process, tables.read):
         _add_table(process, _first_table(process, address), address, tables)
     for address, data in _around(process, code):
         _read_tables(process, address, data, tables)
@@ -75,7 +75,8 @@ def find(process: Process) -> list[GeneratedModule]:
             space.complete(known, tables)
             continue
         module = Module(0, NAME, low, high, kind="jit", bias=0, code_base=low, code_end=high)
-        found.append(GeneratedModule(module, image=tables))
+        used = None if found else tables.used
+        found.append(GeneratedModule(module, image=tables, tables=used))
     return found
 
 
@@ -126,6 +127,8 @@ class NearTables(Image):
         self._tables: dict[int, tuple[int, int]] = {}
         self._starts: list[int] = []
         self._sections: dict[int, CfiSection | None] = {}
+        # What led to tables, as (start, end).
+        self.read: list[tuple[int, int]] = []
 
     def room(self) -> bool:
         """Whether there may be more functions."""
@@ -170,6 +173,15 @@ class NearTables(Image):
             self.problems.append(f"memory at {fault} cannot be read")
             return None
         return CheckedSection(self._process, data, table)
+
+    def used(self) -> list[tuple[int, int]]:
+        """Where the tables are that were asked for, and what led to them."""
+        used = [
+            (section.address, section.address + section.end)
+            for section in self._sections.values()
+            if section is not None
+        ]
+        return used + self.read
 
     def eh_frame(self) -> tuple[None, CfiSection | None]:
         return None, None
@@ -323,7 +335,7 @@ def _held(process: Process, low: int, high: int) -> Iterator[tuple[int, bytes]]:
         if region is None:
             return
         end = min(region.end, high)
-        data = now.read_available(low, end - low)
+        data = now.peek(low, end - low)
         if data:
             yield low, data
         low = end

@@ -33,19 +33,22 @@ _INNER, _LEAF = 0, 1
 _MOST = {_INNER: (15, 2, 1), _LEAF: (10, 3, 2)}
 
 
-def registered_tables(process: Process) -> Iterator[int]:
-    """Addresses of tables, each once. What is there may be no table: whoever asks must look."""
+def registered_tables(process: Process, read: list[tuple[int, int]]) -> Iterator[int]:
+    """Addresses of tables, each once. What is there may be no table: whoever asks must look.
+
+    Where libgcc has kept them, as (start, end), is appended to `read`.
+    """
     word = process.space.arch.pointer_size
-    reader = _Reader(process)
+    reader = _Reader(process, read)
     space = process.space
-    for variable in _variables(process):
+    for variable in _variables(process, read):
         # Objects are on the heap; what points into a module is none.
         if variable % word == 0 and space.memory.region(variable) and not space.module_at(variable):
             yield from reader.list_at(variable)
             yield from reader.tree_at(variable)
 
 
-def _variables(process: Process) -> Iterator[int]:
+def _variables(process: Process, read: list[tuple[int, int]]) -> Iterator[int]:
     """The words of the library's writable memory."""
     word = process.space.arch.pointer_size
     for module in process.space.modules:
@@ -55,12 +58,14 @@ def _variables(process: Process) -> Iterator[int]:
             if region.writable and module.base <= region.start < module.end:
                 size = min(region.end - region.start, _MAX_VARIABLES)
                 data = process.now.read_available(region.start, size)
+                read.append((region.start, region.start + len(data)))
                 for at in range(0, len(data) - word + 1, word):
                     yield int.from_bytes(data[at : at + word], "little")
 
 
 class _Reader:
-    def __init__(self, process: Process) -> None:
+    def __init__(self, process: Process, read: list[tuple[int, int]]) -> None:
+        self.read = read
         self.space = process.space
         self.memory = process.now
         self.word = process.space.arch.pointer_size
@@ -80,7 +85,7 @@ class _Reader:
     def tree_at(self, address: int, height: int = 0) -> Iterator[int]:
         """Tables of a tree of objects."""
         layout = _NODE[self.word]
-        data = self.memory.read_available(address, layout.size)
+        data = self._bytes(address, layout.size)
         if len(data) < layout.size or height > _MAX_HEIGHT:
             return
         _lock, count, kind = layout.unpack(data)
@@ -98,7 +103,7 @@ class _Reader:
 
     def _object(self, address: int) -> tuple[int, ...] | None:
         layout = _OBJECT[self.word]
-        data = self.memory.read_available(address, layout.size)
+        data = self._bytes(address, layout.size)
         if len(data) < layout.size:
             return None
         fields = layout.unpack(data)
@@ -121,8 +126,14 @@ class _Reader:
                 yield each
 
     def _words(self, address: int, count: int) -> list[int]:
-        data = self.memory.read_available(address, count * self.word)
+        data = self._bytes(address, count * self.word)
         return [
             int.from_bytes(data[at : at + self.word], "little")
             for at in range(0, len(data) - self.word + 1, self.word)
         ]
+
+    def _bytes(self, address: int, size: int) -> bytes:
+        data = self.memory.read_available(address, size)
+        if data:
+            self.read.append((address, address + len(data)))
+        return data

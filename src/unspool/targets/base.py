@@ -158,6 +158,10 @@ class Target:
         """All of the process's memory: of a running one, as it is at the moment of reading."""
         return self.space.memory
 
+    def kept_reads(self) -> list[tuple[int, bytes]]:
+        """What has been read of `memory_now` since `record_reads`, if `space` does not hold it."""
+        return []
+
     def live_process(self) -> Process | None:
         """What /proc tells of the process, if it runs."""
         return None

@@ -21,7 +21,7 @@ from unspool.targets.access import architecture, no_access, open_memory, open_pr
 from unspool.targets.base import Options, Target
 from unspool.targets.freeze import Changed, Snapshot, take_snapshot
 from unspool.targets.live_modules import LiveModules, read_headers
-from unspool.targets.process_memory import ProcessMemory, memory_ended
+from unspool.targets.process_memory import KeptMemory, ProcessMemory, memory_ended
 from unspool.targets.process_regions import ProcessRegions
 from unspool.targets.procfs import Maps, Process, parse_maps
 from unspool.targets.ptrace import Calls
@@ -81,6 +81,8 @@ def _attempt(pid: int, options: Options) -> LiveTarget:
 
 class LiveTarget(Target):
     """A process as it was at one moment. `held` is how many seconds its threads were stopped."""
+
+    _kept: KeptMemory | None = None
 
     def __init__(self, process: Process, options: Options) -> None:
         """Raises `InputError`, `TimeoutError`, or `Changed` if the process called execve."""
@@ -224,7 +226,14 @@ class LiveTarget(Target):
         return self._floating.get(thread.tid)
 
     def memory_now(self) -> Memory:
-        return ProcessMemory(self._memory)
+        return self._kept or ProcessMemory(self._memory)
+
+    def record_reads(self) -> list[tuple[int, int]]:
+        self._kept = KeptMemory(self._memory)
+        return super().record_reads()
+
+    def kept_reads(self) -> list[tuple[int, bytes]]:
+        return list(self._kept.pieces_read) if self._kept is not None else []
 
     def live_process(self) -> Process:
         return self.process

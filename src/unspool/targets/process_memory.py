@@ -10,6 +10,8 @@ import os
 
 from unspool.memory import Fault, Memory
 
+_LARGEST_READ, _MOST_KEPT = 64 << 10, 64 << 20
+
 
 class ProcessMemory(Memory):
     """Reads through `descriptor`, of /proc/PID/mem. It has no regions and no windows."""
@@ -24,10 +26,32 @@ class ProcessMemory(Memory):
         except (OSError, OverflowError, ValueError):
             return b""
 
+    def peek(self, address: int, size: int) -> bytes:
+        return ProcessMemory.read_available(self, address, size)
+
     def read(self, address: int, size: int) -> bytes:
         data = self.read_available(address, size)
         if len(data) < size:
             raise Fault(address + len(data), size - len(data))
+        return data
+
+
+class KeptMemory(ProcessMemory):
+    """The same, that remembers what was read, for a minidump: read again it may be another.
+
+    Large reads are searches, and are left out.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__(descriptor)
+        self.pieces_read: list[tuple[int, bytes]] = []
+        self._room = _MOST_KEPT
+
+    def read_available(self, address: int, size: int) -> bytes:
+        data = super().read_available(address, size)
+        if 0 < len(data) <= min(_LARGEST_READ, self._room):
+            self._room -= len(data)
+            self.pieces_read.append((address, data))
         return data
 
 

@@ -260,6 +260,9 @@ class Counting(Memory):
         self.count += size
         return self.memory.read_available(address, size)
 
+    def peek(self, address: int, size: int) -> bytes:
+        return self.read_available(address, size)
+
 
 def test_of_thousands_of_objects_only_those_asked_for_are_read_whole() -> None:
     count, size = 2_000, 0x1000

@@ -35,7 +35,10 @@ def found(
         ],
         modules=[Module(0, name, LIBRARY, LIBRARY + 0x2000)],
     )  # fmt: skip
-    return list(registered_tables(process))
+    read: list[tuple[int, int]] = []
+    tables = list(registered_tables(process, read))
+    assert (LIBRARY + 0x1000, LIBRARY + 0x1000 + len(variables)) in read or not tables
+    return tables
 
 
 def unseen(word: int, table: int, following: int = 0, flags: int = OMITTED) -> bytes:
