@@ -6,7 +6,17 @@ import os
 from bisect import bisect_right
 
 from unspool.formats import notes
-from unspool.formats.elf import ET_DYN, ET_EXEC, PT_INTERP, PT_LOAD, Elf, is_elf
+from unspool.formats.elf import (
+    ET_DYN,
+    ET_EXEC,
+    ET_REL,
+    PF_X,
+    PT_INTERP,
+    PT_LOAD,
+    SHF_EXECINSTR,
+    Elf,
+    is_elf,
+)
 from unspool.formats.notes import FileMapping
 from unspool.memory import Memory, Region
 from unspool.model import Finding, Module
@@ -280,4 +290,9 @@ def _flags(elf: Elf, address: int) -> int:
         low = header.vaddr & ~0xFFF
         if header.type == PT_LOAD and low <= address < header.vaddr + header.memsz:
             return header.flags
+    if elf.type == ET_REL:  # its sections lie in memory at their offsets
+        for section in elf.sections():
+            low = section.offset & ~0xFFF
+            if section.flags & SHF_EXECINSTR and low <= address < section.offset + section.size:
+                return PF_X
     return 0

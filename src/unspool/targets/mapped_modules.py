@@ -65,7 +65,11 @@ class MappedModules:
     def index(self, vdsos: Iterable[int]) -> None:
         """To be called once `mapped` is complete. `vdsos` are addresses of a vdso, if any."""
         everything: list[Mapped] = [*self.mapped, *self.windows]
-        self.modules = [entry.module for entry in everything]
+        self.modules = [
+            entry.module
+            for entry in everything
+            if not (isinstance(entry, MappedModule) and entry.is_object)
+        ]
         self._by_base = {entry.module.base: entry for entry in everything}
         for base in vdsos:
             found = vdso_module(len(self.modules), self.held, base)

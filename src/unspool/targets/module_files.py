@@ -139,6 +139,8 @@ class ModuleFiles:
 
     def objection(self, wanted: Wanted, elf: Elf) -> str | None:
         """Why `elf` cannot be the module's file, in words; None if nothing speaks against it."""
+        if elf.type == ET_REL and elf.machine == wanted.machine and self._is_object(wanted):
+            return self._objection_by_bytes(wanted, elf)
         if elf.type in (ET_CORE, ET_REL) or elf.machine != wanted.machine:
             return "it is for another CPU or no program or library"
         build_id = elf.build_id()
@@ -147,6 +149,15 @@ class ModuleFiles:
                 return None
             return f"its build id is {build_id or 'missing'}, the crashed one's {wanted.build_id}"
         return self._objection_by_shape(wanted, elf) or self._objection_by_bytes(wanted, elf)
+
+    def _is_object(self, wanted: Wanted) -> bool:
+        """Whether the dump holds the header of an object file where the file was mapped.
+
+        Runtimes map code that they have compiled before as it is: Wasmtime's .cwasm files.
+        """
+        first = wanted.mappings[0]
+        held = self.dump.read_available(first.start, 64)
+        return first.offset == 0 and held[:4] == b"\x7fELF" and held[16:18] == b"\1\0"
 
     def _objection_by_shape(self, wanted: Wanted, elf: Elf) -> str | None:
         loads = [header for header in elf.program_headers() if header.type == PT_LOAD]

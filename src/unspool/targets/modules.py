@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from unspool.errors import FormatError
-from unspool.formats.elf import PF_X, PT_LOAD, Elf
+from unspool.formats.elf import ET_REL, PF_X, PT_LOAD, Elf
 from unspool.image import Image
 from unspool.model import Module
 from unspool.targets.module_files import Wanted
@@ -32,6 +32,15 @@ class MappedModule:
     """A module and how to find its file. `headers` is its ELF header as the dump holds it."""
 
     __slots__ = ("headers", "mappings", "module", "wanted")
+
+    @property
+    def is_object(self) -> bool:
+        """Whether it is an object file: what a runtime maps that has compiled code before.
+
+        Such a file (Wasmtime's .cwasm) is backing for memory, and whose code it is the runtime's
+        finder knows.
+        """
+        return self.headers is not None and self.headers.type == ET_REL
 
     def __init__(
         self, module: Module, wanted: Wanted, mappings: Sequence[FileMapping], headers: Elf | None
@@ -119,10 +128,11 @@ def _group_mappings(
         headers = headers_at(dump, mapping.start) if mapping.offset == 0 else None
         # Without headers in the dump, the next mapping of offset 0 starts another image,
         # unless it follows at once.
-        end = mapping.start + image_size(headers) if headers else mapping.end + 0x1000
+        is_image = headers is not None and headers.type != ET_REL
+        end = mapping.start + image_size(headers) if headers and is_image else mapping.end + 0x1000
         group = [mapping]
         groups.append((group, headers))
-        open_groups[mapping.path] = (group, end, headers is not None)
+        open_groups[mapping.path] = (group, end, is_image)
     return groups
 
 
