@@ -26,6 +26,8 @@ _HEADERS = 1 << 16
 # Images have a dozen segments. A hostile core shows one with a thousand in many places.
 _MAX_SEGMENTS = 64
 _DELETED = " (deleted)"
+# Segments of odd images reach a little further than their headers say.
+_FAR = 1 << 20
 
 
 class MappedModule:
@@ -122,7 +124,10 @@ def _group_mappings(
     open_groups: dict[str, tuple[list[FileMapping], int, bool]] = {}
     for mapping in sorted(mappings, key=_start):
         known = open_groups.get(mapping.path)
-        if known is not None and (mapping.start < known[1] or (mapping.offset and not known[2])):
+        if known is not None and (
+            mapping.start < known[1]
+            or (mapping.offset and not (known[2] and mapping.start > known[1] + _FAR))
+        ):
             known[0].append(mapping)
             continue
         headers = headers_at(dump, mapping.start) if mapping.offset == 0 else None

@@ -104,6 +104,63 @@ def test_all_ways_are_tried_the_straightest_first() -> None:
     assert returns("e9ffffff7f") == []
 
 
+def tails(code: str, fp: int | None = None) -> int | None:
+    """Like `depth`, for code that ends in jumps to other functions."""
+    ahead = CodeAhead(
+        bytes.fromhex(code.replace(" ", "")), BASE, 8, lambda address: (address - STACK) // 8,
+        tails=True,
+    )  # fmt: skip
+    registers: list[int | None] = [0x100 + number for number in range(16)]
+    registers[SP], registers[FP] = STACK, fp
+    found = next(ahead.returns(BASE, registers), None)
+    sp = found.registers[SP] if found else None
+    return None if sp is None else (sp - STACK) // 8
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("4883c408 ffe1", 1),  # jmp *%rcx
+        ("4883c408 41ffe2", 1),  # jmp *%r10
+        ("4883c408 41ffa5a0310000", 1),  # jmp *0x31a0(%r13)
+        ("4883c408 41ff6508", 1),  # jmp *8(%r13)
+        ("4883c408 e900000001", 1),  # jmp to somewhere else
+        ("4883c408 ffa5a0310000", None),  # jmp *0x31a0(%rbp)
+        ("4883c408 41ff24ca", None),  # jmp *(%r10,%rcx,8): a switch
+        ("4883c408 ff2500000000", None),  # jmp *0(%rip)
+        ("4883c408 eb70", None),
+        ("4889c4 ffe1", None),
+        ("c3", 0),
+    ],
+)
+def test_jumps_to_other_functions(code: str, expected: int | None) -> None:
+    assert tails(code) == expected
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("4883c408 c3", 1),
+        ("c9 c3", 11),
+        ("5b 415e 5d c3", 3),
+        ("7402 58 c3", None),  # there are two ways
+        (f"{CALL} c3", None),
+        ("90" * 11 + "c3", 0),
+        ("90" * 12 + "c3", None),
+        ("ffe1", None),
+    ],
+)
+def test_what_ends_at_once(code: str, expected: int | None) -> None:
+    ahead = CodeAhead(
+        bytes.fromhex(code.replace(" ", "")), BASE, 8, lambda address: (address - STACK) // 8
+    )
+    registers: list[int | None] = [None] * 16
+    registers[SP], registers[FP] = STACK, STACK + 80
+    found = ahead.ending(BASE, registers)
+    sp = found.registers[SP] if found else None
+    assert (None if sp is None else (sp - STACK) // 8) == expected
+
+
 @given(st.binary(max_size=80), st.sampled_from([4, 8]), st.integers(-4, 90))
 def test_anything_ends(code: bytes, word: int, at: int) -> None:
     ahead = CodeAhead(code, BASE, word, lambda address: address & 0xFF)

@@ -93,6 +93,92 @@ def test_frames_that_have_called_are_left_alone() -> None:
     assert isinstance(strategy.answer(query(made, pc=0x60_0000)), Missed)
 
 
+# --- code that was made, and has no unwind data because of that ------------------------------
+
+JIT = 0x60_0000
+CALLED = "e800000000"  # what precedes a return address
+FRAMELESS = "4883c410 c3"  # add $16,%rsp; ret
+PUSHED = "55 4889e5 4883ec20 c9 c3"  # push %rbp; mov %rsp,%rbp; sub $32,%rsp; leave; ret
+
+
+def jit(code: str, *stack: int) -> AddressSpace:
+    """Code at JIT + 0x100, and from JIT on calls in plenty."""
+    arch = X64
+    held = bytes.fromhex(CALLED * 20 + "cc" * 156 + code.replace(" ", "")).ljust(0x200, b"\xcc")
+    memory = Memory(
+        [region(JIT, held, executable=True), region(STACK, words(arch, *stack), writable=True)]
+    )
+    return AddressSpace(arch, memory, [], lambda _: None)
+
+
+def answer(made: AddressSpace, *, exact: bool = True, fp: int = STACK + 24) -> Found:
+    """What the first of all strategies that knows says: by default of a frame record at word 3."""
+    found = default_stepper(made).step(query(made, exact=exact, fp=fp, pc=JIT + 0x100), [])
+    assert isinstance(found, Found)
+    return found
+
+
+CALLER, OLDER = JIT + 10, JIT + 15
+RECORD = (1, 2, CALLER, STACK + 48, OLDER, 6)
+
+
+def test_a_function_without_a_frame_has_its_callers_frame_pointer() -> None:
+    found = answer(jit(FRAMELESS, *RECORD))
+    assert (found.registers[X64.pc], found.trust, found.gap) == (CALLER, Trust.LEAF, None)
+    assert (found.registers[X64.sp], found.registers[X64.fp]) == (STACK + 24, STACK + 24)
+
+
+@pytest.mark.parametrize("tail", ["ffe1", "41ffa5a0310000", "e900000001"])
+def test_a_function_that_another_one_returns_for(tail: str) -> None:
+    found = answer(jit(f"4883c410 {tail}", *RECORD))
+    assert (found.registers[X64.pc], found.trust) == (CALLER, Trust.LEAF)
+
+
+def test_a_function_that_has_not_pushed_yet() -> None:
+    found = answer(jit(PUSHED, CALLER, *RECORD))
+    assert (found.registers[X64.pc], found.trust) == (CALLER, Trust.LEAF)
+    assert found.registers[X64.sp] == STACK + 8
+
+
+def test_a_function_with_a_frame() -> None:
+    found = answer(jit("4831c0 c9 c3", *RECORD))
+    assert (found.registers[X64.pc], found.trust) == (OLDER, Trust.FRAME_POINTER)
+    assert (found.registers[X64.sp], found.registers[X64.fp]) == (STACK + 40, STACK + 48)
+    assert found.gap is None
+
+
+@pytest.mark.parametrize(("between", "gap"), [(CALLER, True), (CALLER + 1, False), (7, False)])
+def test_where_the_code_does_not_tell_a_frame_pointer_may_skip_callers(
+    between: int, gap: bool
+) -> None:
+    found = answer(jit("ff24c500000000", 1, 2, between, STACK + 48, OLDER, 6))
+    assert (found.registers[X64.pc], found.trust) == (OLDER, Trust.FRAME_POINTER)
+    assert (found.gap is not None) is gap
+
+
+def test_a_trampoline_that_has_called() -> None:
+    """CPython's: its caller keeps no frame pointer either."""
+    found = answer(jit("4883c408 c3", 1, CALLER, 3, STACK + 48, OLDER), exact=False)
+    assert (found.registers[X64.pc], found.trust) == (CALLER, Trust.LEAF)
+    assert found.registers[X64.sp] == STACK + 16
+
+
+def test_what_is_left_of_other_functions_is_too_much() -> None:
+    found = answer(jit("7402 90 90 4883c408 c3", *RECORD), exact=False)
+    assert (found.registers[X64.pc], found.trust) == (OLDER, Trust.FRAME_POINTER)
+
+
+def test_what_the_code_leads_to_must_be_a_return_address() -> None:
+    found = answer(jit("c3", CALLER + 1, 2, 3, STACK + 48, OLDER))
+    assert (found.registers[X64.pc], found.trust) == (OLDER, Trust.FRAME_POINTER)
+
+
+def test_compiled_code_keeps_to_other_rules() -> None:
+    made = space("c3", ELSEWHERE)
+    [strategy] = [each for each in default_stepper(made).dynamic if each.name == "made_code"]
+    assert isinstance(strategy.answer(query(made)), Missed)
+
+
 # --- a leaf that is about to return --------------------------------------------------------
 
 
