@@ -116,6 +116,23 @@ def test_a_priority_inheriting_deadlock_that_the_kernel_refused(live: Live) -> N
             assert not deadlock.certain, "no name says that it waits for a mutex"
 
 
+@pytest.mark.parametrize(
+    ("file", "kinds"), [("words", ["futex", "futex"]), ("wine-77-fsync", ["mutant", "handle"])]
+)
+@pytest.mark.parametrize("name", ["locks", "locks-m32", "locks-musl"])
+def test_a_wait_for_any_of_several_words(
+    live: Live, tmp_path: Path, name: str, file: str, kinds: list[str]
+) -> None:
+    """By futex_waitv, as Proton's fsync has it: its memory is known by its file's name."""
+    report = live(name, "vector", str(tmp_path / file), waits=2)
+    assert [lock.kind for lock in report.locks] == kinds
+    assert all(wait.any for wait in report.waits)
+    first, second = report.waits
+    assert (second.address or 0) - (first.address or 0) == 8
+    assert str(tmp_path / file) in (report.locks[0].shared or "")
+    assert "0x1" in report.locks[0].state
+
+
 def test_who_waits_behind_a_ring_is_not_in_it(live: Live) -> None:
     report = live("locks", "behind", "3", waits=6)
     (deadlock,) = report.deadlocks
@@ -286,7 +303,7 @@ def allow_cores() -> None:
         ("locks", "ring 3", 3), ("locks-stripped", "ring 3", 3), ("locks-static", "ring 3", 3),
         ("locks-m32", "ring 3", 3), ("locks-musl", "ring 3 r", 3), ("locks", "ring 3 R", 3),
         ("locks", "writer", 2), ("locks-m32", "writer", 2), ("locks", "loader", 2),
-        ("locks", "readers", 2), ("locks", "others", 4),
+        ("locks", "readers", 2), ("locks", "others", 4), ("locks", "vector", 2),
     ],
 )  # fmt: skip
 def test_a_minidump_says_the_same(
@@ -299,7 +316,8 @@ def test_a_minidump_says_the_same(
     """
     dump = str(tmp_path / "a.dmp")
     try:
-        with started(name, programs_root, *mode.split()) as process:
+        words = [str(tmp_path / "words")] if mode == "vector" else []
+        with started(name, programs_root, *mode.split(), *words) as process:
             live = calm_survey([process.pid], waits)
             with api.open(process.pid) as target:
                 api.dump(target, dump, sanitize=sanitize)

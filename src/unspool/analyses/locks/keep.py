@@ -7,7 +7,7 @@ is kept as the largest lock takes; of a sanitized dump only what proves to be a 
 
 from __future__ import annotations
 
-from unspool.analyses.locks.syscalls import futex_wait, syscall_of
+from unspool.analyses.locks.syscalls import VECTOR_ENTRY, futex_waits, syscall_of
 from unspool.analyses.locks.words import Words
 from unspool.write.more import More
 
@@ -67,18 +67,19 @@ def _lock_words(target: Target, report: Report) -> More:
     facts: list[Range] = []
     registers: dict[int, tuple[int, ...]] = {}
     for thread, call in calls:
-        wait = futex_wait(call)
-        if wait is None:
-            continue
-        start = wait.address - _BEFORE
-        data = memory.read_available(start, _BEFORE + _BEHIND)
-        if not data:  # at the beginning of a mapping
-            start, data = wait.address, memory.read_available(wait.address, _BEHIND)
-        known = _known(words, wait)
-        if data and (waiting is None or waiting.still(thread.tid)):
-            pieces.append((start, data))
-            facts.append(known)
-            registers[thread.index] = call.registers[:_TELLING]
+        waits = futex_waits(call, memory)
+        if call.name == "futex_waitv":
+            facts.append((call.arguments[0], call.arguments[0] + VECTOR_ENTRY * len(waits)))
+        for wait in waits:
+            start = wait.address - _BEFORE
+            data = memory.read_available(start, _BEFORE + _BEHIND)
+            if not data:  # at the beginning of a mapping
+                start, data = wait.address, memory.read_available(wait.address, _BEHIND)
+            known = _known(words, wait)
+            if data and (waiting is None or waiting.still(thread.tid)):
+                pieces.append((start, data))
+                facts.append(known)
+                registers[thread.index] = call.registers[:_TELLING]
     kept = More(pieces, facts, registers)
     if target.wine is not None:
         _add_windows(kept, target, report, memory, waiting)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
-
+from unspool.analyses.locks.beside import by_pointer, refused
 from unspool.analyses.locks.files import parse_locks, read_locks, waited_for
 from unspool.analyses.locks.graph import deadlocks
 from unspool.analyses.locks.handles import NOT_KNOWN, Servers
 from unspool.analyses.locks.process import Examined
+from unspool.analyses.locks.proton import (
+    descriptors_waited_for,
+    fsync_object,
+    is_fsync_memory,
+    unknown,
+)
 from unspool.analyses.locks.records import Holder, Lock, LockReport, Wait
-from unspool.analyses.locks.syscalls import Syscall, futex_wait, syscall_of
+from unspool.analyses.locks.syscalls import Syscall, futex_waits, syscall_of
 from unspool.analyses.locks.verdicts import verdicts
 from unspool.analyses.locks.words import Words
 from unspool.model import Finding
@@ -28,8 +33,6 @@ if TYPE_CHECKING:
     from unspool.targets.live_waits import Waiting
 
 _FCNTL_WAITS = (7, 14, 38)  # F_SETLKW, F_SETLKW64 (i386), F_OFD_SETLKW
-# What glibc's functions that wait use of the stack, and some of their caller's.
-_PAGE, _MOST_STACK = 0x1000, 0x180
 # Of so many threads that may be a lock's reader nobody learns anything.
 _MOST_READERS = 64
 
@@ -41,6 +44,12 @@ def survey(targets: Sequence[tuple[Target, Report]]) -> LockReport:
     only if its thread has not moved meanwhile.
     """
     return _Survey(targets).run()
+
+
+def is_fsync(process: Examined, wait: FutexWait) -> bool:
+    """Whether a word is one of Proton's fsync: the functions on the stack say less then."""
+    backing = None if wait.private else process.target.shared_file(wait.address)
+    return backing is not None and is_fsync_memory(backing[0])
 
 
 class _Survey:
@@ -84,21 +93,23 @@ class _Survey:
         self, process: Examined, thread: Thread, stack: Stack, call: Syscall | None
     ) -> None:
         names = process.names_of(stack)
-        if process.windows is not None:
+        words = futex_waits(call, process.memory) if call is not None else []
+        if process.windows is not None and not any(is_fsync(process, each) for each in words):
             found = process.windows.of(stack, names)
             by_handle = found is None or found.lock.kind == "handle"
             if by_handle and self.objects(process, thread, names, found):
                 return
             if found is not None:
+                if by_handle and (others := descriptors_waited_for(call, process.memory)):
+                    found.lock.unknown = unknown(*others)
                 key = (process.index, found.lock.kind, found.lock.address)
                 if found.lock.address is None:
                     key += (thread.index,)  # type: ignore[assignment]
                 self.add(process, thread, names, found.lock, key, found.function, found.evidence)
                 return
-        futex = futex_wait(call) if call is not None else None
-        if futex is not None:
-            self.futex(process, thread, names, futex)
-        elif call is not None and call.name in ("fcntl", "flock"):
+        for wait in words:
+            self.futex(process, thread, names, wait, any_=len(words) > 1)
+        if not words and call is not None and call.name in ("fcntl", "flock"):
             self.file_lock(process, thread, names, call)
 
     def objects(
@@ -126,8 +137,9 @@ class _Survey:
         return True
 
     def futex(
-        self, process: Examined, thread: Thread, names: StackNames, wait: FutexWait
-    ) -> None:
+        self, process: Examined, thread: Thread, names: StackNames, wait: FutexWait,
+        *, any_: bool = False,
+    ) -> None:  # fmt: skip
         kind, function = names.waiting()
         backing = None if wait.private else process.target.shared_file(wait.address)
 
@@ -135,10 +147,13 @@ class _Survey:
             return self.owner(process, tid, beyond=backing is not None)
 
         words = Words(process.memory, process.target.arch.pointer_size, process.index, owner)
-        lock = self.join(process, thread, wait, kind)
-        lock = lock or self.by_pointer(process, words, wait, kind)
+        lock = None
+        if backing is not None and is_fsync_memory(backing[0]):
+            lock = fsync_object(wait, process.memory, process.index, self.windows_tids())
+        lock = lock or self.join(process, thread, wait, kind)
+        lock = lock or by_pointer(process, words, wait, kind)
         if lock is None and kind in ("mutex", None) and not (wait.value or wait.timed):
-            lock = self.refused(process, thread, wait, words, named=kind is not None)
+            lock = refused(process, thread, wait, words, named=kind is not None)
         lock = lock or words.lock(wait, kind)
         key: tuple[object, ...] = (process.index, lock.kind, lock.address)
         if backing is not None:
@@ -147,7 +162,18 @@ class _Survey:
             key = self.shared_key(path, inode, start, lock.address or 0)
             lock.shared = f"{path} at offset 0x{start:x}"
         self.name(process, lock)
-        self.add(process, thread, names, lock, key, function, wait.evidence, timed=wait.timed)
+        self.add(
+            process, thread, names, lock, key, function, wait.evidence, timed=wait.timed, any_=any_
+        )
+
+    def windows_tids(self) -> dict[int, list[ThreadKey]]:
+        """Threads of all processes by their Windows ids, which several prefixes may have each."""
+        found: dict[int, list[ThreadKey]] = {}
+        for process in self.processes:
+            for thread in process.target.threads:
+                if thread.windows_tid is not None:
+                    found.setdefault(thread.windows_tid, []).append((process.index, thread.index))
+        return found
 
     def shared_key(
         self, path: str, inode: int, offset: int, address: int
@@ -187,60 +213,6 @@ class _Survey:
         )
         lock.holders = [Holder(process.index, joined, how)]
         return lock
-
-    def by_pointer(
-        self, process: Examined, words: Words, wait: FutexWait, kind: str | None
-    ) -> Lock | None:
-        """A lock inside of the C library, of a FILE: lock 0, count 4, owner's description 8."""
-        ints = words.ints(wait.address, 4)
-        if kind is not None or len(ints) < 4 or ints[0] not in (1, 2):
-            return None
-        owner = ints[2] | (ints[3] << 32 if words.word == 8 else 0)
-        at = bisect_right(process.pointers, (owner, 1 << 62)) - 1
-        if at < 0 or process.pointers[at][0] != owner:
-            return None
-        lock = Lock("low_level_lock", process.index, wait.address, state="of a FILE, say")
-        how = f"the owner at 0x{wait.address + 8:x} is its thread pointer, 0x{owner:x}"
-        lock.holders = [Holder(process.index, process.pointers[at][1], how)]
-        return lock
-
-    def is_own_stack(self, process: Examined, thread: Thread, address: int) -> bool:
-        region = process.target.space.memory.region(address)
-        sp = thread.registers[process.target.arch.sp] if thread.registers else None
-        return region is not None and sp is not None and region.mapping[0] <= sp < region.mapping[1]
-
-    def refused(
-        self, process: Examined, thread: Thread, wait: FutexWait, words: Words, named: bool
-    ) -> Lock | None:
-        """The priority-inheriting mutex that the kernel refused, since that is a deadlock.
-
-        Situation: FUTEX_LOCK_PI says EDEADLK, and glibc lets the thread wait for ever, for a word
-        of its own stack (pthread_mutex_lock.c, "Delay the thread indefinitely"). What the function
-        keeps in registers points at the mutex, or at its kind. Without a function's name it is only
-        possible: others wait for words of their own stacks, too.
-        """
-        space = process.target.space
-        sp = thread.registers[space.arch.sp] if thread.registers is not None else None
-        if sp is None or not self.is_own_stack(process, thread, wait.address):
-            return None
-        data = space.memory.read_available(sp, _MOST_STACK)
-        step = space.arch.pointer_size
-        found = [int.from_bytes(data[at : at + step], "little") for at in range(0, len(data), step)]
-        kind_at = 16 if step == 8 else 12
-        own = None
-        for words_of, certain in ((thread.registers or (), named), (found, False)):
-            for value in dict.fromkeys(filter(None, words_of)):
-                for address in (value, value - kind_at):
-                    lock = words.inheriting(address) if address >= _PAGE else None
-                    if lock is None:
-                        continue
-                    # What the stack holds can be left of a mutex that was taken before.
-                    mine = lock.holders[0].key == (process.index, thread.index)
-                    lock.holders[0].certain = certain and not mine
-                    if not mine:
-                        return lock
-                    own = own or lock
-        return own
 
     def owner(self, process: Examined, tid: int, beyond: bool) -> ThreadKey | None:
         """The thread of an id that a lock holds; of another process if processes share it."""

@@ -6,6 +6,8 @@ a thread waits for: a futex's address is the first of them.
 
 from __future__ import annotations
 
+from struct import Struct
+
 from unspool.arch import x86, x86_64
 from unspool.record import Record
 
@@ -13,6 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from unspool.memory import Memory
     from unspool.model import Thread
     from unspool.space import AddressSpace
 
@@ -41,22 +44,36 @@ class _Abi:
 # restarts an interrupted wait is restart_syscall, with the arguments still in the registers.
 _ABIS = {
     "x86-64": _Abi(
-        {202: "futex", 219: "restart_syscall", 72: "fcntl", 73: "flock"},
+        {
+            202: "futex", 219: "restart_syscall", 72: "fcntl", 73: "flock", 449: "futex_waitv",
+            7: "poll", 271: "ppoll", 16: "ioctl",
+        },
         (x86_64.RDI, x86_64.RSI, x86_64.RDX, x86_64.R10, x86_64.R8, x86_64.R9),
     ),
     "i386": _Abi(
-        {240: "futex", 422: "futex", 0: "restart_syscall", 55: "fcntl", 221: "fcntl", 143: "flock"},
+        {
+            240: "futex", 422: "futex", 0: "restart_syscall", 55: "fcntl", 221: "fcntl",
+            143: "flock", 449: "futex_waitv", 168: "poll", 309: "ppoll", 54: "ioctl",
+        },
         (x86.EBX, x86.ECX, x86.EDX, x86.ESI, x86.EDI, x86.EBP),
     ),
     "aarch64": _Abi(
-        {98: "futex", 128: "restart_syscall", 25: "fcntl", 32: "flock"}, tuple(range(6)), 8
+        {98: "futex", 128: "restart_syscall", 25: "fcntl", 32: "flock", 449: "futex_waitv"},
+        tuple(range(6)), 8,
     ),
     "arm": _Abi(
-        {240: "futex", 422: "futex", 0: "restart_syscall", 55: "fcntl", 221: "fcntl", 143: "flock"},
+        {
+            240: "futex", 422: "futex", 0: "restart_syscall", 55: "fcntl", 221: "fcntl",
+            143: "flock", 449: "futex_waitv",
+        },
         tuple(range(6)), 7,
     ),
 }  # fmt: skip
-_FUTEX = {"x86-64": 202, "i386": 240}
+# FUTEX_WAITV_MAX, and struct futex_waitv: value, address, flags, nothing (linux/futex.h)
+_MOST_VECTOR = 128
+_WAITER = Struct("<QQII")
+VECTOR_ENTRY = _WAITER.size
+_WORD_OF_32_BITS = 2  # FUTEX2_SIZE_U32
 # Bytes of code before the call in which its number is looked for.
 _BEFORE, _LEAST = 32, 8
 # svc #0 of aarch64, of A32 and of T32 code.
@@ -118,8 +135,10 @@ def syscall_of(space: AddressSpace, thread: Thread) -> Syscall | None:
         ):
             return None
         number, where = _number(thread, code, abi.names)
-        if number is None and _fits_futex(space, [registers[each] for each in abi.arguments]):
-            number, where = _FUTEX[arch.name], "its arguments"
+        if number is None:
+            guess = _by_arguments(space, [registers[each] or 0 for each in abi.arguments])
+            number = next((each for each, name in abi.names.items() if name == guess), None)
+            where = "its arguments"
     name = abi.names.get(-1 if number is None else number)
     arguments = [registers[each] for each in abi.arguments]
     if name is None or any(each is None for each in arguments):
@@ -142,19 +161,28 @@ def _number(thread: Thread, code: bytes, known: Iterable[int]) -> tuple[int | No
     return (number, "the code that sets eax") if at >= 0 else (None, "")
 
 
-def _fits_futex(space: AddressSpace, arguments: list[int | None]) -> bool:
-    """Whether arguments can be of a futex wait and of hardly any other call.
+def _by_arguments(space: AddressSpace, arguments: list[int]) -> str | None:
+    """The call whose arguments these can be, and of hardly any other one; None if of none.
 
     Situation: a minidump, which has no number, and code that does not set eax right before: musl's,
-    glibc's for barriers, the vdso of 32-bit processes. Waits that processes share have an
-    operation of 0, as others have it: they are not believed. Dumps of ours hold the words.
+    glibc's for barriers and its syscall(), the vdso of 32-bit processes. Waits for a word that
+    processes share have an operation of 0, as others have it: they are not believed. Dumps of
+    ours hold the words.
     """
-    address, code = arguments[0] or 0, arguments[1] or 0
-    operation = code & 0x7F
-    return (
-        operation in _WAITING and code < 0x200 and code & (PRIVATE_FLAG | _REALTIME) != 0
-        and address % 4 == 0 and bool(space.memory.read_available(address, 4))
-    )  # fmt: skip
+    address, code = arguments[:2]
+    held = space.memory.read_available
+    private = code & (PRIVATE_FLAG | _REALTIME) and code & 0x7F in _WAITING and code < 0x200
+    if private and address % 4 == 0 and held(address, 4):
+        return "futex"
+    if not 0 < code <= _MOST_VECTOR or arguments[2]:
+        return None
+    data = held(address, code * _WAITER.size)
+    waiters = list(_WAITER.iter_unpack(data)) if len(data) == code * _WAITER.size else []
+    fit = [
+        flags & ~PRIVATE_FLAG == _WORD_OF_32_BITS and not reserved and bool(held(word, 4))
+        for _, word, flags, reserved in waiters
+    ]
+    return "futex_waitv" if len(fit) == code and all(fit) else None
 
 
 def futex_wait(call: Syscall) -> FutexWait | None:
@@ -171,3 +199,21 @@ def futex_wait(call: Syscall) -> FutexWait | None:
         address, operation, value & 0xFFFFFFFF, private, bool(timeout),
         f"{call.evidence}: {words}, word 0x{address:x}",
     )  # fmt: skip
+
+
+def futex_waits(call: Syscall, memory: Memory) -> list[FutexWait]:
+    """What a thread waits for by futex: one word, or with futex_waitv any of several."""
+    if call.name != "futex_waitv":
+        single = futex_wait(call)
+        return [single] if single is not None else []
+    address, count, _, timeout = call.arguments[:4]
+    if not 0 < count <= _MOST_VECTOR:
+        return []
+    data = memory.read_available(address, count * _WAITER.size)
+    found = []
+    for at in range(len(data) // _WAITER.size):
+        value, word, flags, _ = _WAITER.unpack_from(data, at * _WAITER.size)
+        private = bool(flags & PRIVATE_FLAG)
+        how = f"{call.evidence}: word 0x{word:x}, one of {count} at 0x{address:x}"
+        found.append(FutexWait(word, 0, value & 0xFFFFFFFF, private, bool(timeout), how))
+    return found
