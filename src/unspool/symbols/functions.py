@@ -140,8 +140,13 @@ def section_code(elf: Elf, index: int) -> tuple[int, bytes] | None:
     return section.address, bytes(buffer[start:end])
 
 
-def pe_functions(image: PeImage, files: Iterable[Pe] = ()) -> list[Function]:
-    """Functions of a PE module by COFF symbols and exports, in RVAs, in order."""
+def pe_functions(
+    image: PeImage, files: Iterable[Pe] = (), more: Iterable[tuple[int, str]] = ()
+) -> list[Function]:
+    """Functions of a PE module by COFF symbols and exports, in RVAs, in order.
+
+    `more` are others, as (RVA, name).
+    """
     from unspool.formats.pe_symbols import FunctionSymbols
     from unspool.symbols.pe_symbols import FunctionRanges
 
@@ -153,6 +158,8 @@ def pe_functions(image: PeImage, files: Iterable[Pe] = ()) -> list[Function]:
     for export in image.exports():
         if export.name:
             names.setdefault(export.rva, set()).add(export.name)
+    for start, name in more:
+        names.setdefault(start, set()).add(name)
     ranges = FunctionRanges(image)
     starts = sorted(names)
     found = []

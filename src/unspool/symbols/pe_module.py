@@ -79,6 +79,11 @@ class PeModuleSymbols:
             self.lacking = list(self._finder.lacking(module, headers, self._file, lines))
 
     @property
+    def from_pdb(self) -> bool:
+        """Whether a PDB file knows names and lines."""
+        return self._lines is not None and self._from_pdb
+
+    @property
     def problems(self) -> list[str]:
         """What is broken or not read, in words; look-ups can add to it.
 

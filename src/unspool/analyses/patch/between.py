@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from unspool.analyses.patch.builds import compare, with_parts
+from unspool.analyses.patch.builds import ElfSource, compare, with_parts
 from unspool.analyses.patch.check import patch_check
 from unspool.analyses.patch.functions import resolve
+from unspool.analyses.patch.pe_builds import PeSource, identity
 from unspool.analyses.patch.records import Checked, CodeRange
 from unspool.errors import FormatError, InputError
+from unspool.formats.elf import Elf
+from unspool.formats.pe import Pe, is_pe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from unspool.analyses.patch.records import PatchCheck
-    from unspool.model import Report
+    from unspool.model import Module, Report
     from unspool.targets.base import Target
+    from unspool.targets.source import Source
 
 
 def check_functions(
@@ -40,17 +44,37 @@ def check_functions(
     return check
 
 
+def _source(source: Source) -> ElfSource | PeSource:
+    if is_pe(source.buffer):
+        return PeSource(Pe(source.buffer))
+    return ElfSource(Elf(source.buffer))
+
+
+def _is(target: Target, module: Module, old_id: str) -> bool:
+    """Whether the target runs that build: of PE modules their headers say."""
+    if module.kind != "pe":
+        return module.code_id == old_id
+    image = target.pe(module)
+    if image is None:
+        return old_id in (module.code_id, module.debug_id)
+    return old_id in (identity(pe) for pe in (image.file, image.headers) if pe is not None)
+
+
 def of_builds(target: Target, old: str, new: str, notes: list[str]) -> list[Checked]:
     """The functions that differ, as code of the module that is the old build."""
-    from unspool.formats.elf import Elf
     from unspool.targets.source import open_source
 
     with open_source(old) as before, open_source(new) as after:
-        try:
-            compared = compare(Elf(before.buffer), Elf(after.buffer))
-        except FormatError as error:
-            raise InputError(f"{old}, {new}: {error}", "they must be ELF files") from None
-    module = next((each for each in target.modules if each.code_id == compared.old_id), None)
+        sources = []
+        for path, source in ((old, before), (new, after)):
+            try:
+                sources.append(_source(source))
+            except FormatError as error:
+                hint = "they must be ELF or PE files"
+                raise InputError(f"{path}: {error}", hint) from None
+        compared = compare(*sources)
+        preferred = 0 if isinstance(sources[0], ElfSource) else Pe(before.buffer).image_base
+    module = next((each for each in target.modules if _is(target, each, compared.old_id)), None)
     if module is None:
         raise InputError(
             f"{old}: the target runs no file of build id {compared.old_id}",
@@ -69,6 +93,8 @@ def of_builds(target: Target, old: str, new: str, notes: list[str]) -> list[Chec
         )
     image = target.space.image(module)
     bias = image.bias if image is not None else module.bias or 0
+    if module.kind == "pe":
+        bias = module.base - preferred
     found = []
     for each in compared.differences:
         if each.old is None:

@@ -22,9 +22,18 @@ from unspool.symbols.functions import base_of, elf_functions, section_code
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from typing import Any
+    from typing import Any, Protocol
 
+    from unspool.analyses.patch.pe_builds import PeSource
     from unspool.symbols.functions import Function
+
+    class NamesAt(Protocol):
+        """What lies at addresses, in words; `slots` are filled in by who loads the file."""
+
+        slots: dict[int, str]
+        got: int
+
+        def at(self, address: int, used: int = 0) -> str: ...
 
 CHANGED, ADDED, REMOVED = "changed", "added", "removed"
 _X86 = {62: 64, 3: 32}
@@ -67,25 +76,25 @@ class Comparison(Record):
         self.old_id = old_id
 
 
-def compare(old: Elf, new: Elf) -> Comparison:
+def compare(old: ElfSource | PeSource, new: ElfSource | PeSource) -> Comparison:
     """The differences from the old build to the new one.
 
     Raises `InputError` if they are not of one kind, if the old one has no build id to find it
     in a process by, or if one has no symbol table.
     """
-    if (old.machine, old.elf_class) != (new.machine, new.elf_class):
-        raise InputError("--old and --new are of different CPUs")
-    old_id = old.build_id()
+    if old.kind != new.kind:
+        raise InputError("--old and --new are of different CPUs or formats")
+    old_id = old.id
     if old_id is None:
         raise InputError("--old has no build id", "link it with -Wl,--build-id")
-    exact = old.machine in _X86 and x86_below.available()
+    exact = old.bits != 0 and x86_below.available()
     before, after = _Build(old, exact), _Build(new, exact)
     for build, option in ((before, "--old"), (after, "--new")):
         if not build.functions:
             raise InputError(f"{option} has no symbol table", "give the file before it is stripped")
     differences: list[Difference] = []
     same = 0
-    if old_id == new.build_id():
+    if old_id == new.id:
         return Comparison(differences, len(before.functions), exact, old_id, before.ordered)
     for name in sorted({*before.functions, *after.functions}):
         one, other = before.functions.get(name), after.functions.get(name)
@@ -107,15 +116,28 @@ def with_parts(compared: Comparison, difference: Difference) -> list[Function]:
     return [difference.old, *(each for each in parts if each.name != difference.name)]
 
 
+class ElfSource:
+    """What a comparison wants of an ELF file: functions, code, names of what it refers to."""
+
+    def __init__(self, elf: Elf) -> None:
+        self.id = elf.build_id()
+        self.kind = elf.machine, elf.elf_class
+        self.bits = _X86.get(elf.machine, 0)
+        self.absolute = elf.type == ET_EXEC or self.bits == 32
+        self.sections = dict(_sections(elf))
+        self.functions = [each for each in elf_functions(elf, ElfSymbols(elf)) if each.sized]
+        self.names: NamesAt = Names(elf)
+
+
 class _Build:
     """One file's functions, by name and number: static ones of several sources share names."""
 
-    def __init__(self, elf: Elf, exact: bool) -> None:
-        self.elf = elf
+    def __init__(self, source: ElfSource | PeSource, exact: bool) -> None:
+        self.source = source
         self.exact = exact
-        self.sections = dict(_sections(elf))
+        self.sections = source.sections
         self.functions: dict[tuple[str, int], Function] = {}
-        ordered = [each for each in elf_functions(elf, ElfSymbols(elf)) if each.sized]
+        ordered = source.functions
         for each in ordered:
             number = 0
             while (each.name, number) in self.functions:
@@ -123,7 +145,7 @@ class _Build:
             self.functions[each.name, number] = each
         self.starts = [each.start for each in ordered]
         self.ordered = ordered
-        self.names = Names(elf)
+        self.names = source.names
 
     def code(self, function: Function) -> list[object]:
         """A function's instructions in a form that does not depend on where things lie."""
@@ -139,10 +161,11 @@ class _Build:
         return b""
 
     def instructions(self, function: Function, code: bytes) -> Iterator[object]:
-        from iced_x86 import Decoder
+        from iced_x86 import Decoder, MemorySizeExt, Mnemonic
 
-        decoder: Any = Decoder(_X86[self.elf.machine], code, ip=function.start)
-        absolute = self.elf.type == ET_EXEC or self.elf.machine == 3
+        size_of = MemorySizeExt.size
+        decoder: Any = Decoder(self.source.bits, code, ip=function.start)
+        absolute = self.source.absolute
         offsets = decoder.get_constant_offsets
         for each in decoder:
             at = each.ip - function.start
@@ -155,8 +178,11 @@ class _Build:
             ):
                 size = place.displacement_size
                 raw[place.displacement_offset : place.displacement_offset + size] = bytes(size)
-                targets.append(self.name(each.memory_displacement, function))
-            elif place.has_displacement and self.elf.elf_class == 1:
+                # What lea takes the address of may be of any size, and so may a table.
+                known = each.mnemonic != Mnemonic.LEA and not each.memory_index
+                used = size_of(each.memory_size) if known else 0
+                targets.append(self.name(each.memory_displacement, function, used))
+            elif place.has_displacement and self.source.bits == 32:
                 slot = (self.names.got + each.memory_displacement) & 0xFFFFFFFF
                 targets.append(self.names.slots.get(slot, ""))
             if place.has_immediate:
@@ -189,7 +215,7 @@ class _Build:
             raw[place.immediate_offset : place.immediate_offset + size] = bytes(size)
             targets.append(self.name(to, function))
 
-    def name(self, address: int, function: Function) -> str:
+    def name(self, address: int, function: Function, used: int = 0) -> str:
         """What is at an address, whatever number that is; "" for nothing of this file."""
         if function.start <= address < function.end:
             return f".+{address - function.start}"
@@ -197,7 +223,7 @@ class _Build:
         if at >= 0 and address < self.ordered[at].end:
             found = self.ordered[at]
             return f"{found.name}+{address - found.start}"
-        return self.names.at(address)
+        return self.names.at(address, used)
 
 
 def _sections(elf: Elf) -> Iterator[tuple[int, tuple[int, bytes]]]:

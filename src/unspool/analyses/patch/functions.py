@@ -178,7 +178,9 @@ class FunctionBook:
             self.biases[module.index] = image.base
             debug = PeDebugFiles(self.files).dwarf(module, image.file or image.headers)
             files = [each for each in (image.file, debug[1] if debug else None) if each]
-            return pe_functions(image, files)
+            from unspool.analyses.patch.pdb_names import pdb_functions
+
+            return pe_functions(image, files, pdb_functions(module, image, self.files))
         from unspool.symbols.elf_symbols import ElfSymbols
         from unspool.symbols.finders import has_symbols
 

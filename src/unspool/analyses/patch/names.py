@@ -49,8 +49,11 @@ class Names:
         # What position-independent code of i386 has in ebx (psABI i386, "Global Offset Table").
         self.got = tables[-1] if tables else 0
 
-    def at(self, address: int) -> str:
-        """The name, and how far behind its start the address is; "" outside of the file."""
+    def at(self, address: int, used: int = 0) -> str:
+        """The name, and how far behind its start the address is; "" outside of the file.
+
+        `used` is how many bytes are read or written there, if that is known.
+        """
         if address in self.slots:
             return f"slot of {self.slots[address]}"
         at = bisect_right(self.starts, address) - 1
@@ -67,7 +70,7 @@ class Names:
         if section.flags & _WRITE or section.type == _SHT_NOBITS:
             # Nothing says which of them it is: a difference, to be on the safe side.
             return self.unknown(section, address)
-        content = self.content(section, address)
+        content = self.content(section, address, used or _MOST_CONTENT, whole=used > 0)
         return f"{section.name} {content!r}"
 
     def stub(self, section: Section, address: int) -> str:
