@@ -213,6 +213,28 @@ class Elf:
                 return section
         return None
 
+    def may_name(self, name: str) -> bool:
+        """Whether a symbol can have that name: whether a string table has it, or none is at hand.
+
+        Where nothing has, no symbol table needs to be read.
+        """
+        wanted = b"\0" + name.encode() + b"\0"
+        sections = self.sections()
+        tables = [section for section in sections if section.type == SHT_STRTAB]
+        if not tables or any(section.name == ".gnu_debugdata" for section in sections):
+            return True
+        buffer = self.buffer
+        for table in tables:
+            start = min(table.offset, self.size)
+            end = min(table.offset + table.size, self.size)
+            if isinstance(buffer, memoryview):
+                found = wanted in bytes(buffer[start:end])
+            else:
+                found = buffer.find(wanted, start, end) >= 0
+            if found:
+                return True
+        return False
+
     def section_data(self, section: Section) -> tuple[Buffer, int, int]:
         """A section's bytes as (buffer, start, end), decompressed if need be.
 

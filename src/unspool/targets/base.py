@@ -126,12 +126,12 @@ class Target:
 
     def symbol(self, module: Module, name: str) -> int | None:
         """The address of a symbol of an ELF module, by its symbol tables."""
-        from unspool.symbols.elf_symbols import ElfSymbols
-
         elf = self.elf(module)
         bias = module.bias
-        if elf is None or bias is None:
+        if elf is None or bias is None or not elf.may_name(name):
             return None
+        from unspool.symbols.elf_symbols import ElfSymbols
+
         address = ElfSymbols(elf, bias=bias).address_of(name)
         return None if address is None else address + bias
 

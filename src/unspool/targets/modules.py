@@ -88,11 +88,15 @@ def modules_from_mappings(
             result.append(_mapped_module(len(result), group, headers, machine, entry))
         elif may_be_pe(first.path) or dump.read_available(first.start, 2) == b"MZ":
             windows.append(group)
-        elif is_elf(group):
+        elif not first.path.startswith(_MEMORY) and is_elf(group):
             result.append(_mapped_module(len(result), group, headers, machine, entry))
-        # Else it is a font, an archive of locales: mapped, but no code.
+        # Else it is a font, an archive of locales: mapped, but no code of a file.
     return result, windows
 
+
+# What the kernel calls memory that can be shared: there is no file. An image that was loaded from
+# there has its header; else its code was made there (by PHP in "/dev/zero", by .NET in a memfd).
+_MEMORY = ("/dev/zero", "/memfd:", "/SYSV", "/anon_hugepage", "/dev/shm/")
 
 # What Windows calls files of code, and Wine the directories of its own.
 _PE_NAMES = (

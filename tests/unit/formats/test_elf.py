@@ -12,6 +12,7 @@ from tests.build.elf import (
     PT_NOTE,
     SHT_NOTE,
     Elf,
+    Symbol,
 )
 from tests.build.notes import note
 from unspool.errors import FormatError
@@ -283,3 +284,27 @@ def test_load_bias() -> None:
     odd.load(b"z", address=0x201234)
     assert read(odd).load_bias(0x7F00_0000) == 0x7F00_0000 - 0x201000
     assert read(Elf(64)).load_bias(0x1000) == 0x1000
+
+
+@pytest.mark.parametrize("as_view", [False, True])
+def test_names_that_no_symbol_has(as_view: bool) -> None:
+    def opened(made: Elf) -> elf.Elf:
+        data = made.build()
+        return elf.Elf(memoryview(data) if as_view else data)
+
+    made = Elf(64)
+    made.symbols([Symbol("a_name", 0x1000), Symbol("the_end", 0x2000)])
+    file = opened(made)
+    assert file.may_name("a_name")
+    assert file.may_name("the_end")
+    assert not file.may_name("name")
+    assert not file.may_name("a_nam")
+    # What cannot be looked into may have any name.
+    made = Elf(64)
+    made.symbols([Symbol("a_name", 0x1000)])
+    made.mini_debug_info(b"\x7fELF")
+    assert opened(made).may_name("other")
+    assert opened(Elf(64)).may_name("other")
+    lying = Elf(64)
+    lying.section(".strtab", 3, b"\0a\0", sh_offset=(1 << 64) - 1, sh_size=(1 << 64) - 1)
+    assert not opened(lying).may_name("a")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.build.elf import EM_X86_64, Elf
 from tests.unit.unwind.spaces import region
 from unspool.formats.notes import FileMapping
@@ -49,3 +51,15 @@ def test_a_part_that_is_mapped_once_more_is_a_module_of_its_own() -> None:
 def test_without_its_headers_an_image_ends_with_its_last_mapping() -> None:
     first = FileMapping(BASE - 0x1000, BASE, 0, PROG)
     assert ranges([first, *ITSELF], Memory()) == [(BASE - 0x1000, BASE + 0x5000, None)]
+
+
+@pytest.mark.parametrize(
+    "path", ["/dev/zero (deleted)", "/memfd:doublemapper (deleted)", "/SYSV00000000 (deleted)"]
+)
+def test_shared_memory_is_a_module_only_where_an_image_was_loaded_from_it(path: str) -> None:
+    """PHP's compiled code is in "/dev/zero"; a program can also load a library from a memfd."""
+    mapping = FileMapping(BASE, BASE + 0x5000, 0, path)
+    assert ranges([mapping], Memory()) == []
+    assert ranges([mapping], Memory([region(BASE, bytes(0x1000))])) == []
+    [(start, *_)] = ranges([mapping], Memory([region(BASE, image()[:0x1000])]))
+    assert start == BASE
