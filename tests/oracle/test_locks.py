@@ -180,7 +180,7 @@ def test_a_reader_is_not_known_and_so_the_deadlock_is_only_possible(live: Live) 
     assert any("does not say which" in (lock.unknown or "") for lock in report.locks)
 
 
-@pytest.mark.parametrize("name", ["locks", "locks-stripped"])
+@pytest.mark.parametrize("name", ["locks", "locks-stripped", "locks-m32", "locks-musl"])
 def test_other_waits_have_their_kinds(live: Live, name: str) -> None:
     report = live(name, "others", waits=4)
     assert not report.deadlocks
@@ -189,7 +189,8 @@ def test_other_waits_have_their_kinds(live: Live, name: str) -> None:
     assert kinds[2] in ("semaphore", "futex")
     assert kinds[:2] + kinds[3:] == ["condition", "barrier", "join"]
     barrier, join = report.locks[1], report.locks[3]
-    assert barrier.state == "1 of 3 threads have come to it"
+    if name != "locks-musl":
+        assert barrier.state == "1 of 3 threads have come to it"
     assert [holder.thread for holder in join.holders] == [4]
 
 
@@ -232,25 +233,75 @@ def test_two_processes_share_mutexes(
     assert "no thread of the targets" in (alone.locks[0].unknown or "")
 
 
-def test_files_locked_across_processes(programs_root: Path, tmp_path: Path) -> None:
-    """By flock: of fcntl's locks the kernel refuses the one that would close the circle."""
-    first, second = tmp_path / "first", tmp_path / "second"
+@contextlib.contextmanager
+def two_with_files(root: Path, folder: Path, kind: str) -> Iterator[list[int]]:
+    """Each has one file locked and wants the other's."""
+    first, second = folder / "first", folder / "second"
     first.touch()
     second.touch()
     with (
-        started("locks", programs_root, "files", first, second, "flock") as one,
-        started("locks", programs_root, "files", second, first, "flock") as other,
+        started("locks", root, "files", first, second, kind) as one,
+        started("locks", root, "files", second, first, kind) as other,
     ):
         for process in (one, other):
             assert process.stdin is not None
             process.stdin.write("\n")
             process.stdin.flush()
-        report = calm_survey([one.pid, other.pid], 2)
+        yield [one.pid, other.pid]
+
+
+@pytest.mark.parametrize("kind", ["flock", "ofd"])
+def test_files_locked_across_processes(programs_root: Path, tmp_path: Path, kind: str) -> None:
+    """By flock, and by fcntl's locks of open files: the kernel looks for no circle there."""
+    with two_with_files(programs_root, tmp_path, kind) as pids:
+        report = calm_survey(pids, 2)
     keeps_its_promises(report)
     (deadlock,) = report.deadlocks
     assert deadlock.certain
     assert {lock.kind for lock in report.locks} == {"file_lock"}
-    assert str(second) in (report.locks[0].shared or "")
+    shared = sorted((lock.shared or "").partition(",")[0] for lock in report.locks)
+    assert shared == [str(tmp_path / "first"), str(tmp_path / "second")]
+
+
+def test_a_file_locked_by_fcntl(programs_root: Path, tmp_path: Path) -> None:
+    """Of these the kernel refuses the one that would close the circle; the other one waits."""
+    with two_with_files(programs_root, tmp_path, "posix") as pids:
+        report = calm_survey(pids, 1)
+        alone = survey(pids[report.waits[0].party])
+    assert not report.deadlocks
+    (lock,) = report.locks
+    assert [each.party for each in lock.holders] == [1 - report.waits[0].party]
+    assert "which is none of the targets" in (alone.locks[0].unknown or "")
+
+
+@pytest.mark.parametrize("name", ["locks", "locks-stripped", "locks-m32", "locks-musl"])
+def test_threads_that_join_each_other(live: Live, name: str) -> None:
+    (deadlock,) = live(name, "joins", waits=3).deadlocks
+    assert deadlock.certain
+    assert len(deadlock.chain) == 3
+
+
+def test_a_mutex_that_notes_no_owner(live: Live) -> None:
+    """As those of Rust's library, and of others that are made of a futex alone."""
+    report = live("locks", "bare", waits=2)
+    (lock,) = report.locks
+    assert (lock.kind, lock.name) == ("futex", "bare of locks")
+    assert not lock.holders
+    assert "who will wake it up" in (lock.unknown or "")
+
+
+def test_a_library_whose_constructor_waits(live: Live, tmp_path: Path) -> None:
+    """The dynamic linker's lock is held while constructors run."""
+    library = tmp_path / "plugin.so"
+    source = Path(__file__).parents[1] / "programs" / "locks_plugin.c"
+    subprocess.run([tool_path("gcc"), "-shared", "-fPIC", "-o", library, source], check=True)
+    report = live("locks", "dlopen", str(library), waits=2)
+    (deadlock,) = report.deadlocks
+    assert deadlock.certain
+    assert "the dynamic linker's lock (_rtld_global)" in [lock.name for lock in report.locks]
+    loading = [each for each in report.findings if each.kind == "loading_with_lock"]
+    assert len(loading) == 2
+    assert all("waits in dlopen while it holds" in finding.title for finding in loading)
 
 
 @pytest.mark.parametrize("name", ["locks", "locks-static", "locks-m32"])

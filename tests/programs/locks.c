@@ -1,5 +1,6 @@
 /* Threads that wait for each other, each in a known way. argv: MODE [arguments]; says "ready". */
 #define _GNU_SOURCE
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <link.h>
 #include <pthread.h>
@@ -171,6 +172,44 @@ static void *join(void *argument)
     return NULL;
 }
 
+static pthread_t joined[3];
+
+static void *join_next(void *argument)
+{
+    pthread_barrier_wait(&start);
+    pthread_join(joined[((long)argument + 1) % 3], NULL);
+    return NULL;
+}
+
+/* A mutex as Rust's and others' are: a word, 0, 1 or 2, which does not say who holds it. */
+static int bare;
+
+static void *take_bare(void *argument)
+{
+    while (__atomic_exchange_n(&bare, 2, __ATOMIC_ACQUIRE))
+        syscall(SYS_futex, &bare, 128, 2, NULL, NULL, 0);
+    return argument;
+}
+
+/* What a library's constructor calls, which holds the dynamic linker's lock meanwhile. */
+void in_constructor(void)
+{
+    pthread_barrier_wait(&start);
+    take(&locks[0]);
+}
+
+static void *load_library(void *argument)
+{
+    return dlopen(argument, RTLD_NOW);
+}
+
+static void *hold_and_load(void *argument)
+{
+    take(&locks[0]);
+    pthread_barrier_wait(&start);
+    return dlopen(argument, RTLD_NOW);
+}
+
 static pthread_t make(void *(*run)(void *), void *argument)
 {
     pthread_t thread;
@@ -205,6 +244,12 @@ static void lock_file(int file, int wait)
         flock(file, LOCK_EX);
     } else {
         struct flock range = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+#ifdef F_OFD_SETLKW
+        if (kind == 'o') {
+            fcntl(file, wait ? F_OFD_SETLKW : F_OFD_SETLK, &range);
+            return;
+        }
+#endif
         fcntl(file, wait ? F_SETLKW : F_SETLK, &range);
     }
 }
@@ -248,6 +293,18 @@ int main(int argc, char **argv)
         pthread_barrier_init(&start, NULL, 2);
         make(iterate, NULL);
         make(load, NULL);
+    } else if (!strcmp(mode, "joins")) {
+        pthread_barrier_init(&start, NULL, 4);
+        for (long i = 0; i < 3; i++) joined[i] = make(join_next, (void *)i);
+        pthread_barrier_wait(&start);
+    } else if (!strcmp(mode, "bare")) {
+        bare = 1;
+        make(take_bare, NULL);
+        make(take_bare, NULL);
+    } else if (!strcmp(mode, "dlopen")) {
+        pthread_barrier_init(&start, NULL, 2);
+        make(load_library, argv[2]);
+        make(hold_and_load, argv[2]);
     } else if (!strcmp(mode, "vector")) {
         make(wait_any, map_words(argv[2]));
     } else if (!strcmp(mode, "writer")) {

@@ -16,7 +16,9 @@ from .build import build
 from .running import eventually, running
 from .table import Program
 
-LOCKS = Program(name="locks", source="locks.c", flags=("-O1", "-g", "-pthread"))
+LOCKS = Program(
+    name="locks", source="locks.c", flags=("-O1", "-g", "-pthread", "-rdynamic")
+)
 VARIANTS = {
     program.name: program
     for program in (

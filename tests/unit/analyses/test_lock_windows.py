@@ -117,6 +117,10 @@ LOCKS = b"""\
 nonsense
 3: POSIX
 """
+OPEN = b"""\
+4: OFDLCK ADVISORY  WRITE -1 00:2e:8 0 EOF
+4: -> OFDLCK ADVISORY  WRITE -1 00:2e:8 0 EOF
+"""
 
 
 def test_what_the_kernel_says_of_file_locks() -> None:
@@ -126,11 +130,16 @@ def test_what_the_kernel_says_of_file_locks() -> None:
     ]  # fmt: skip
     assert found[2].file == (os.makedev(0, 0x2E), 5)
     assert found[2].range == "100–199"
-    both = waited_for(found, 20, "flock")
+    both = waited_for(found, 20, "FLOCK", 77)
     assert both is not None
     assert both[1].pid == 10
-    assert waited_for(found, 20, "fcntl") is None
-    assert waited_for(found, 10, "flock") is None
+    assert waited_for(found, 20, "FLOCK") == both
+    assert waited_for(found, 20, "FLOCK", 78) is None, "another file"
+    assert waited_for(found, 20, "POSIX", 77) is None
+    assert waited_for(found, 10, "FLOCK", 77) is None
+    opened = parse_locks(OPEN)
+    assert waited_for(opened, 9, "OFDLCK", 8) == (opened[1], opened[0])
+    assert waited_for(opened, 9, "OFDLCK") is None, "no process, and no file"
 
 
 @given(st.binary(max_size=200))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from unspool.analyses.locks.beside import by_pointer, refused
-from unspool.analyses.locks.files import parse_locks, read_locks, waited_for
+from unspool.analyses.locks.files import FileWaits
 from unspool.analyses.locks.graph import deadlocks
 from unspool.analyses.locks.handles import NOT_KNOWN, Servers
 from unspool.analyses.locks.process import Examined
@@ -23,7 +23,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from unspool.analyses.locks.files import FileLock
     from unspool.analyses.locks.frames import StackNames
     from unspool.analyses.locks.records import ThreadKey
     from unspool.analyses.locks.syscalls import FutexWait
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
     from unspool.targets.base import Target
     from unspool.targets.live_waits import Waiting
 
-_FCNTL_WAITS = (7, 14, 38)  # F_SETLKW, F_SETLKW64 (i386), F_OFD_SETLKW
 # Of so many threads that may be a lock's reader nobody learns anything.
 _MOST_READERS = 64
 
@@ -60,7 +58,7 @@ class _Survey:
         self.waits: list[Wait] = []
         self.findings: list[Finding] = []
         self.by_key: dict[tuple[object, ...], int] = {}
-        self.file_locks: list[FileLock] = []
+        self.files = FileWaits(self.processes)
         self.inodes: dict[tuple[str, int], list[int]] = {}  # of files, by path and offset
 
     def run(self) -> LockReport:
@@ -74,8 +72,6 @@ class _Survey:
         ]
         self.watch(calls)
         self.servers = Servers(self.processes)
-        if any(call.name in ("fcntl", "flock") for each in calls for call in each.values()):
-            self.file_locks = parse_locks(read_locks())
         for process, known in zip(self.processes, calls, strict=True):
             for thread, stack in zip(process.target.threads, process.report.stacks, strict=True):
                 self.look_at(process, thread, stack, known.get(thread.index))
@@ -226,38 +222,10 @@ class _Survey:
     def file_lock(
         self, process: Examined, thread: Thread, names: StackNames, call: Syscall
     ) -> None:
-        if call.name == "fcntl" and call.arguments[1] not in _FCNTL_WAITS:
-            return
-        found = waited_for(self.file_locks, process.target.info.pid or 0, call.name)
-        if found is None:
-            lock = Lock("file_lock", process.index, None)
-            lock.unknown = "only /proc/locks of the running system says who holds it"
-            key: tuple[object, ...] = (process.index, "file", thread.index)
-        else:
-            lock = Lock("file_lock", process.index, None)
-            live = process.target.live_process()
-            path = live.link(f"fd/{call.arguments[0]}") if live is not None else None
-            lock.shared = f"{path or 'a file'}, bytes {found[1].range}"
-            lock.state = f"{found[1].kind} {found[1].mode}, held by process {found[1].pid}"
-            self.hold_file(lock, found[1])
-            key = ("file", found[1].id)
-        evidence = f"{call.evidence}, file descriptor {call.arguments[0]}"
-        self.add(process, thread, names, lock, key, call.name, evidence)
-
-    def hold_file(self, lock: Lock, held: FileLock) -> None:
-        """Locks of files belong to processes: which thread's they are, nobody says."""
-        for other in self.processes:
-            if other.target.info.pid == held.pid and other.target.info.kind == "live":
-                single = len(other.target.threads) == 1
-                how = f"/proc/locks: process {held.pid} holds it"
-                lock.holders = [
-                    Holder(other.index, thread.index, how, certain=single)
-                    for thread in other.target.threads
-                ]
-                if not single:
-                    lock.unknown = "locks of files belong to processes, not to threads"
-                return
-        lock.unknown = f"process {held.pid} holds it, which is none of the targets"
+        found = self.files.lock(process, call)
+        if found is not None:
+            evidence = f"{call.evidence}, file descriptor {call.arguments[0]}"
+            self.add(process, thread, names, *found, call.name, evidence)
 
     # --- all of them ---------------------------------------------------------------------
 
