@@ -27,11 +27,15 @@ PATIENCE = 20  # seconds until something that should happen counts as not happen
 
 @contextlib.contextmanager
 def running(
-    command: Sequence[str | Path], *, said: list[str] | None = None, **more: object
+    command: Sequence[str | Path],
+    *,
+    said: list[str] | None = None,
+    before_ready: list[str] | None = None,
+    **more: object,
 ) -> Iterator[subprocess.Popen[str]]:
     """A process in a session of its own that has said "ready"; killed at the end.
 
-    The whole line is appended to `said`.
+    The whole line is appended to `said`, and lines before it to `before_ready`.
     """
     process: subprocess.Popen[str] = subprocess.Popen(
         [str(part) for part in command],
@@ -41,6 +45,9 @@ def running(
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
+        while before_ready is not None and line and not line.startswith("ready"):
+            before_ready.append(line.rstrip("\n"))
+            line = process.stdout.readline()
         assert line.startswith("ready"), f"{command} said {line!r}"
         if said is not None:
             said.append(line)

@@ -6,7 +6,8 @@
    depth=N    calls of `back` that call Wasm again; the one after them ends
    skip=N     in place of call N the export `skip` is called, which leaves no Wasm frame (0: none)
    end=WHAT   abort, segv (in `back`), unreachable, bounds, division (in Wasm), wait (says "ready"),
-              suspend (abort while a fiber waits)
+              suspend (abort while a fiber waits), tour (between two SIGTRAPs, which
+              wasm_steps.c waits for, functions of all kinds are called; then abort)
    threads=N  so many threads more, each with its own store, parked 1, 2, ... calls deep
    spin=1     one thread more that counts in a loop of Wasm
    fiber=1    the first call is asynchronous: Wasm runs on a stack of its own
@@ -80,18 +81,44 @@ static const char DEMO[] =
     "    (if (i32.eq (local.get 0) (i32.const 2))"
     "      (then (return (i32.load (i32.const 0x7fff0000)))))"
     "    (i32.div_s (i32.const 7) (i32.load (i32.const 0x100))))"
+    /* More parameters than registers: who is called takes them off the stack. */
+    "  (func $many (param i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64) (result i64)"
+    "    (i64.add (local.get 0) (i64.sub (local.get 11) (local.get 9))))"
+    "  (func $few (param $n i64) (result i64)"
+    "    (return_call $many (local.get $n) (local.get $n) (local.get $n) (local.get $n)"
+    "      (local.get $n) (local.get $n) (local.get $n) (local.get $n) (local.get $n)"
+    "      (local.get $n) (local.get $n) (local.get $n)))"
+    "  (func $fewer (param i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64) (result i64)"
+    "    (return_call $few (i64.add (local.get 2) (local.get 10))))"
+    "  (func $leaf (param i64) (result i64) (i64.mul (local.get 0) (i64.const 5)))"
+    "  (func $down (param $n i64) (result i64)"
+    "    (if (result i64) (i64.eqz (local.get $n)) (then (i64.const 7))"
+    "      (else (i64.add (call $leaf (local.get $n))"
+    "        (call $down (i64.sub (local.get $n) (i64.const 1)))))))"
+    "  (func $tail (param $n i64) (result i64)"
+    "    (if (i64.eqz (local.get $n)) (then (return (call $leaf (local.get $n)))))"
+    "    (return_call $tail (i64.sub (local.get $n) (i64.const 1))))"
+    "  (func $tour (export \"tour\") (param i32) (local $n i64)"
+    "    (local.set $n (i64.extend_i32_u (local.get 0)))"
+    "    (call $relay (i32.const -1))"
+    "    (call $mid (i32.const -1) (i64.const 3) (f64.const 2))"
+    "    (local.set $n (i64.add (call $down (local.get $n)) (call $tail (local.get $n))))"
+    "    (local.set $n (i64.add (call $few (local.get $n)) (local.get $n)))"
+    "    (i64.store (i32.const 72) (call $fewer (local.get $n) (local.get $n) (local.get $n)"
+    "      (local.get $n) (local.get $n) (local.get $n) (local.get $n) (local.get $n)"
+    "      (local.get $n) (local.get $n) (local.get $n) (local.get $n))))"
     "  (func $failing (export \"failing\") (param i32)"
     "    (i32.store (i32.const 8) (call $fail (local.get 0)))))";
 
-enum end { ABORT, SEGV, UNREACHABLE, BOUNDS, DIVISION, WAIT, SUSPEND, PARK };
-static const char *const ENDS[] = {"abort", "segv", "unreachable", "bounds", "division", "wait", "suspend"};
+enum end { ABORT, SEGV, UNREACHABLE, BOUNDS, DIVISION, WAIT, SUSPEND, TOUR, PARK };
+static const char *const ENDS[] = {"abort", "segv", "unreachable", "bounds", "division", "wait", "suspend", "tour"};
 
 /* A store with its instance. Only the thread that it belongs to uses it. */
 struct host {
     wasmtime_context_t *context;
     wasmtime_store_t *store;
     wasmtime_linker_t *linker;
-    wasmtime_func_t go, begin, skip, spin, failing;
+    wasmtime_func_t go, begin, skip, spin, failing, tour;
     wasmtime_call_future_t *future;
     wasmtime_val_t value;
     int polls;
@@ -174,6 +201,21 @@ NEVER_INLINE static wasm_trap_t *enter(struct host *host, wasmtime_context_t *co
     return error ? wasmtime_trap_new("error", 5) : trap;
 }
 
+NEVER_INLINE static void tour(struct host *host, wasmtime_context_t *context)
+{
+    printf("{\"images\": [");
+    for (int i = 0; i < 2; i++) {
+        void *start, *end;
+        wasmtime_module_image_range(modules[i], &start, &end);
+        printf("%s[%zu, %zu]", i ? ", " : "", (size_t)start, (size_t)end);
+    }
+    printf("]}\n");
+    fflush(stdout);
+    raise(SIGTRAP);
+    enter(host, context, -1, &host->tour, 2);
+    raise(SIGTRAP);
+}
+
 NEVER_INLINE static wasm_trap_t *at_the_end(struct host *host, wasmtime_context_t *context)
 {
     static const int FAILURES[] = {[UNREACHABLE] = 1, [BOUNDS] = 2, [DIVISION] = 3};
@@ -188,8 +230,11 @@ NEVER_INLINE static wasm_trap_t *at_the_end(struct host *host, wasmtime_context_
     }
     if (host->telling)
         return wasmtime_trap_new("here", 4);
+    if (host->end == TOUR)
+        tour(host, context);
     switch (host->end) {
     case ABORT:
+    case TOUR:
         abort();
     case SEGV:
         *nowhere = 1;
@@ -306,6 +351,7 @@ static void open_host(struct host *host)
     host->begin = exported(host, &demo, "begin");
     host->skip = exported(host, &demo, "skip");
     host->spin = exported(host, &demo, "spin");
+    host->tour = exported(host, &demo, "tour");
     host->failing = exported(host, &demo, "failing");
     if (!wasmtime_instance_export_get(host->context, &demo, "memory", 6, &memory))
         abort();

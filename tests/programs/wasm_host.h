@@ -56,6 +56,7 @@ void wasmtime_config_wasm_tail_call_set(wasm_config_t *config, bool enable);
 wasmtime_error_t *wasmtime_wat2wasm(const char *text, size_t size, wasm_byte_vec_t *module);
 wasmtime_error_t *wasmtime_module_new(wasm_engine_t *engine, const uint8_t *data, size_t size,
                                       wasmtime_module_t **module);
+void wasmtime_module_image_range(const wasmtime_module_t *module, void **start, void **end);
 wasmtime_store_t *wasmtime_store_new(wasm_engine_t *engine, void *data, void (*end)(void *));
 wasmtime_context_t *wasmtime_store_context(wasmtime_store_t *store);
 wasmtime_context_t *wasmtime_caller_context(wasmtime_caller_t *caller);

@@ -131,7 +131,7 @@ class JavaFrames(EarlyStrategy):
         if space.arch.name == "x86-64":
             from unspool.unwind.strategies.hotspot_x86 import Stopped
 
-            self.stopped = Stopped(jvm, space.memory)
+            self.stopped = Stopped(jvm, space)
 
     def claims(self, query: Query) -> bool:
         if self.jvm.heaps.at(query.pc) is None:

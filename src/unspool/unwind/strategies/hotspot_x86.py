@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from unspool.generated.hotspot.blobs import Blob
     from unspool.generated.hotspot.jvm import Jvm
-    from unspool.memory import Memory
+    from unspool.space import AddressSpace
 
     Registers = list[int | None]
 
@@ -59,14 +59,14 @@ class Place:
 
 
 class Stopped:
-    """Finds callers of stopped code. `word` gives words of the stack and may raise `Fault`."""
+    """Finds callers of stopped code. All methods raise `Fault` for a stack that is not there."""
 
-    def __init__(self, jvm: Jvm, memory: Memory) -> None:
+    def __init__(self, jvm: Jvm, space: AddressSpace) -> None:
         self.jvm = jvm
-        self.memory = memory
+        self.space = space
 
     def word(self, address: int) -> int:
-        return self.memory.read_uint(address, _WORD)
+        return self.space.memory.read_uint(address, _WORD)
 
     # --- the interpreter ----------------------------------------------------------------------
 

@@ -1,0 +1,122 @@
+"""Java programs for tests, and the JVMs of this machine that they run in."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from .build import Unavailable, locked, run, tool
+from .running import running
+
+HERE = Path(__file__).parent / "java"
+HOMES = Path("/usr/lib/jvm")
+
+# Little address space to reserve, so that cores are small.
+SMALL = (
+    "-Xmx64m", "-XX:ReservedCodeCacheSize=32m", "-XX:CompressedClassSpaceSize=16m", "-Xshare:auto",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Jdk:
+    """A JDK: its directory and its version, 17."""
+
+    home: Path
+    version: int
+
+    def tool(self, name: str) -> Path:
+        return self.home / "bin" / name
+
+
+@cache
+def jdks() -> tuple[Jdk, ...]:
+    """The JDKs of this machine with a compiler and a JVM of HotSpot, the oldest first."""
+    found = {}
+    for home in sorted(HOMES.glob("*")) if HOMES.is_dir() else ():
+        about = home / "release"
+        parts = ("bin/javac", "bin/jstack", "lib/server/libjvm.so", "include/jni.h")
+        if not about.is_file() or not all((home / part).exists() for part in parts):
+            continue
+        match = re.search(r'JAVA_VERSION="(\d+)', about.read_text())
+        if match:
+            found[int(match[1])] = Jdk(home.resolve(), int(match[1]))
+    return tuple(found[version] for version in sorted(found))
+
+
+def jdk() -> Jdk:
+    """The oldest JDK. Raises `Unavailable`."""
+    if not jdks():
+        raise Unavailable("no JDK is installed")
+    return jdks()[0]
+
+
+def classes(root: Path) -> Path:
+    """The directory with the compiled programs, for every version. Raises `Unavailable`."""
+    made = root / "java"
+    with locked(root / "java.lock"):
+        if not (made / "done").exists():
+            oldest = jdk()
+            made.mkdir(exist_ok=True)
+            sources = sorted(HERE.glob("*.java"))
+            done = run([oldest.tool("javac"), "-g", "-d", made, *sources])
+            if done.returncode:
+                raise AssertionError(done.stderr)
+            native = [tool("gcc"), "-O2", "-g", "-shared", "-fPIC", "-fomit-frame-pointer"]
+            native += [f"-I{oldest.home}/include", f"-I{oldest.home}/include/linux"]
+            done = run([*native, HERE / "stacks.c", "-o", made / "libstacks.so"])
+            if done.returncode:
+                raise AssertionError(done.stderr)
+            (made / "done").touch()
+    return made
+
+
+@dataclass
+class Said:
+    """What Java said of its own threads: for each name its frames, innermost first.
+
+    A frame is (method, file, line); the line is None for native methods.
+    """
+
+    threads: dict[str, list[tuple[str, str | None, int | None]]] = field(default_factory=dict)
+
+    def read(self, lines: Sequence[str]) -> None:
+        frames: list[tuple[str, str | None, int | None]] = []
+        for text in lines:
+            kind, _, rest = text.partition(" ")
+            if kind == "thread":
+                frames = self.threads.setdefault(rest, [])
+            elif kind == "at":
+                method, file, line = rest.split(" ")
+                number = int(line)
+                frames.append((method, None if file == "null" else file,
+                               number if number > 0 else None))  # fmt: skip
+
+
+@contextlib.contextmanager
+def running_java(
+    made: Jdk, root: Path, program: str, *arguments: object, options: Sequence[str] = ()
+) -> Iterator[tuple[subprocess.Popen[str], Said]]:
+    """A program that has printed its threads and "ready". Raises `Unavailable`."""
+    home = classes(root)
+    words = [str(each) for each in arguments]
+    more = ["--enable-native-access=ALL-UNNAMED"] if made.version >= 22 else []
+    command = [made.tool("java"), *SMALL, *options, *more, "-cp", home, program, *words]
+    said: list[str] = []
+    with running(command, before_ready=said, stderr=subprocess.DEVNULL) as process:
+        found = Said()
+        found.read(said)
+        yield process, found
+
+
+def thread_named(pid: int, name: str) -> int:
+    """The id of the thread with a name, as the kernel has it: 15 letters."""
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(OSError):
+            if (task / "comm").read_text().rstrip("\n") == name[:15]:
+                return int(task.name)
+    raise AssertionError(f"no thread {name}")
