@@ -47,8 +47,8 @@ OPERANDS = {
     ),
     "patch-check": (
         "A TARGET is what unspool stack takes, but no report. A FUNCTION is a name, with all parts "
-        "that the compiler made of it, in every module or as MODULE!NAME; or a range of addresses "
-        "as 0x1000-0x1040. It is safe to replace if no thread executes it or will return to it. "
+        "that the compiler made of it, in every module or as MODULE!NAME; a function of the kernel "
+        "as kernel!NAME; or a range of addresses as 0x1000-0x1040. It is safe to replace if no thread executes it or will return to it. "
         "Two methods say so: scanning every word of every stack, and unwinding."
     ),
     "redzone": (

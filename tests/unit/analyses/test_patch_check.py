@@ -348,3 +348,28 @@ def test_stacks_of_a_thread_that_is_held_are_of_one_moment(programs_root: Path) 
         assert check.held_seconds is not None
         os.kill(pid, signal.SIGCONT)
         assert is_parked(pid)
+
+
+def test_functions_of_the_kernel(programs_root: Path, tool: Tool, tmp_path: Path) -> None:
+    """As /proc/PID/stack says, which root can read; never safe, since others may be in them."""
+    with process(PATCH, programs_root) as pid:
+        check = checked(pid, "kernel!do_exit", "kernel!there_is_none_such")
+        try:
+            lines = Path(f"/proc/{pid}/stack").read_text().splitlines()
+        except OSError:
+            lines = []
+        names = [line.partition("] ")[2].partition("+")[0] for line in lines]
+        inside = checked(pid, *(f"kernel!{name}" for name in names))
+        tool("gcore", "-o", tmp_path / "core", str(pid))
+        dumps = [checked(str(path), "kernel!do_exit") for path in tmp_path.glob("core*")]
+    assert set(verdicts(check).values()) == {(NOT_PROVEN, NOT_PROVEN)}
+    assert "no function there_is_none_such" in check.functions[1].unknown[0]
+    for dump in dumps:
+        assert dump.functions[0].unknown == ["a dump holds no kernel stacks"]
+    if not names or any("addresses are hidden" in text for text in inside.functions[0].unknown):
+        pytest.skip("the kernel's stacks cannot be read here")
+    for number, each in enumerate(inside.functions):
+        assert (each.conservative.verdict, each.unwinding.verdict) == (NOT_PROVEN, UNSAFE)
+        hits = [hit for hit in each.unwinding.hits if hit.frame == number]
+        assert [hit.kind for hit in hits] == ["kernel"]
+        assert f"is in {names[number]}+0x" in hits[0].words()

@@ -51,6 +51,7 @@ def patch_check(target: Target, report: Report, functions: list[Checked]) -> Pat
         hits = [hit for place in sorted(wanted) for hit in words.get(place, ())]
         function.conservative = Answer(hits, (), [*function.unknown, *scan_reasons])
         sure, guessed = frames.within(function.ranges)
+        sure += function.kernel_hits
         function.unwinding = Answer(sure, guessed, [*function.unknown, *unwinding_reasons])
     result = PatchCheck(functions, stacks, len(report.stacks))
     result.held_seconds = getattr(target, "held", None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from unspool.analyses.patch.kernel import PREFIX, of_kernel
 from unspool.analyses.patch.records import Checked, CodeRange
 from unspool.errors import FormatError, UsageError
 from unspool.image import Image
@@ -56,6 +57,10 @@ def _range(text: str) -> CodeRange | None:
 
 def _named(book: FunctionBook, text: str, inlined: bool) -> Checked:
     narrowed, _, name = text.rpartition("!")
+    if text.startswith(PREFIX) and name:
+        checked = Checked(text, [])
+        of_kernel(book.target, checked, name)
+        return checked
     if not name:
         raise UsageError(f"{text}: no function", "write NAME, MODULE!NAME or 0x1000-0x1040")
     modules = book.modules(narrowed)

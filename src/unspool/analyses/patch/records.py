@@ -45,9 +45,10 @@ class Hit(Record):
     """One piece of evidence that a thread is in a function, or will return to it.
 
     `kind` is "pc" (executing there), "return address" (of frame number `frame`), "word" (of the
-    stack, at `address`) or "register" (named `register`). `value` is the code address, `offset`
-    how far behind the function's start it is. `trust` is the frame's; `after_call` says of a word
-    whether a call ends right before its value, None if that code is not at hand.
+    stack, at `address`), "register" (named `register`) or "kernel" (of its kernel stack). `value`
+    is the code address, `offset` how far behind the function's start it is. `trust` is the
+    frame's; `after_call` says of a word whether a call ends right before its value, None if that
+    code is not at hand.
     """
 
     __slots__ = (
@@ -84,6 +85,8 @@ class Hit(Record):
     def words(self) -> str:
         """Thread, where, and value, in a line."""
         place = f"{self.name}+0x{self.offset:x}"
+        if self.kind == "kernel":
+            return f"thread {self.tid} is in {place}, frame #{self.frame} of its kernel stack"
         if self.frame is not None:
             at = f", sp 0x{self.address:x}" if self.address is not None else ""
             what = "executes" if self.kind == "pc" else "returns to"
@@ -117,9 +120,12 @@ class Checked(Record):
 
     `unknown` says why that code, or a part of it, could not be told: it is never `safe` then.
     `notes` are what a person should know of it: inlined copies, names that stand for several.
+    `kernel_hits` are those of a function of the kernel, on the kernel stacks of threads.
     """
 
-    __slots__ = ("conservative", "notes", "ranges", "unknown", "unwinding", "wanted")
+    __slots__ = (
+        "conservative", "kernel_hits", "notes", "ranges", "unknown", "unwinding", "wanted",
+    )  # fmt: skip
 
     conservative: Answer
     unwinding: Answer
@@ -129,6 +135,7 @@ class Checked(Record):
         self.ranges = ranges
         self.notes: list[str] = []
         self.unknown: list[str] = []
+        self.kernel_hits: list[Hit] = []
 
 
 class UsedStack(Record):
