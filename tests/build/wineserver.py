@@ -66,6 +66,7 @@ class Server:
             "Mutant": start + 8 + 3 * word, "Event": start + 8 + 2 * word,
             "Semaphore": start + 8, "Thread": self.release.thread["size"],
             "Process": self.release.process["size"], "Directory": start + word,
+            "DebugObject": start + 2 * word + 4,
         }  # fmt: skip
         for name, size in sizes.items():
             self.type(name, size)
@@ -151,6 +152,17 @@ class Server:
             entry = at + size + 4 * self.word * index
             self.put(entry + 2 * self.word, self.pointers(each, at))
         self.put(thread + self.release.thread["wait"], self.pointers(at))
+        return at
+
+    def debug(self, process: int, sender: int) -> int:
+        """A process that is stopped for its debugger; the debug object."""
+        start = SIZES[self.word]["object"]
+        at = self.object("DebugObject", start + 2 * self.word + 8)
+        event = self.object("Directory", start + 3 * self.word)
+        self.put(event + start, self.pointers(0, 0, sender))
+        self.put(
+            process + self.release.process["handles"] - 2 * self.word, self.pointers(at, event)
+        )
         return at
 
     def handles(self, process: int, objects: list[tuple[int, int]]) -> None:

@@ -129,6 +129,35 @@ def test_a_semaphore_and_the_own_process(wine_root: Path) -> None:
 
 
 @pytest.mark.parametrize("name", FLAVOURS)
+def test_a_debugger_its_program_and_who_stands_by(name: str, wine_root: Path) -> None:
+    """The program owns a mutant and loads a library, of which its debugger is told; that waits
+    for the mutant before it lets the program go on. A third process waits behind them."""
+    try:
+        with running_all(FLAVOURS[name], "debugger", wine_root) as (pids, _):
+            assert len(pids) == 3
+            report = calm_survey(pids, 3)
+            partial = survey(*[pid for pid in pids if debugs(pid)])
+    except Unavailable as reason:
+        pytest.skip(str(reason))
+    (deadlock,) = report.deadlocks
+    assert deadlock.certain
+    assert len({report.waits[index].party for index in deadlock.chain}) == 2
+    (behind,) = deadlock.behind
+    assert {report.waits[index].party for index in (*deadlock.chain, behind)} == {0, 1, 2}
+    assert sorted(lock.kind for lock in report.locks) == ["debug_event", "mutant"]
+    (loading,) = (each for each in report.findings if each.kind == "loading_with_lock")
+    assert "waits in LoadLibrary" in loading.title
+    assert "while it holds mutant" in loading.title
+    assert not partial.deadlocks
+    assert "which is no thread of the targets" in (partial.locks[0].unknown or "")
+
+
+def debugs(pid: int) -> bool:
+    arguments = Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").split(b"\0")
+    return arguments[-1] == b"debugger"
+
+
+@pytest.mark.parametrize("name", FLAVOURS)
 def test_two_processes_and_their_named_objects(
     name: str, wine_root: Path, tmp_path: Path, tool: Tool
 ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from unspool.analyses.locks.verdicts import ENDS, key_name, lock_name, place
+from unspool.analyses.locks.verdicts import ENDS, held_by, key_name, lock_name, place
 from unspool.render.escape import printable
 from unspool.render.names import short_function
 from unspool.render.style import Style
@@ -130,11 +130,7 @@ class _Text:
         """By whom a lock is held, of these threads."""
         for holder in lock.holders:
             if members is None or holder.key in members:
-                is_end = lock.kind in ENDS
-                if holder.certain:
-                    verb = "that is" if is_end else "held by"
-                else:
-                    verb = "which may be up to" if is_end else "may be held by"
+                verb = held_by(lock, certain=holder.certain)
                 name = printable(key_name(self.report, *holder.key))
                 yield f"    → {verb} {name}: {printable(holder.evidence)}"
                 return

@@ -84,6 +84,26 @@ def test_owners_names_programs_and_handles(made: Made) -> None:
     assert found == [(made.a, 8, EVENT_MODIFY), (made.b, 4, 0)]
 
 
+def test_a_process_that_is_stopped_for_its_debugger(made: Made) -> None:
+    assert made.read().debug_event(made.b) is None
+    debugger = made.made.debug(made.b, made.idle)
+    found = made.read().debug_event(made.b)
+    assert found is not None
+    assert (found[0], found[1].address) == (debugger, made.idle)
+    made.made.debug(made.b, made.one)
+    assert made.read().debug_event(made.b) is None, "sent by another process's thread"
+
+
+def test_a_wait_over_another_one_hides_nothing(made: Made) -> None:
+    """A suspended thread: the wait for its resumption has no objects."""
+    over = made.made.wait(made.one, [])
+    made.made.put(over, made.made.pointers(made.first))
+    server = made.read()
+    found = server.wait(server.threads[made.one])
+    assert found is not None
+    assert found.objects == [made.event]
+
+
 def test_a_mutant_that_its_owner_does_not_list_has_none(made: Made) -> None:
     head = made.one + made.made.release.thread["mutexes"]
     entry = made.mutant + (0x58 if made.made.word == 8 else 0x34)

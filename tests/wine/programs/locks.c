@@ -118,16 +118,47 @@ static void share(int number)
     make(mutant_ring, NULL);
 }
 
-/* The other half in a process of its own. */
-static void start_other(void)
+static void start_other(const char *mode, DWORD flags)
 {
     char path[MAX_PATH], command[MAX_PATH + 16];
     STARTUPINFOA start = {.cb = sizeof(start)};
     PROCESS_INFORMATION made;
     GetModuleFileNameA(NULL, path, sizeof(path));
-    snprintf(command, sizeof(command), "\"%s\" share", path);
-    if (!CreateProcessA(path, command, NULL, NULL, FALSE, 0, NULL, NULL, &start, &made)) exit(1);
-    WaitForSingleObject(ready[1], INFINITE);
+    snprintf(command, sizeof(command), "\"%s\" %s", path, mode);
+    if (!CreateProcessA(path, command, NULL, NULL, FALSE, flags, NULL, NULL, &start, &made)) exit(1);
+}
+
+/* A program that loads a library while it owns a mutant; its debugger, which is told of the library
+ * and waits for that mutant before it lets the program go on; and one that waits behind. */
+static void debug_another(void)
+{
+    HANDLE mutant = CreateMutexA(NULL, FALSE, "unspool_proxy");
+    HANDLE loading = CreateEventA(NULL, TRUE, FALSE, "unspool_loading");
+    start_other("bystander", 0);
+    start_other("debuggee", DEBUG_ONLY_THIS_PROCESS);
+    for (;;) {
+        DEBUG_EVENT event;
+        WaitForDebugEvent(&event, INFINITE);
+        if (event.dwDebugEventCode == LOAD_DLL_DEBUG_EVENT
+            && WaitForSingleObject(loading, 0) == WAIT_OBJECT_0) {
+            puts("ready");
+            WaitForSingleObject(mutant, INFINITE);
+        }
+        ContinueDebugEvent(event.dwProcessId, event.dwThreadId, DBG_CONTINUE);
+    }
+}
+
+static void be_debugged(void)
+{
+    WaitForSingleObject(CreateMutexA(NULL, FALSE, "unspool_proxy"), INFINITE);
+    SetEvent(CreateEventA(NULL, TRUE, FALSE, "unspool_loading"));
+    LoadLibraryA("version.dll");
+}
+
+static void stand_by(void)
+{
+    WaitForSingleObject(CreateEventA(NULL, TRUE, FALSE, "unspool_loading"), INFINITE);
+    WaitForSingleObject(CreateMutexA(NULL, FALSE, "unspool_proxy"), INFINITE);
 }
 
 static DWORD WINAPI load_waiter(void *argument)
@@ -182,7 +213,15 @@ int main(int argc, char **argv)
         ResumeThread(threads[1]);
     } else if (!strcmp(mode, "pair")) {
         share(0);
-        start_other();
+        start_other("share", 0);
+        WaitForSingleObject(ready[1], INFINITE);
+    } else if (!strcmp(mode, "debugger")) {
+        setvbuf(stdout, NULL, _IONBF, 0);
+        debug_another();
+    } else if (!strcmp(mode, "debuggee")) {
+        be_debugged();
+    } else if (!strcmp(mode, "bystander")) {
+        stand_by();
     } else if (!strcmp(mode, "share")) {
         share(1);
         Sleep(INFINITE);

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 # EVENT_MODIFY_STATE, SEMAPHORE_MODIFY_STATE, TIMER_MODIFY_STATE (winnt.h)
 _MODIFY = 2
 _MOST_NAMED = 4
+# DbgSsReserved[1] (winternl.h)
+_DEBUG_OBJECT_64, _DEBUG_OBJECT_32 = 0x16A8, 0xF24
 _KINDS = {
     "Mutant": "mutant", "Event": "event", "Semaphore": "semaphore", "Timer": "timer",
     "Thread": "join", "Process": "process",
@@ -127,6 +129,50 @@ class Servers:
             is_any = len(objects) > 1 and not found.all
             return ObjectWait(locks, is_any, found.timed, how)
         return None
+
+    def stopped(self, key: ThreadKey) -> tuple[Lock, tuple[object, ...]] | None:
+        """The debug event that a thread's process is stopped for, which its debugger ends.
+
+        All threads are stopped meanwhile. The debugger's thread is the one that keeps a handle of
+        the debug object in its TEB: only that one waits for events and lets the process go on.
+        """
+        for clients in self.servers:
+            thread = clients.by_key.get(key)
+            found = clients.server.debug_event(thread.process) if thread is not None else None
+            if found is None or thread is None:
+                continue
+            debugger, sender = found
+            lock = Lock("debug_event", key[0], None)
+            name = self._program(clients, thread.process)
+            lock.name = f"of {name}, sent by Windows thread 0x{sender.tid:x}"
+            handles = clients.server.handles(debugger)
+            for handle in handles:
+                party = clients.parties.get(handle.process)
+                if party is not None:
+                    lock.holders += self._debuggers(clients, party, handle.number)
+            if not lock.holders:
+                owners = dict.fromkeys(self._program(clients, each.process) for each in handles)
+                names = " and ".join(owners) or "a debugger that has ended"
+                lock.unknown = f"{names} debugs it, no thread of which is known here to do so"
+            return lock, ("debug event", id(clients), thread.process)
+        return None
+
+    def _debuggers(self, clients: Clients, party: int, number: int) -> list[Holder]:
+        """The threads that keep a debug object's handle: TEB.DbgSsReserved[1]."""
+        process = self.processes[party]
+        wine = process.target.wine
+        found = []
+        for index, thread in wine.threads.items() if wine is not None else ():
+            for teb in (thread.teb, thread.teb32):
+                if teb is None:
+                    continue
+                at = teb.address + (_DEBUG_OBJECT_64 if teb.layout.word == 8 else _DEBUG_OBJECT_32)
+                data = process.memory.read_available(at, teb.layout.word)
+                if int.from_bytes(data, "little") == number:
+                    how = f"its TEB has handle 0x{number:x} of the debug object at 0x{at:x}"
+                    found.append(Holder(party, index, how))
+                    break
+        return found
 
     def known(self, key: ThreadKey) -> bool:
         """Whether a thread's server was found and knows it."""

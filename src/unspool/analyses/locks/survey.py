@@ -89,6 +89,10 @@ class _Survey:
         self, process: Examined, thread: Thread, stack: Stack, call: Syscall | None
     ) -> None:
         names = process.names_of(stack)
+        stopped = self.servers.stopped((process.index, thread.index)) if self.servers else None
+        if stopped is not None:
+            evidence = "wineserver has an event of its process for a debugger"
+            self.add(process, thread, names, *stopped, names.functions[0], evidence)
         words = futex_waits(call, process.memory) if call is not None else []
         if process.windows is not None and not any(is_fsync(process, each) for each in words):
             found = process.windows.of(stack, names)

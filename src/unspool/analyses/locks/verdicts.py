@@ -9,7 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from unspool.analyses.locks.records import Deadlock, LockReport, Wait
+    from unspool.analyses.locks.records import Deadlock, Lock, LockReport, Wait
 
 _MOST_NAMES = 10
 _MOST_LINKS = 25
@@ -66,9 +66,7 @@ def _links(report: LockReport, deadlock: Deadlock) -> Iterator[str]:
     for wait, after in list(zip(chain, [*chain[1:], chain[0]], strict=True))[:_MOST_LINKS]:
         lock = report.locks[wait.lock]
         how = next((each for each in lock.holders if each.key == after.key), None)
-        verb = "held by" if how is not None and how.certain else "may be held by"
-        if lock.kind in ENDS:
-            verb = "up to"
+        verb = held_by(lock, certain=how is not None and how.certain)
         state = f" ({lock.state})" if lock.state and lock.kind not in ENDS else ""
         where = f"#{wait.frame} {place(report, *wait.key, wait.frame)}"
         yield (
@@ -139,12 +137,22 @@ WORDS = {
     "critical_section": "critical section", "srw_lock": "SRW lock",
     "wait_on_address": "address", "handle": "object", "mutant": "mutant",
     "event": "event", "timer": "timer", "process": "the end of a process",
+    "debug_event": "debug event",
     "once": "one-time initialisation",
 }  # fmt: skip
 
 
 # What is waited for is an end, which nobody holds.
 ENDS = ("join", "process")
+
+
+def held_by(lock: Lock, *, certain: bool) -> str:
+    """The words between a lock and its holder."""
+    if lock.kind in ENDS:
+        return "that is" if certain else "which may be up to"
+    if lock.kind == "debug_event":
+        return "to be continued by"
+    return "held by" if certain else "may be held by"
 
 
 def lock_name(report: LockReport, number: int) -> str:

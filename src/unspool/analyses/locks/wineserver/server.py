@@ -24,6 +24,7 @@ _MOST_HANDLES = 1 << 18
 _MOST_ENTRIES = 1 << 14
 _WAIT_ALL = 2  # SELECT_WAIT_ALL
 _MOST_KINDS = 5
+_MOST_NESTED = 16
 
 
 class ServerThread(Record):
@@ -86,6 +87,7 @@ class WineServer:
             for address, each in data.items()
         }  # fmt: skip
         self._handles: dict[int, list[Handle]] | None = None
+        self._tables_at: int | None = -1
         self._programs: dict[int, str] | None = None
 
     def _all(self, name: str) -> tuple[list[int], int]:
@@ -135,9 +137,36 @@ class WineServer:
         return ServerWait(at, [each[2] for each in entries], select == _WAIT_ALL, bool(timer))
 
     def wait(self, thread: ServerThread) -> ServerWait | None:
-        """What a thread waits for now; None if it does not, or for nothing but time."""
-        found = self._wait(thread.wait, thread.address) if thread.wait else None
-        return found if found is not None and found.objects else None
+        """What a thread waits for now; None if it does not, or for nothing but time.
+
+        A wait without objects may lie over another one: a thread was suspended in its wait.
+        """
+        at = thread.wait
+        for _ in range(_MOST_NESTED):
+            found = self._wait(at, thread.address) if at else None
+            if found is None or found.objects:
+                return found
+            at = self.objects.word(at) or 0
+        return None
+
+    def debug_event(self, process: int) -> tuple[int, ServerThread] | None:
+        """What a process that is debugged is stopped for: the debug object, and who sent the event.
+
+        Its fields come right before its handles: the debug object, and the event of that.
+        """
+        at = self._table_at()
+        if at is None:
+            return None
+        step = self.layout.word
+        debugger = self.objects.word(process + at - 2 * step)
+        event = self.objects.word(process + at - step)
+        if not debugger or not event or not self.objects.is_object(event):
+            return None
+        known = self.objects.describe(debugger)
+        sender = self.threads.get(self.objects.word(event + self.objects.start + 2 * step) or 0)
+        if known is None or known.type != "DebugObject" or sender is None:
+            return None
+        return (debugger, sender) if sender.process == process else None
 
     def owner(self, mutex: int) -> tuple[ServerThread, int] | None:
         """Who owns a mutex, and how many times; None if nobody does.
@@ -183,6 +212,11 @@ class WineServer:
 
     def _table_at(self) -> int | None:
         """Where processes have their handles; one that has ended has none any more."""
+        if self._tables_at == -1:
+            self._tables_at = self._find_tables()
+        return self._tables_at
+
+    def _find_tables(self) -> int | None:
         step = self.layout.word
         for at in range(self.objects.start, self._process_size - step + 1, step):
             found = [(self.objects.word(each + at) or 0, each) for each in self.processes]
