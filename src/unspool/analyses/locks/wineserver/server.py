@@ -128,7 +128,8 @@ class WineServer:
             _, owner, count, _, _, select, _, _, _, timer, _ = layout.wait.unpack(data)
             if owner != thread or not 0 <= count <= _MOST_WAITED:
                 return None
-            queues = self.memory.read(at + layout.wait.size, count * layout.entry.size)
+            size = count * layout.entry.size
+            queues = self.memory.read(at + layout.wait.size, size) if size else b""
         except Fault:
             return None
         entries = list(layout.entry.iter_unpack(queues))
