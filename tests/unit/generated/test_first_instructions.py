@@ -6,6 +6,8 @@ import pytest
 
 from unspool.generated.first_instructions import _arm64_moves, _x86_moves
 
+BEHIND = bytes.fromhex("31c0c3") + bytes(12)
+
 # fmt: off
 X86_64 = [
     ("55", 8, True),                     # push rbp
@@ -28,6 +30,11 @@ X86_64 = [
     ("90", 8, False),
     ("b8000002004829c4", 0x20000, True), # mov eax, 0x20000; sub rsp, rax
     ("4829c4", 16, False),
+    ("ff3500100000", 8, True),           # push [rip + 0x1000]
+    ("64ff342528000000", 8, True),       # push fs:[0x28]
+    ("ff1500100000", 8, False),          # call [rip + 0x1000]
+    ("415541", 8, False),                # push r13, and half of the next one
+    ("b855555555", 8, False),            # mov eax, 0x55555555
 ]
 I386 = [
     ("55", 4, True),                     # push ebp
@@ -56,14 +63,14 @@ ARM64 = [
 
 @pytest.mark.parametrize(("code", "by", "moves"), X86_64)
 def test_x86_64(code: str, by: int, moves: bool) -> None:
-    assert _x86_moves(bytes.fromhex(code), by, 8) is moves
+    assert _x86_moves(bytes.fromhex(code) + BEHIND, len(code) // 2, by, 8) is moves
 
 
 @pytest.mark.parametrize(("code", "by", "moves"), I386)
 def test_i386(code: str, by: int, moves: bool) -> None:
-    assert _x86_moves(bytes.fromhex(code), by, 4) is moves
+    assert _x86_moves(bytes.fromhex(code) + BEHIND, len(code) // 2, by, 4) is moves
 
 
 @pytest.mark.parametrize(("code", "by", "moves"), ARM64)
 def test_aarch64(code: str, by: int, moves: bool) -> None:
-    assert _arm64_moves(bytes.fromhex(code), by, 8) is moves
+    assert _arm64_moves(bytes.fromhex(code) + BEHIND, len(code) // 2, by, 8) is moves

@@ -9,12 +9,15 @@ from hypothesis import strategies as st
 from tests.build import cfi
 from tests.build.jit import LAYOUTS
 from tests.unit.generated.surroundings import surroundings
+from tests.unit.unwind.spaces import thread
 from unspool.generated import near_cfi
 from unspool.generated.code import Process
 from unspool.generated.find import find_generated
-from unspool.model import Module
+from unspool.model import Module, Trust
 from unspool.unwind.step import Missed
 from unspool.unwind.strategies.dwarf_cfi import DwarfCfi
+from unspool.unwind.strategies.order import default_stepper
+from unspool.unwind.walk import walk
 
 CODE, TABLE = 0x4000_1000, 0x4000_0000
 EVERY_ARCH = pytest.mark.parametrize("arch", list(LAYOUTS))
@@ -199,6 +202,34 @@ def test_how_much_is_read_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(near_cfi, "_MAX_READ", 64 << 20)
     monkeypatch.setattr(near_cfi, "_REACH", 0x100)
     assert ranges(process("x86_64", data)) == []
+
+
+CALL = bytes.fromhex("e800000000")
+
+
+@pytest.mark.parametrize("called", [True, False])
+def test_a_caller_has_called(called: bool) -> None:
+    """A table that leads to an address that no call left there is of other code."""
+    text = bytearray(code("x86_64"))
+    text[0x800:0x805] = CALL if called else bytes(5)
+    stack = bytearray(0x100)
+    stack[56:64] = (CODE + 0x805).to_bytes(8, "little")
+    at = 0x7000_0000
+    regions = [
+        (TABLE, page(table("x86_64").build()), False), (CODE, bytes(text), True),
+        (at, bytes(stack), False),
+    ]  # fmt: skip
+    made = surroundings("x86_64", regions)
+    stepper = default_stepper(made.space, None, lambda: find_generated(made, ["near_cfi"]))
+    found = walk(stepper, thread(made.space.arch, rip=CODE + 0x10, rsp=at), explain=True)
+    assert found.frames[0].trail is not None
+    tried = {each.strategy: each.answer for each in found.frames[0].trail}
+    if called:
+        assert [frame.pc for frame in found.frames[:2]] == [CODE + 0x10, CODE + 0x805]
+        assert found.frames[1].trust == Trust.CFI
+    else:
+        assert "where no call is" in tried["dwarf_cfi"]
+        assert all(frame.trust != Trust.CFI for frame in found.frames)
 
 
 @given(st.data())

@@ -17,3 +17,6 @@ def add_generated(stepper: Stepper, code: GeneratedCode) -> None:
         from unspool.unwind.strategies.hotspot import add_hotspot
 
         add_hotspot(stepper, code)
+    from unspool.unwind.strategies.near_cfi import add_near_cfi
+
+    add_near_cfi(stepper)
