@@ -122,15 +122,9 @@ class Crash(Record):
     __slots__ = ("access", "address", "code", "number", "sender_pid", "signal", "thread_index")
 
     def __init__(
-        self,
-        signal: str,
-        number: int,
-        code: int | None = None,
-        address: int | None = None,
-        thread_index: int | None = None,
-        sender_pid: int | None = None,
-        access: str | None = None,
-    ) -> None:
+        self, signal: str, number: int, code: int | None = None, address: int | None = None,
+        thread_index: int | None = None, sender_pid: int | None = None, access: str | None = None,
+    ) -> None:  # fmt: skip
         self.signal = signal
         self.number = number
         self.code = code
@@ -333,20 +327,12 @@ class TargetInfo(Record):
     )  # fmt: skip
 
     def __init__(
-        self,
-        kind: str,
-        arch: str,
-        os: str = "linux",
-        *,
-        path: str | None = None,
-        pid: int | None = None,
-        executable: str | None = None,
-        command_line: Sequence[str] | None = None,
-        wine: dict[str, object] | None = None,
-        captured_at: str | None = None,
-        truncated: bool | None = None,
+        self, kind: str, arch: str, os: str = "linux", *,
+        path: str | None = None, pid: int | None = None, executable: str | None = None,
+        command_line: Sequence[str] | None = None, wine: dict[str, object] | None = None,
+        captured_at: str | None = None, truncated: bool | None = None,
         system: dict[str, object] | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.kind = kind
         self.arch = arch
         self.os = os
