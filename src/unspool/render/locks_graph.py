@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from unspool.analyses.locks.verdicts import ENDS, WORDS, key_name, lock_name
 from unspool.render.escape import printable
+from unspool.render.names import short_function
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     Point = tuple[float, float]
 
 _BOX, _HIGH, _ROW, _MARGIN = 250, 40, 56, 30
+# What fits into a box of wide letters.
+_MOST_LETTERS = 31
 # Longer chains nobody could see at once.
 _MOST_DRAWN = 400
 _MOST_ROWS = 40
@@ -178,7 +181,7 @@ class _Drawing:
         for index, text in enumerate(texts):
             self.shapes.append(
                 f'<text x="{at[0]:.1f}" y="{first + 16 * index:.1f}" text-anchor="middle">'
-                f"{_xml(_short(text))}</text>\n"
+                f"{_label(text)}</text>\n"
             )
 
     def arrow(self, start: Point, end: Point, text: str, dashes: str = "") -> None:
@@ -229,7 +232,7 @@ class _Names:
         if wait is not None and wait.frame < len(stack.frames):
             place = party.report.location(stack, wait.frame)
             if place is not None and place.function:
-                where = f"in {place.function}"
+                where = f"in {short_function(place.function)}"
         name = printable(key_name(self.report, *key))
         return f"{name}\n{printable(where)}" if where else name
 
@@ -245,8 +248,13 @@ def _lock_label(report: LockReport, number: int) -> str:
     return f"{words}\n{printable(name)}"
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= 38 else f"{text[:22]}…{text[-15:]}"
+def _label(text: str) -> str:
+    """A text that fits into a box; what it is cut from is shown by pointing at it."""
+    if len(text) <= _MOST_LETTERS:
+        return _xml(text)
+    head = _MOST_LETTERS * 3 // 5
+    short = f"{text[:head]}…{text[head + 1 - _MOST_LETTERS :]}"
+    return f"{_xml(short)}<title>{_xml(text)}</title>"
 
 
 def _xml(text: str) -> str:
