@@ -14,9 +14,10 @@ from tests.conftest import Tool
 from tests.programs.build import Unavailable
 from tests.wine.install import RELEASES
 from unspool.analyses.redzone import FileUses, file_uses
-from unspool.analyses.redzone.records import KERNEL, WINDOWS
+from unspool.analyses.redzone.records import AAPCS64, KERNEL, WINDOWS
 from unspool.cli import main
 from unspool.formats.elf import Elf
+from unspool.symbols.native import available
 from unspool.targets.base import Options
 from unspool.targets.source import open_source
 
@@ -192,6 +193,46 @@ def test_interrupt_handlers(tool: Tool, tmp_path: Path, level: str) -> None:
     assert ("tick" in found) == (level == "-O0")
     tool("gcc", level, "-mgeneral-regs-only", "-mno-red-zone", "-c", source, "-o", path)
     assert {each.name for each in looked(path).functions} == {"broken"}
+
+
+# --- aarch64 --------------------------------------------------------------------------------
+
+ARM_SOURCE = """
+long leaf(long a, long b) { volatile long x[3]; x[0] = a; x[2] = b; return x[0] + x[2]; }
+long below(long a) {
+    __asm__ volatile("str %0, [sp, #-16]\\n ldp %0, x9, [sp, #-32]" : "+r"(a) : : "x9");
+    return a;
+}
+"""
+
+
+@pytest.mark.parametrize("module", [False, True])
+def test_an_aarch64_object(tool: Tool, tmp_path: Path, module: bool) -> None:
+    source, path = tmp_path / "a.c", tmp_path / "a.o"
+    more = '__attribute__((section(".modinfo"))) char info[] = "license=GPL";\n' * module
+    source.write_text(ARM_SOURCE + more)
+    tool("aarch64-linux-gnu-gcc", "-g", "-O2", "-c", source, "-o", path)
+    result = file_uses(path.read_bytes(), str(path), Options())
+    assert (result.arch, result.zone) == ("aarch64", KERNEL if module else AAPCS64)
+    (function,) = result.functions
+    assert (function.name, function.verdict, function.depth) == ("below", "forbidden", 32)
+    assert [use.text for use in function.uses] == [
+        "stur x0, [sp, #-16]", "ldp x0, x9, [sp, #-32]"
+    ]  # fmt: skip
+    if available():
+        assert {line for _, line in function.places.values()} == {4}
+
+
+def test_libraries_of_aarch64_are_clean() -> None:
+    """Debian's own, which cross compilers bring."""
+    folder = Path("/usr/aarch64-linux-gnu/lib")
+    files = [each for each in sorted(folder.glob("lib*.so.*")) if not each.is_symlink()]
+    if not files:
+        pytest.skip("no libraries for aarch64 are here")
+    for path in files[:40]:
+        result = looked(path)
+        assert (result.zone, result.functions, result.problems) == (AAPCS64, [], []), path
+        assert result.functions_seen > 0
 
 
 # --- drivers of Windows ---------------------------------------------------------------------

@@ -48,14 +48,15 @@ OPERANDS = {
     "patch-check": (
         "A TARGET is what unspool stack takes, but no report. A FUNCTION is a name, with all parts "
         "that the compiler made of it, in every module or as MODULE!NAME; a function of the kernel "
-        "as kernel!NAME; or a range of addresses as 0x1000-0x1040. It is safe to replace if no thread executes it or will return to it. "
-        "Two methods say so: scanning every word of every stack, and unwinding."
+        "as kernel!NAME; or a range of addresses as 0x1000-0x1040. It is safe to replace if no "
+        "thread executes it or will return to it. Two methods say so: scanning every word of every "
+        "stack, and unwinding."
     ),
     "redzone": (
         "A FILE is an ELF object, program or library, a kernel module (plain or compressed as "
-        ".xz, .zst or .gz), or a PE file such as .dll and .sys, of x86-64 or i386. A TARGET is "
-        "what unspool stack takes, but no report: of each thread it is said what lies below its "
-        "stack pointer."
+        ".xz, .zst or .gz), or a PE file such as .dll and .sys, of x86-64, i386 or (no PE file) "
+        "aarch64. A TARGET is what unspool stack takes, but no report: of each thread it is said "
+        "what lies below its stack pointer."
     ),
 }
 

@@ -91,6 +91,15 @@ def test_what_is_no_file_of_code(capsys: Capture, tmp_path: Path, content: bytes
     assert "internal error" not in errors
 
 
+def test_a_file_that_is_cut(capsys: Capture, leaf: str) -> None:
+    """A section table lies at the end of an object: without it there is no code to look at."""
+    data = Path(leaf).read_bytes()
+    Path(leaf).write_bytes(data[:300])
+    code, out, _ = run(capsys, leaf)
+    assert code == 1
+    assert "missing: its section table is not in the file" in out
+
+
 def test_broken_files_never_fail_otherwise(capsys: Capture, leaf: str, tmp_path: Path) -> None:
     from random import Random
 

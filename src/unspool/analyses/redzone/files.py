@@ -4,8 +4,20 @@ from __future__ import annotations
 
 from unspool.analyses.redzone.look import add_places, look, need_decoder
 from unspool.analyses.redzone.objects import ObjectFile
-from unspool.analyses.redzone.records import ASKED, I386, KERNEL, SYSTEM_V, WINDOWS, FileUses
+from unspool.analyses.redzone.records import (
+    AAPCS32,
+    AAPCS64,
+    ASKED,
+    I386,
+    KERNEL,
+    SYSTEM_V,
+    WINDOWS,
+    WINDOWS_ARM64,
+    FileUses,
+)
 from unspool.analyses.redzone.units import cfa_finder, fde_ranges, function_start, units_of
+from unspool.arch.aarch64 import AARCH64
+from unspool.arch.arm import ARM
 from unspool.arch.x86 import X86
 from unspool.arch.x86_64 import X86_64
 from unspool.errors import FormatError, InputError
@@ -28,6 +40,8 @@ if TYPE_CHECKING:
     from unspool.symbols.functions import Function
     from unspool.targets.base import Options
 
+_ZONES = {X86_64: SYSTEM_V, X86: I386, AARCH64: AAPCS64}
+_BY_NAME = {arch.name: zone for arch, zone in (*_ZONES.items(), (ARM, AAPCS32))}
 _EXECUTABLE, _ALLOCATED = 4, 2  # SHF_EXECINSTR, SHF_ALLOC
 _KINDS = {ET_REL: "ELF object", ET_EXEC: "ELF program", ET_DYN: "ELF library or program"}
 # Sections of a kernel module that no other ELF object has (kernel: scripts/module.lds.S).
@@ -51,13 +65,14 @@ def file_uses(
             add_pe_names(result, pe, DebugFiles(options.symbols, options.sysroot))
         return result
     elf = Elf(buffer)
-    arch = next((each for each in (X86_64, X86) if each.machine == elf.machine), None)
+    arch = next((each for each in _ZONES if each.machine == elf.machine), None)
     if arch is None or arch.elf_class != elf.elf_class:
-        raise InputError(f"{path}: code of another CPU", "x86-64 and i386 are looked at")
-    need_decoder()
+        raise InputError(f"{path}: code of another CPU", "x86-64, i386 and aarch64 are looked at")
+    if arch is not AARCH64:
+        need_decoder()
     is_module = any(each.name in _OF_MODULES for each in elf.sections())
     kind = "kernel module" if is_module else _KINDS.get(elf.type, "ELF file")
-    zone = KERNEL if is_module else (SYSTEM_V if arch is X86_64 else I386)
+    zone = KERNEL if is_module else _ZONES[arch]
     result = FileUses(path, kind, arch.name, ASKED if no_red_zone else zone)
     _elf_uses(elf, arch, result, options, lines)
     return result
@@ -87,6 +102,8 @@ def _elf_uses(elf: Elf, arch: Arch, result: FileUses, options: Options, lines: b
             look(result, code, address, units, arch, parts.cfa_at(index), (index, name))
         else:
             look(result, code, address, units, arch, cfa_at)
+    if not elf.sections() and (elf.shoff or not elf.program_headers()):
+        result.problems.append("its section table is not in the file: it is cut, or broken")
     if parts is not None:
         if lines and result.functions:
             _add_object_lines(result, parts, files.find(module, elf))
@@ -151,5 +168,5 @@ def _add_object_lines(result: FileUses, parts: ObjectFile, debug: DebugFile | No
 def zone_of(module: Module | None, arch: Arch) -> Zone:
     """The rule for code of a process."""
     if module is not None and module.kind == "pe":
-        return WINDOWS
-    return SYSTEM_V if arch is X86_64 or arch.name == X86_64.name else I386
+        return WINDOWS_ARM64 if arch.name == AARCH64.name else WINDOWS
+    return _BY_NAME[arch.name]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from unspool.analyses.redzone.records import INTERRUPT, FunctionUses
 from unspool.analyses.redzone.units import kind_of
-from unspool.arch import x86_below
+from unspool.arch import aarch64_below, x86_below
+from unspool.arch.aarch64 import AARCH64
 from unspool.errors import MissingDependency
 
 TYPE_CHECKING = False
@@ -46,7 +47,7 @@ def look(
     at = address
     for name, start, end in [*units, (None, address + len(code), address + len(code))]:
         between = code[at - address : start - address]
-        kind = kind_of(between, arch.pointer_size * 8)
+        kind = _kind_of(between, arch)
         if kind == "code":
             _add(result, None, at, start, between, arch, None, section, known=False)
         elif kind == "data":
@@ -56,6 +57,16 @@ def look(
             body = code[start - address : end - address]
             _add(result, name, start, end, body, arch, cfa_at, section)
         at = max(at, end)
+
+
+def _kind_of(between: bytes, arch: Arch) -> str:
+    """What lies between functions: "padding", "code" or "data".
+
+    Of what is no padding nothing says whether it is A64 code: nearly all words are some.
+    """
+    if arch is AARCH64:
+        return "padding" if aarch64_below.is_padding(between) else "data"
+    return kind_of(between, arch.pointer_size * 8)
 
 
 def _add(
@@ -70,6 +81,16 @@ def _add(
     *,
     known: bool = True,
 ) -> None:
+    if arch is AARCH64:
+        uses = aarch64_below.below_stack(body, start)
+        if uses:
+            result.functions.append(
+                FunctionUses(
+                    name, start, end, uses[:_MOST], result.zone,
+                    section=section[1], section_index=section[0], known=known,
+                )
+            )  # fmt: skip
+        return
     bits = arch.pointer_size * 8
     is_whole = known and not (name and ".cold" in name)
     found = x86_below.below_stack(body, start, bits=bits, cfa_at=cfa_at, is_whole=is_whole)

@@ -33,6 +33,10 @@ class Zone(Record):
 # System V ABI, AMD64 supplement, 3.2.2: 128 bytes that signal handlers leave alone.
 SYSTEM_V = Zone(128, "the System V ABI for x86-64 has a red zone of 128 bytes")
 I386 = Zone(0, "the System V ABI for i386 has no red zone")
+AAPCS64 = Zone(0, "Arm's procedure call standard (AAPCS64) has no red zone")
+AAPCS32 = Zone(0, "Arm's procedure call standard (AAPCS32) has no red zone")
+# Microsoft, "Overview of ARM64 ABI conventions": what analysis tools may use, and others do not.
+WINDOWS_ARM64 = Zone(16, "Windows on ARM64 keeps 16 bytes, for analysis and patching")
 WINDOWS = Zone(0, "Windows has no red zone: exceptions and debuggers write below the stack pointer")
 KERNEL = Zone(0, "the kernel has no red zone: interrupts push onto the stack that they interrupt")
 INTERRUPT = Zone(0, "it returns from an interrupt (iret): the next one pushes onto this stack")
