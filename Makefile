@@ -13,12 +13,13 @@ ARGS ?=
 # How long each of the three parts of `make fuzz` takes.
 SECONDS ?= 300
 
-.PHONY: help demo test bench lint fuzz clean
+.PHONY: help demo test wasmtime bench lint fuzz clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    install into $(VENV), let a program crash, print its threads' stacks"
 	@echo "make test    run the tests; what this machine cannot do is skipped with its reason"
+	@echo "make wasmtime  have older versions of Wasmtime for the tests"
 	@echo "make bench   measure side by side with gdb and eu-stack; writes bench/README.md"
 	@echo "make lint    ruff, and mypy in its strict mode"
 	@echo "make fuzz    look for inputs that break it; SECONDS=300 says for how long"
@@ -29,6 +30,9 @@ demo: $(VENV)/installed-demo
 
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -n auto $(ARGS)
+
+wasmtime: $(VENV)/installed-dev
+	$(BIN)/python -m tests.wasm.install
 
 bench: | python
 	$(PYTHON) -m bench $(ARGS)

@@ -9,8 +9,10 @@ that does nothing else, makes it, and its own frame is left out.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import signal
 import sys
 import threading
 
@@ -29,8 +31,8 @@ CALLS = """(module $demo
     else local.get 0 i32.const 1 i32.sub call $deep end)
   (func (export "unnamed") (param i32) local.get 0 call $back)
   (func $across (export "across") (param i32) local.get 0 call $through)
-  (func (@name "_ZN4core3fmt5write17h0123456789abcdefE and a name that is much longer than what fits \
-into a symbol of an image, é included") (export "long") (param i32) local.get 0 call $back)
+  (func (@name "_ZN4core3fmt5write17h0123456789abcdefE and a name that is much longer than what \
+fits into a symbol of an image, é included") (export "long") (param i32) local.get 0 call $back)
   (func $leaf (param i32) (result i32) local.get 0 i32.const 3 i32.mul)
   (func $middle (param i32) (result i32) local.get 0 call $leaf i32.const 1 i32.add)
   (func $spin (export "spin") (param i32)
@@ -114,16 +116,23 @@ def wait() -> None:
 
 def config_of(names: list[str]) -> Config:
     config = Config()
+    # Old versions of the Python package have no names for these.
+    pointer = config.ptr() if hasattr(config, "ptr") else config._ptr
+    setters = wasmtime._ffi.dll
+    # 200 levels with Python in between take more than the usual half of a megabyte.
+    if hasattr(setters, "wasmtime_config_async_stack_size_set"):  # must be larger
+        setters.wasmtime_config_async_stack_size_set(pointer, ctypes.c_uint64(8 << 20))
+    setters.wasmtime_config_max_wasm_stack_set(pointer, ctypes.c_size_t(6 << 20))
     for name in names:
-        if name == "bare":  # without unwind tables: the Python package has no name for that
-            setter = wasmtime._ffi.dll.wasmtime_config_native_unwind_info_set
-            setter(config.ptr() if callable(getattr(config, "ptr", None)) else config._ptr, False)
+        if name == "bare":  # without unwind tables
+            setters.wasmtime_config_native_unwind_info_set(pointer, False)
         else:
             setattr(config, name, True)
     return config
 
 
 def main() -> None:
+    sys.setrecursionlimit(100_000)
     names = sys.argv[1:]
     tail = "wasm_tail_call" in names
     engine = Engine(config_of(names))
@@ -147,10 +156,22 @@ def main() -> None:
         elif words[0] == "run":
             say()
             host.call(words[1], 1)
+        elif words[0] == "handler":
+            # A signal handler that waits: it runs on top of whatever the thread executes.
+            libc = ctypes.CDLL(None)
+            libc.signal(signal.SIGUSR1, ctypes.cast(libc.pause, ctypes.c_void_p))
+            say()
+        elif words[0] == "file":
+            with open(words[1], "wb") as file:
+                file.write(modules["calls"].serialize())
+            modules["calls"] = Module.deserialize_file(engine, words[1])
+            host = Host(engine, modules)
+            host.arrived = arrived
+            say()
         elif words[0] == "trap":
             say()
             try:
-                host.call(words[1], -1)
+                host.exports[words[1]](host.store, *map(int, words[2:]))
             except Trap as trap:
                 say(frames=[[frame.func_name, frame.module_offset] for frame in trap.frames])
         else:
