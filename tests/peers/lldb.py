@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -44,18 +44,25 @@ class Seen:
     text: str = ""
 
 
-def lldb(path: Path, folders: Sequence[Path] = ()) -> Seen:
-    """Opens `path`; modules whose files are not where they were are taken from `folders`."""
+SCRIPT = Path(__file__).parents[2] / "tools" / "lldb_windows.py"
+
+
+def lldb(path: Path, folders: Sequence[Path] = (), pe: Sequence[Path] | None = None) -> Seen:
+    """Opens `path`; modules whose files are not where they were are taken from `folders`.
+
+    With `pe` our script has it take Windows' files from there.
+    """
     commands = [
         "settings set symbols.enable-external-lookup false",
         f'settings set frame-format "{FRAME}"',
         *(f"settings append target.exec-search-paths {folder}" for folder in folders),
         f"target create --core {path}",
+        *([] if pe is None else [f"command script import {SCRIPT}"]),
         "thread list",
         "thread backtrace all",
         "image list",
     ]
-    text = ask(commands)
+    text = ask(commands, {"UNSPOOL_PE": ":".join(map(str, pe or ()))})
     seen = Seen("was loaded." in text, text=text)
     stacks: list[list[Frame]] = []
     for line in text.splitlines():
@@ -73,16 +80,34 @@ def lldb(path: Path, folders: Sequence[Path] = ()) -> Seen:
     return seen
 
 
-def ask(commands: Sequence[str]) -> str:
+def program() -> str:
+    """The newest LLDB that is installed: Debian's are called lldb-14, lldb-16 beside `lldb`."""
+    found = {
+        int(path.name.removeprefix("lldb-")): path.name
+        for folder in os.environ.get("PATH", "").split(os.pathsep)
+        for path in Path(folder or ".").glob("lldb-[0-9]*")
+        if path.name.removeprefix("lldb-").isdecimal()
+    }
+    return tool(found[max(found)] if found else "lldb")
+
+
+def has_python() -> bool:
+    return "\n42" in ask(["script print(6 * 7)"])
+
+
+def ask(commands: Sequence[str], environment: Mapping[str, str] | None = None) -> str:
     """What LLDB prints at `commands`. Its output is read to the end: LLDB 14 spins without end
     when it is closed on it."""
     words = [part for command in commands for part in ("-o", command)]
     done = subprocess.run(
-        [tool("lldb"), "--no-lldbinit", "--no-use-colors", "--batch", *words],
+        [program(), "--no-lldbinit", "--no-use-colors", "--batch", *words],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env={**os.environ, "LC_ALL": "C", "DEBUGINFOD_URLS": "", "TERM": "dumb"},
+        env={
+            **os.environ, "LC_ALL": "C", "DEBUGINFOD_URLS": "", "TERM": "dumb",
+            **(environment or {}),
+        },
         timeout=120,
         check=False,
     )

@@ -240,10 +240,14 @@ def prepare_search_path(subject: Subject, folder: Path) -> list[Path]:
     names = [module.get("path") or module["name"] for module in subject.report["modules"]]
     sources = [file for _, file in subject.files("pe")]
     search_path.add_windows_modules(folder, names, sources, flavour.machine)
+    return [folder, *unix_folders(subject)]
+
+
+def unix_folders(subject: Subject) -> list[Path]:
     root = Path(subject.core.sysroot or "/")
-    unix = windows(flavour.release.root, subject.triplet).parent
+    unix = windows(subject.core.flavour.release.root, subject.triplet).parent
     unix /= f"{subject.triplet.partition('-')[0]}-unix"
-    return [folder, unix, root / "usr/lib/wine", root / "usr/lib" / subject.triplet]
+    return [unix, root / "usr/lib/wine", root / "usr/lib" / subject.triplet]
 
 
 @pytest.mark.parametrize("subject", [*KERNEL, *GCORE], indirect=True)
@@ -269,6 +273,37 @@ def test_lldb_shows_the_windows_functions(subject: Subject, tmp_path: Path) -> N
             DECORATION.sub("", f.function) for f in main if f.module.endswith((".dll", ".exe"))
         ]
         assert names[:6] == WANTED
+
+
+@pytest.mark.parametrize(
+    "subject",
+    ["8.0-x86_64/O0/kernel", "8.0-i386/O0/kernel", "10.0-x86_64/O0/kernel"],
+    indirect=True,
+)
+def test_lldb_takes_windows_files_from_our_script(subject: Subject) -> None:
+    """No copies: the files as they are, and the vdso out of the dump."""
+    if not asked(lldb.has_python):
+        pytest.skip("this LLDB has no Python")
+    pe = sorted({file.parent for _, file in subject.files("pe")})
+    seen = lldb.lldb(subject.path, unix_folders(subject), pe)
+    assert list(seen.stacks) == [thread["tid"] for thread in subject.threads]
+    bare = lldb.lldb(subject.path, unix_folders(subject))
+    named = 0
+    for thread in subject.threads:
+        ours, theirs = pcs(thread), seen.stacks[thread["tid"]]
+        if subject.core.flavour.version == "10.0":
+            functions = [frame.get("function") for frame in thread["frames"]]
+            ours = ours[: functions.index(DISPATCHER) + 1]
+            theirs = theirs[: len(ours)]
+        else:
+            assert len(bare.stacks[thread["tid"]]) < len(ours)
+            names = [DECORATION.sub("", each.function) for each in theirs]
+            named += "BaseThreadInitThunk" in names
+        assert [hex(pc) for pc in without_inlined(theirs, ours)] == [hex(pc) for pc in ours]
+    assert named or subject.core.flavour.version == "10.0"
+    images = {image.base: image.path for image in seen.images}
+    for base, file in subject.files("pe"):
+        assert images[base] == str(file)
 
 
 def lldb_with_copies(subject: Subject, folder: Path) -> lldb.Seen:
