@@ -21,7 +21,7 @@ from tests.programs.build import Unavailable, build
 from tests.programs.build import tool as tool_path
 from tests.programs.cores import EMULATORS, hard_core_limit, usable_core_pattern
 from tests.programs.running import running
-from tests.programs.waits import VARIANTS, calm_survey, started, survey, wait_until_calm
+from tests.programs.waits import NATIVE, VARIANTS, calm_survey, started, survey, wait_until_calm
 from tests.unit.render.test_json import closed
 from unspool import api
 from unspool.analyses.locks.findings import findings
@@ -81,7 +81,7 @@ def owner_known(name: str, kind: str) -> bool:
 
 
 @pytest.mark.parametrize("count", [2, 3, 10])
-@pytest.mark.parametrize("name", [name for name in VARIANTS if name != "locks-musl"])
+@pytest.mark.parametrize("name", [name for name in NATIVE if name != "locks-musl"])
 def test_a_ring_is_one_deadlock(live: Live, name: str, count: int) -> None:
     report = live(name, "ring", str(count), waits=count)
     (deadlock,) = report.deadlocks
@@ -96,7 +96,7 @@ def test_a_ring_is_one_deadlock(live: Live, name: str, count: int) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", NATIVE)
 def test_mutexes_of_every_kind(live: Live, name: str, kind: str) -> None:
     report = live(name, "ring", "2", kind, waits=2)
     assert [lock.kind for lock in report.locks] == ["mutex", "mutex"]
@@ -288,6 +288,29 @@ def test_a_mutex_that_notes_no_owner(live: Live) -> None:
     assert (lock.kind, lock.name) == ("futex", "bare of locks")
     assert not lock.holders
     assert "who will wake it up" in (lock.unknown or "")
+
+
+def test_rusts_mutexes_note_no_owner(live: Live) -> None:
+    """The deciding frame is the program's, behind those of Rust's library."""
+    report = live("locks-rust", waits=3)
+    assert not report.deadlocks
+    (lock,) = (lock for lock in report.locks if lock.name and "LOCK" in lock.name)
+    assert lock.name == "locks::LOCK of locks-rust"
+    assert "who will wake it up" in (lock.unknown or "")
+    text = "\n".join(locks_text.lines(report))
+    assert text.count("in locks::main::{{closure}}, locks.rs:") == 2
+
+
+def test_mutexes_of_cpp(live: Live) -> None:
+    report = live("locks-c++", waits=3)
+    (deadlock,) = report.deadlocks
+    assert deadlock.certain
+    assert len(deadlock.behind) == 1, "main joins one of them"
+    names = sorted(lock.name or "" for lock in report.locks if lock.kind == "mutex")
+    assert names == ["app::first of locks-c++", "app::second of locks-c++"]
+    text = "\n".join(locks_text.lines(report))
+    assert "in app::one, locks.cpp:" in text
+    assert "in app::two, locks.cpp:" in text
 
 
 def test_a_library_whose_constructor_waits(live: Live, tmp_path: Path) -> None:

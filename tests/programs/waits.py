@@ -30,8 +30,17 @@ VARIANTS = {
             "locks-musl", compiler="musl-gcc",
             flags=("-O1", "-g", "-static", "-pthread", "-D__MUSL__"),
         ),
+        Program(
+            name="locks-rust", source="locks.rs", compiler="rustc", language="rust", flags=("-g",)
+        ),
+        Program(
+            name="locks-c++", source="locks.cpp", compiler="g++", language="c++",
+            flags=("-std=c++17", "-O1", "-g", "-pthread"),
+        ),
     )
 }  # fmt: skip
+# Those of locks.c.
+NATIVE = tuple(name for name, program in VARIANTS.items() if program.source == "locks.c")
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unspool.analyses.locks.graph import deadlocks
-from unspool.analyses.locks.records import Holder, Lock, Wait
+from unspool.analyses.locks.records import Deadlock, Holder, Lock, Wait
 
 
 def graph(
@@ -110,3 +110,85 @@ def test_every_chain_is_closed_and_every_cycle_is_found(
     stuck = {thread for thread in edges if thread in cyclic or reaches(thread) & cyclic}
     told = {waits[index].thread for each in found for index in (*each.chain, *each.behind)}
     assert told == stuck
+
+
+def choices(*waits: tuple[int, list[list[int]]], any_: bool = True) -> list[Deadlock]:
+    """(thread, the holders of each lock that it waits for)."""
+    made: list[Wait] = []
+    locks: list[Lock] = []
+    for thread, groups in waits:
+        for holders in groups:
+            held = [Holder(0, each, "made up") for each in holders]
+            locks.append(Lock("mutant", 0, None, holders=held))
+            made.append(
+                Wait(
+                    0, thread, len(locks) - 1, "wait", address=None, evidence="made up", frame=0,
+                    any_=any_ and len(groups) > 1,
+                )
+            )  # fmt: skip
+    return deadlocks(made, locks)
+
+
+def test_one_of_all_that_a_thread_needs_is_enough_for_a_circle() -> None:
+    (found,) = choices((1, [[], [2], [9]]), (2, [[1]]), any_=False)
+    assert found.chain == [1, 3]
+
+
+def test_any_of_several_is_no_circle_while_one_may_still_come() -> None:
+    assert not choices((1, [[2], []]), (2, [[1]]))
+    assert not choices((1, [[2], [9]]), (2, [[1]]))
+    assert not choices((1, [[2], [3]]), (2, [[1]]), (3, [[9]])), "by way of one that may go on"
+
+
+def test_any_of_several_is_a_circle_if_all_lead_into_it() -> None:
+    (found,) = choices((1, [[2], [3]]), (2, [[1]]), (3, [[1]]))
+    assert found.certain
+    assert len(found.chain) == 2
+    assert len(found.behind) == 1
+
+
+def test_who_needs_any_is_behind_when_all_of_them_are() -> None:
+    (found,) = choices((1, [[2]]), (2, [[1]]), (3, [[1], [2]]), (4, [[1], []]), (5, [[4]]))
+    assert found.behind == [3], "thread 3 alone: 4 may go on, and so 5"
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.booleans(),
+            st.lists(st.lists(st.integers(0, 7), max_size=2), min_size=1, max_size=3),
+        ),
+        max_size=8,
+    )
+)
+def test_what_is_stuck_is_what_no_order_of_events_can_free(
+    threads: list[tuple[bool, list[list[int]]]],
+) -> None:
+    """Against a simulation: a thread that needs nothing more gives back what it holds."""
+    made: list[Wait] = []
+    locks: list[Lock] = []
+    for thread, (any_, groups) in enumerate(threads):
+        for holders in groups:
+            held = [Holder(0, each, "made up") for each in dict.fromkeys(holders)]
+            locks.append(Lock("mutant", 0, None, holders=held))
+            made.append(
+                Wait(
+                    0, thread, len(locks) - 1, "wait", address=None, evidence="made up", frame=0,
+                    any_=any_,
+                )
+            )  # fmt: skip
+    stuck = set(range(len(threads)))
+    changed = True
+    while changed:
+        free = {
+            thread
+            for thread in stuck
+            if (any if threads[thread][0] else all)(
+                not stuck & set(holders) for holders in threads[thread][1]
+            )
+        }
+        changed = bool(free)
+        stuck -= free
+    found = deadlocks(made, locks)
+    listed = {made[index].thread for each in found for index in (*each.chain, *each.behind)}
+    assert listed == stuck

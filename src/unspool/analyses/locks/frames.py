@@ -13,6 +13,8 @@ _LIBRARIES = (
     "libc.so", "libc-2.", "libpthread", "ld-linux", "ld-musl", "ld-2.", "ld.so", "ntdll.",
     "kernel32.dll", "kernelbase.dll", "win32u.", "wow64", "linux-vdso", "[vdso]", "libdl.so",
 )  # fmt: skip
+# Functions of the languages' own libraries, which are linked into programs or expanded in place.
+STANDARD = ("std::", "core::", "alloc::", "<std::", "<core::", "__gthread", "parking_lot")
 # Frames of a static program that may be its C library's.
 _FEW = 8
 _MOST = 4000
@@ -49,6 +51,13 @@ class StackNames:
 
     def deciding(self) -> int:
         """The first frame outside of the libraries of the system: the program's own call."""
+        first = self._first_outside()
+        for index in range(first, min(first + _FEW, len(self.functions))):
+            if not self.functions[index].startswith(STANDARD):
+                return index
+        return first
+
+    def _first_outside(self) -> int:
         inside = False
         for index, module in enumerate(self.modules):
             if module.startswith(_LIBRARIES):

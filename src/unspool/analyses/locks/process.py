@@ -7,6 +7,7 @@ from bisect import bisect_right
 from unspool.analyses.locks.frames import StackNames
 from unspool.analyses.locks.records import Party
 from unspool.symbols.data_symbols import DataSymbols
+from unspool.symbols.demangle import demangle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class Examined:
         found = symbols.lookup(address - module.bias)
         if found is None:
             return None
-        return found[0] + (f"+0x{found[1]:x}" if found[1] else "")
+        return demangle(found[0]) + (f"+0x{found[1]:x}" if found[1] else "")
 
     def thread_with(self, address: int) -> int | None:
         """The thread whose description by the C library an address is in."""

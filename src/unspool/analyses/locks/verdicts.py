@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from unspool.analyses.locks.frames import STANDARD
 from unspool.analyses.locks.words import UNREADABLE
 from unspool.model import Finding
 
@@ -95,7 +96,8 @@ def place(
     frame, found = stack.frames[index], own.location(stack, index)
     if found is None or (found.function is None and found.module is None):
         return f"at 0x{frame.pc:x}"
-    inner = found.inlines[0] if found.inlines else None
+    own_calls = (call for call in found.inlines if not call.function.startswith(STANDARD))
+    inner = next(own_calls, None)
     name = inner.function if inner is not None else found.function
     words = f"in {shorten(name) if name else f'0x{frame.pc:x}'}"
     file, line = (inner.file, inner.line) if inner is not None else (found.file, found.line)
