@@ -248,7 +248,7 @@ def seh(target: Target, *, threads: str | int = "all") -> Seh:
 
 
 def redzone(target: Target) -> list[ThreadZone]:
-    """What lies below each thread's stack pointer; of files it is `redzone_file` that looks.
+    """What lies below each thread's stack pointer. Of files: `analyses.redzone.file_uses`.
 
     Raises `InputError` if the target is a report, which holds no memory.
     """

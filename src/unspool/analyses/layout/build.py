@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _GIB = 1 << 30
 _MAX_VVAR = 0x6000
+# Lines of a finding; the rule has all.
+_MOST_DETAILS = 12
 
 
 def layout(target: Target, walked: Iterable[Stack]) -> Layout:
@@ -163,5 +165,7 @@ def _findings(layout: Layout, whole: bool) -> Iterator[Finding]:
         )  # fmt: skip
     for rule in layout.rules:
         if rule.verdict == Verdict.WARNING:
-            detail = "\n".join(rule.evidence) or None
+            more = len(rule.evidence) - _MOST_DETAILS
+            lines = [*rule.evidence[:_MOST_DETAILS], *([f"and {more:,} more"] if more > 0 else ())]
+            detail = "\n".join(lines) or None
             yield Finding("layout", f"{rule.id}: {rule.says}", detail=detail)
