@@ -52,8 +52,9 @@ class GeneratedModule:
 
     `image` has its unwind data, `names` its names, if there are any. `elf` is for code that is
     described by an ELF object in memory, with addresses of the process: its symbols and DWARF are
-    its names. `runtime` is what the strategy of its runtime needs to know. `tables` gives the
-    memory, as (start, end), that a minidump must hold for all that to be found in it again.
+    its names, or complete them. `runtime` is what the strategy of its runtime needs to know.
+    `tables` gives the memory, as (start, end), that a minidump must hold for all that to be found
+    in it again.
     """
 
     __slots__ = ("elf", "image", "module", "names", "runtime", "tables")
@@ -109,12 +110,13 @@ class Process:
     it is at the moment. `symbol` gives the address of a symbol of an ELF module. `live` is the
     process if it runs, `sysroot` a directory with the file system of the machine that it ran on,
     `symbols` are the files and directories that the user gave, `owners` the ids of the user
-    whose process it is, if they are known. What a person should know goes to `findings`.
+    whose process it is, if they are known. What a person should know goes to `findings`; `known`
+    is what the finders before have found.
     """
 
     __slots__ = (
-        "findings", "info", "live", "now", "owners", "space", "symbol", "symbols", "sysroot",
-        "threads",
+        "findings", "info", "known", "live", "now", "owners", "space", "symbol", "symbols",
+        "sysroot", "threads",
     )  # fmt: skip
 
     def __init__(
@@ -131,6 +133,7 @@ class Process:
         owners: set[int] | None = None,
     ) -> None:
         self.findings: list[Finding] = []
+        self.known: list[GeneratedModule] = []
         self.owners = owners
         self.space = space
         self.now = now

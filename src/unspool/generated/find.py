@@ -29,6 +29,7 @@ def find_generated(process: Process, finders: Sequence[str] = _FINDERS) -> Gener
     """
     found: list[GeneratedModule] = []
     findings: list[Finding] = []
+    process.known = found
     for name in finders:
         try:
             finder = import_module(f"unspool.generated.{name}")

@@ -21,7 +21,7 @@ from unspool.formats.jit_interface import (
     first_entry,
     parse_entry,
 )
-from unspool.generated.code import GeneratedModule
+from unspool.generated.code import GENERATED_KINDS, GeneratedModule
 from unspool.image import Image
 from unspool.memory import Fault
 from unspool.model import Finding, Module
@@ -62,16 +62,31 @@ def find(process: Process) -> list[GeneratedModule]:
         except FormatError:
             continue  # freed, or overwritten: the others are no worse for it
         for low, high in ranges:
+            if _completed(process, entry, low):
+                continue
             if taken.take(low, high):
                 # The list is for all of them, and is the first one's.
                 found.append(_module(process, entry, low, high, [] if found else read))
     return found
 
 
+def _completed(process: Process, entry: JitEntry, low: int) -> bool:
+    """Whether another finder knows the code; its names may lack files and lines."""
+    module = process.space.module_at(low)
+    for each in process.known if module is not None else ():
+        if each.module is module:
+            each.elf = each.elf or _object(process, entry, low).elf
+    return module is not None
+
+
+def _object(process: Process, entry: JitEntry, low: int) -> JitObject:
+    return JitObject(process.now, process.space.arch, entry.address, entry.size, low)
+
+
 def _module(
     process: Process, entry: JitEntry, low: int, high: int, read: list[tuple[int, int]]
 ) -> GeneratedModule:
-    jit_object = JitObject(process.now, process.space.arch, entry.address, entry.size, low)
+    jit_object = _object(process, entry, low)
     module = Module(0, NAME, low, high, kind="jit", bias=0, code_base=low, code_end=high)
     return GeneratedModule(
         module, image=ObjectImage(process.now, jit_object), elf=jit_object.elf, runtime=jit_object,
@@ -295,9 +310,12 @@ def _code_of(process: Process, entry: JitEntry) -> list[tuple[int, int]]:
 
 
 def _inside(space: AddressSpace, low: int, high: int) -> tuple[int, int] | None:
-    """The part of a section that is in one mapping of code, if that is no module's."""
+    """The part of a section that is in one mapping of code, if that is no file's."""
     region = space.memory.region(low)
-    if region is None or not region.executable or space.module_at(low) is not None:
+    module = space.module_at(low)
+    if region is None or not region.executable:
+        return None
+    if module is not None and module.kind not in GENERATED_KINDS:
         return None
     end = max(region.end, region.mapping[1])
     return low, min(high, end)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from unspool.formats.elf import Elf
+    from unspool.generated.code import CodeNames
     from unspool.model import Location
     from unspool.symbols.native import NativeLines
 
@@ -45,3 +46,22 @@ class ObjectNames:
                 lines = native.open_object(elf, []) if native.available() else None
             self._opened = ElfSymbols(elf), lines
         return self._opened
+
+
+class CompletedNames:
+    """Names of one who knows the code best, with files and lines that an object has of it."""
+
+    def __init__(self, names: CodeNames, objects: ObjectNames) -> None:
+        self._names = names
+        self._objects = objects
+
+    def locate(self, pc: int) -> Location | None:
+        """What is known of an address; None if nothing."""
+        known = self._names.locate(pc)
+        if known is None or known.file is not None:
+            return known
+        other = self._objects.locate(pc)
+        # Of code without any DWARF Wasmtime makes some whose lines are offsets in the binary.
+        if other is not None and other.file is not None and not other.file.endswith(".wasm"):
+            known.file, known.line, known.inlines = other.file, other.line, other.inlines
+        return known

@@ -118,11 +118,12 @@ class Target:
     def code_names(self, module: Module, lines: bool = True) -> CodeNames | None:
         """The names of code that the process has made, if the module is such and has any."""
         found = self._generated.of(module) if self._generated is not None else None
-        if found is None or found.names is not None or found.elf is None:
+        if found is None or found.elf is None or (found.names is not None and not lines):
             return found.names if found is not None else None
-        from unspool.symbols.object_names import ObjectNames
+        from unspool.symbols.object_names import CompletedNames, ObjectNames
 
-        return ObjectNames(found.elf, lines=lines)
+        names = ObjectNames(found.elf, lines=lines)
+        return names if found.names is None else CompletedNames(found.names, names)
 
     def symbol(self, module: Module, name: str) -> int | None:
         """The address of a symbol of an ELF module, by its symbol tables."""

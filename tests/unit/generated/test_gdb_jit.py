@@ -143,6 +143,15 @@ def test_lists_of_several_modules() -> None:
     assert asked == ["host", "llvm"]
 
 
+def test_code_that_another_finder_knows_is_completed() -> None:
+    process = listed("x86_64", [built("x86_64").build()])
+    known = GeneratedModule(Module(0, "a.wasm", CODE - 0x100, CODE + 0x800, kind="wasm"))
+    process.space.add_modules([known.module], {})
+    process.known = [known]
+    assert gdb_jit.find(process) == []
+    assert name(known, CODE + 0x21) == ("outer", 1)
+
+
 # --- lists that lie ----------------------------------------------------------------------
 
 
