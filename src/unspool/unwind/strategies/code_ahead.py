@@ -113,6 +113,8 @@ class AheadInMadeCode(Ahead):
         if query.planted or not is_made(self.space, query.lookup_pc):
             return Missed("compiled code keeps to other rules")
         found = super().answer(query)
+        if isinstance(found, Missed) and not query.exact:
+            return self._without_frame(query) or found
         arch = self.space.arch
         fp = query.registers[arch.fp]
         if isinstance(found, Found) and fp is not None and found.registers[arch.sp] == fp + 16:
@@ -134,3 +136,21 @@ class AheadInMadeCode(Ahead):
         pc = found.registers[self.space.arch.pc]
         assert pc is not None
         return found if self.space.after_call(pc) else None
+
+    def _without_frame(self, query: Query) -> Found | None:
+        """The caller of a function that has called another one before it made its frame.
+
+        Sparkplug code calls a builtin to make its frame (V8's BaselineOutOfLinePrologue). Its
+        return address is then the stack's next word. Elsewhere the stack is aligned to 16 bytes
+        for a call, so that this word is something else, unless the alignment is none.
+        """
+        sp, fp = query.registers[self.space.arch.sp], query.registers[self.space.arch.fp]
+        address = self._word(sp) if sp is not None else None
+        if sp is None or sp % 16 == 0 or fp is None or fp <= sp or address is None:
+            return None
+        if not self.space.is_code(address - 1) or not self.space.after_call(address):
+            return None
+        registers = list(query.registers)
+        registers[self.space.arch.pc] = address
+        registers[self.space.arch.sp] = sp + self.space.arch.pointer_size
+        return Found(registers, Trust.LEAF)

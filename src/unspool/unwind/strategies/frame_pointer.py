@@ -67,10 +67,11 @@ class FramePointer(DynamicStrategy):
         module = self.space.module_at(query.lookup_pc)
         if module is not None and module.kind == "pe" and self.space.arch.name == "i386":
             return self._gap_if_calls(sp, fp, f"{module.name} need not keep a frame pointer")
-        # What it does until it returns did not tell, see `code_ahead`.
-        if query.exact and self.space.arch.name == "x86-64" and is_made(self.space, query.pc):
+        # What it does until it returns did not tell, see `code_ahead`. A function that has called
+        # has a frame; if not, then its return address is what the stack ends with.
+        if self.space.arch.name == "x86-64" and is_made(self.space, query.lookup_pc):
             why = "the code may not have pushed its frame pointer yet, or never do"
-            return self._gap_if_calls(sp, fp, why)
+            return self._gap_if_calls(sp, fp if query.exact else min(fp, sp + 8), why)
         return None
 
     def _gap_if_calls(self, sp: int, fp: int, why: str) -> str | None:
