@@ -101,7 +101,7 @@ class Stepped:
         if part.startswith("Interpreter") and part_before.startswith("Interpreter"):
             if entered:
                 return [word, *callers]
-            if not left or "entry point (" in part_before and pc != callers[0]:
+            if not left or ("entry point (" in part_before and pc != callers[0]):
                 return callers  # its own subroutines have no frames
         if sp == old_sp - 8 and 0 < word - old_pc <= 15 and not old_pc < pc <= word:
             return [word, *callers]
@@ -131,7 +131,9 @@ class Stepped:
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("jdk", jdks() or [None], ids=lambda jdk: f"jdk{jdk.version}" if jdk else "")
+@pytest.mark.parametrize(
+    "jdk", jdks() or [None], ids=lambda jdk: f"jdk{jdk.version}" if jdk else ""
+)
 def test_the_stack_is_found_at_every_instruction(
     jdk: Jdk | None, mode: str, programs_root: Path
 ) -> None:

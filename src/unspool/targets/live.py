@@ -233,6 +233,9 @@ class LiveTarget(Target):
         return super().record_reads()
 
     def kept_reads(self) -> list[tuple[int, bytes]]:
+        for each in self._generated.modules if self._generated is not None else ():
+            if each.tables is not None:
+                each.tables()  # reads what no walk needs, but who reads the dump
         return list(self._kept.pieces_read) if self._kept is not None else []
 
     def live_process(self) -> Process:

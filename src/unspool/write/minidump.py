@@ -289,7 +289,9 @@ def _sanitizer(
     # What a runtime wrote of its code is of the program as its file is, and no data of it.
     for module in target.modules:
         if module.kind in GENERATED_KINDS:
-            facts += [(module.base, module.end), *generated_tables(target, module)]
+            tables = generated_tables(target, module)
+            facts += [(module.base, module.end), *tables]
+            known += tables
     wine = target.wine
     if wine is not None:
         known += known_words.structures(wine)

@@ -33,10 +33,7 @@ def find(process: Process) -> list[GeneratedModule]:
 
         tables = VmTables(Reader(process.now), partial(process.symbol, library))
         jvm = Jvm(tables)
-        found += [
-            GeneratedModule(
-                Module(0, heap.name, heap.low, heap.high, kind="jit"), names=jvm, runtime=jvm
-            )
-            for heap in jvm.heaps.heaps
-        ]
+        for heap in jvm.heaps.heaps:
+            module = Module(0, heap.name, heap.low, heap.high, kind="jit")
+            found.append(GeneratedModule(module, names=jvm, runtime=jvm, tables=jvm.memory_read))
     return found

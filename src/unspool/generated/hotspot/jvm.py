@@ -78,6 +78,13 @@ class Jvm:
             return Location(None, "call_stub")
         return Location(None, blob.name, pc - blob.begin)
 
+    def memory_read(self) -> list[tuple[int, int]]:
+        """The memory that says what is known of the code that was asked for, and its names."""
+        for pc in list(self._blobs):
+            self.locate(pc)
+        self.methods.complete()
+        return sorted(self.reader.reads)
+
     def _of_method(self, blob: Blob, pc: int) -> Location | None:
         assert blob.compiled is not None
         try:

@@ -6,8 +6,6 @@ bytecodes, in the ConstMethod.
 
 from __future__ import annotations
 
-from functools import partial
-
 from unspool.errors import FormatError
 from unspool.generated.hotspot.packed import Packed
 from unspool.memory import Fault
@@ -90,6 +88,23 @@ class Methods:
                 self._methods[address] = None
         return self._methods.get(address)
 
+    def complete(self) -> None:
+        """Reads all that there is of the methods that were asked for, their bytecodes too.
+
+        Frames of the interpreter point at both: such a pointer means nothing where they are not.
+        """
+        reader = self.tables.reader
+        for address, method in self._methods.items():
+            if method is None:
+                continue
+            method.line(0)
+            start, end = method.code
+            try:
+                reader.read(address, _WORD)
+                reader.read(start, end - start)
+            except Fault:
+                continue
+
     def _read(self, address: int) -> Method:
         tables, reader = self.tables, self.tables.reader
         if address % _WORD:
@@ -106,9 +121,10 @@ class Methods:
         code = const + self._header
         has_lines = tables.get(const, self._flags) & _HAS_LINES
         end = const + size if has_lines else 0
-        lines = partial(self._lines, code + code_size, end)
-        file = self._source(pool, holder)
-        return Method(f"{_external(owner)}.{name}", file, (code, code + code_size), lines)
+        file, bytecodes = self._source(pool, holder), (code, code + code_size)
+        return Method(
+            f"{_external(owner)}.{name}", file, bytecodes, lambda: self._lines(bytecodes[1], end)
+        )
 
     def _lines(self, start: int, end: int) -> Lines:
         """The line table in a ConstMethod; empty if there is none that can be read."""

@@ -20,21 +20,20 @@ class Reader:
 
     def __init__(self, memory: Memory) -> None:
         self.memory = memory
+        self.reads: set[tuple[int, int]] = set()
         self._pages: dict[int, bytes] = {}
 
     def read(self, address: int, size: int) -> bytes:
-        """Exactly `size` bytes."""
+        """Exactly `size` bytes; `reads` gets them as (start, end)."""
         at = address & (_PAGE - 1)
-        if at + size <= _PAGE:
-            data = self._page(address - at)[at : at + size]
-        else:
-            parts = [self._page(address - at)[at:]]
-            end = address + size
-            for start in range(address - at + _PAGE, end, _PAGE):
-                parts.append(self._page(start)[: end - start])
-            data = b"".join(parts)
+        end = address + size
+        data = self._page(address - at)[at : at + size]
+        for start in range(address - at + _PAGE, end, _PAGE):
+            data += self._page(start)[: end - start]
         if len(data) < size:
-            raise Fault(address, size)
+            # A minidump holds parts of pages.
+            data = self.memory.read(address, size)
+        self.reads.add((address, end))
         return data
 
     def unsigned(self, address: int, size: int) -> int:
@@ -48,18 +47,13 @@ class Reader:
 
     def string(self, address: int, limit: int = 256) -> str:
         """A string that ends with a zero byte, or at the limit."""
-        parts = []
-        while limit > 0:
-            at = address & (_PAGE - 1)
-            part = self._page(address - at)[at : at + limit]
-            end = part.find(b"\0")
-            if end >= 0 or not part:
-                parts.append(part[: max(end, 0)])
-                break
-            parts.append(part)
-            address += len(part)
-            limit -= len(part)
-        return b"".join(parts).decode("utf-8", "replace")
+        at = address & (_PAGE - 1)
+        data = self._page(address - at)[at : at + limit]
+        if len(data) < limit and b"\0" not in data:
+            data = self.memory.read_available(address, limit)
+        data = data.partition(b"\0")[0]
+        self.reads.add((address, address + len(data) + 1))
+        return data.decode("utf-8", "replace")
 
     def _page(self, start: int) -> bytes:
         page = self._pages.get(start)

@@ -1,0 +1,194 @@
+"""Java threads beside what Java itself says of them at the same moment."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import unspool
+from tests.programs.build import Unavailable, run
+from tests.programs.jvms import SMALL, Jdk, Said, classes, jdks, running_java, thread_named
+from unspool import api
+from unspool.model import Report, Stack, StopReason, Trust
+from unspool.targets.base import Target
+
+Method = tuple[str, str | None, int | None]
+
+DEPTH, THREADS = 100, 2
+MODES = {
+    "mixed": (),
+    "interpreter": ("-Xint",),
+    "c1": ("-Xcomp", "-XX:TieredStopAtLevel=1"),
+    "c2": ("-Xcomp", "-XX:-TieredCompilation"),
+    "frame-pointers": ("-XX:+PreserveFramePointer", "-XX:ReservedCodeCacheSize=256m"),
+    "zgc": ("-XX:+UseZGC",),
+    "whole-pointers": ("-XX:-UseCompressedOops", "-XX:-UseCompressedClassPointers"),
+}
+HIDDEN = ("-XX:+UnlockDiagnosticVMOptions", "-XX:+ShowHiddenFrames")
+JDKS = pytest.mark.parametrize(
+    "jdk", jdks() or [None], ids=lambda jdk: f"jdk{jdk.version}" if jdk else ""
+)  # fmt: skip
+
+
+def java_frames(report: Report, stack: Stack) -> list[Method]:
+    """The methods on a stack, innermost first, as Java counts them."""
+    found: list[Method] = []
+    for index in range(len(stack.frames)):
+        place = report.location(stack, index)
+        if place is None or place.module is None or place.function is None:
+            continue
+        if report.modules[place.module].kind != "jit" or place.function == "call_stub":
+            continue
+        if place.file is None and "." not in place.function:
+            continue  # a stub
+        found += [(call.function, call.file, call.line) for call in place.inlines]
+        found.append((place.function, place.file, place.line))
+    return found
+
+
+def check_whole(report: Report, *, guesses: bool = False) -> None:
+    for stack in report.stacks:
+        shown = f"{stack.name}: {stack.stop} {stack.gaps}"
+        assert stack.stop.reason == StopReason.ROOT, shown
+        assert not stack.gaps, shown
+        assert guesses or not any(frame.trust == Trust.SCAN for frame in stack.frames), shown
+
+
+def compare(report: Report, said: Said, tids: dict[str, int]) -> int:
+    stacks = {stack.tid: stack for stack in report.stacks}
+    frames = 0
+    for name, expected in said.threads.items():
+        stack = stacks[tids[name]]
+        got = java_frames(report, stack)
+        # Native methods have no lines, in Java's words: line -2.
+        assert got == expected, name
+        frames += len(got)
+    return frames
+
+
+def given_up(target: Target, report: Report, tid: int) -> int:
+    """How many return addresses on a stack are not those that the frames went on at."""
+    (stack,) = (each for each in report.stacks if each.tid == tid)
+    read = target.space.memory.read_uint
+    return sum(
+        each.sp is not None
+        and report.modules[target.space.module_at(each.pc).index].kind == "jit"  # type: ignore[union-attr]
+        and each.trust == Trust.UNWIND_INFO
+        and not each.exact
+        and read(each.sp - 8, 8) != each.pc
+        for each in stack.frames
+    )
+
+
+def ids(pid: int, said: Said) -> dict[str, int]:
+    return {name: thread_named(pid, name) for name in said.threads}
+
+
+@contextlib.contextmanager
+def started(
+    jdk: Jdk | None, root: Path, *arguments: object, options: tuple[str, ...]
+) -> Iterator[tuple[subprocess.Popen[str], Said]]:
+    if jdk is None:
+        pytest.skip("no JDK is installed")
+    try:
+        with running_java(jdk, root, *map(str, arguments), options=(*HIDDEN, *options)) as made:
+            yield made
+    except Unavailable as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.mark.parametrize("mode", MODES)
+@JDKS
+def test_waiting_threads(jdk: Jdk | None, mode: str, programs_root: Path, tmp_path: Path) -> None:
+    native = programs_root / "java" / "libstacks.so"
+    with started(
+        jdk, programs_root, "Stacks", DEPTH, THREADS, native, options=MODES[mode]
+    ) as (process, said):  # fmt: skip
+        tids = ids(process.pid, said)
+        with unspool.open(process.pid) as target:
+            report = unspool.unwind(target)
+            check_whole(report)
+            assert compare(report, said, tids) > 800
+        if mode in ("mixed", "interpreter"):
+            assert not run(["gcore", "-o", tmp_path / "core", str(process.pid)]).returncode
+    for core in tmp_path.glob("core.*"):
+        with unspool.open(str(core)) as target:
+            report = unspool.unwind(target)
+            check_whole(report)
+            assert compare(report, said, tids) > 800
+
+
+@pytest.mark.parametrize("sanitize", [False, True])
+@pytest.mark.parametrize("mode", ["interpreter", "c2"])
+def test_a_minidump_holds_what_names_its_java_frames(
+    mode: str, sanitize: bool, programs_root: Path, tmp_path: Path
+) -> None:
+    jdk = jdks()[0] if jdks() else None
+    native = programs_root / "java" / "libstacks.so"
+    path = str(tmp_path / "java.dmp")
+    with started(
+        jdk, programs_root, "Stacks", 30, 1, native, options=MODES[mode]
+    ) as (process, said):  # fmt: skip
+        tids = ids(process.pid, said)
+        with unspool.open(process.pid) as target:
+            api.dump(target, path, sanitize=sanitize)
+    with unspool.open(path) as target:
+        report = unspool.unwind(target)
+    check_whole(report)
+    assert compare(report, said, tids) > 100
+
+
+@pytest.mark.parametrize("mode", ["interpreter", "c1", "c2"])
+@JDKS
+def test_a_jvm_that_crashes_in_java(
+    jdk: Jdk | None, mode: str, programs_root: Path, tmp_path: Path
+) -> None:
+    """The kernel's core: through the JVM's own handler, its signal frame, and exact Java code."""
+    if jdk is None:
+        pytest.skip("no JDK is installed")
+    if Path("/proc/sys/kernel/core_pattern").read_text().strip() != "core":
+        pytest.skip("the kernel writes no cores into the working directory")
+    depth = 37
+    options = {"interpreter": "-Xint", "c1": "-XX:TieredStopAtLevel=1", "c2": "-Xbatch"}[mode]
+    command = [
+        jdk.tool("java"), *SMALL, options, "-XX:ErrorFile=/dev/null",
+        "-cp", classes(programs_root), "Crash", depth,
+    ]  # fmt: skip
+    subprocess.run(
+        list(map(str, command)), cwd=tmp_path, check=False, capture_output=True, timeout=120,
+        preexec_fn=lambda: resource.setrlimit(
+            resource.RLIMIT_CORE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+        ),
+    )  # fmt: skip
+    (core,) = tmp_path.glob("core*")
+    with unspool.open(str(core)) as target:
+        report = unspool.unwind(target, threads="crashed")
+    os.unlink(core)
+    check_whole(report)
+    methods = [name for name, _, _ in java_frames(report, report.stacks[0])]
+    assert methods[-1] == "Crash$1.run"
+    assert methods.count("Crash.poke") == depth + 1
+    assert all(name.endswith("Unsafe.getLong") for name in methods[: -depth - 2])
+    assert (mode == "interpreter") == (len(methods) > depth + 2)
+
+
+@pytest.mark.parametrize("stale", [True, False])
+@JDKS
+def test_code_that_was_given_up_under_a_thread(
+    jdk: Jdk | None, stale: bool, programs_root: Path
+) -> None:
+    options = ("-Xbatch", "-XX:-TieredCompilation", "-XX:CompileCommand=dontinline,Stale::value")
+    words = ["Stale", 20, *(["stale"] if stale else [])]
+    with started(jdk, programs_root, *words, options=options) as (process, said):
+        with unspool.open(process.pid) as target:
+            report = unspool.unwind(target)
+            replaced = given_up(target, report, ids(process.pid, said)["stale"])
+        check_whole(report)
+        assert compare(report, said, ids(process.pid, said)) > 20
+        assert (replaced > 5) == stale
