@@ -373,3 +373,25 @@ def test_functions_of_the_kernel(programs_root: Path, tool: Tool, tmp_path: Path
         hits = [hit for hit in each.unwinding.hits if hit.frame == number]
         assert [hit.kind for hit in hits] == ["kernel"]
         assert f"is in {names[number]}+0x" in hits[0].words()
+
+
+HANDOVER = Program(name="handover", source="handover.c", flags=("-O2", "-g", "-pthread"))
+
+
+def test_all_threads_are_looked_at_in_one_moment(programs_root: Path) -> None:
+    """At each moment one thread or both are in hold(): never none, whenever that is."""
+    with contextlib.ExitStack() as stack:
+        try:
+            running = stack.enter_context(running_program(HANDOVER, programs_root))
+        except Unavailable as reason:
+            pytest.skip(str(reason))
+        seen = []
+        for _ in range(40):
+            check = checked(running.pid, "hold", inlined=False)
+            (function,) = check.functions
+            by_unwinding = {hit.thread for hit in function.unwinding.hits}
+            assert by_unwinding, "no thread held it: the threads' stacks are of different moments"
+            assert by_unwinding <= {hit.thread for hit in function.conservative.hits}
+            seen.append(by_unwinding)
+    # The threads go on between: it is not the same moment again and again.
+    assert len({frozenset(each) for each in seen}) > 1
