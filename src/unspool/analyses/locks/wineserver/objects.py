@@ -3,7 +3,7 @@
 No symbols are needed: an object points at its operations, these at a description of its type,
 and that at the type's name in UTF-16, "Mutant". So the types are found by their names in
 the program's file, and objects by the addresses of their operations in the server's memory.
-Layouts: Wine's server/object.h, the same from 8.0 to 10.0. Newer servers, whose events and
+Layouts: Wine's server/object.h, the same from 6.12 to 10.10. Newer servers, whose events and
 mutexes are kept elsewhere, are refused by the sizes that the operations state.
 """
 
