@@ -53,7 +53,10 @@ def _find_when_needed(stepper: Stepper, find_generated: Callable[[], GeneratedCo
     space = stepper.space
 
     def look(address: int) -> None:
-        if space.module_at(address) is None and space.is_code(address):
+        module = space.module_at(address)
+        # It is a module already where the target has been walked before.
+        is_known = module is not None and module.kind in ("wasm", "jit")
+        if is_known or (module is None and space.is_code(address)):
             stepper.look_at_new_code = None
             from unspool.unwind.strategies.generated import add_generated
 
