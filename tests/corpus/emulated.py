@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import subprocess
 import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -42,32 +43,31 @@ $B sync
 $B poweroff -f
 """
 RUN = """\
-/bin/program {arguments} > {name}.said 2> {name}.errors
+{command} > {name}.said 2> {name}.errors
 $B mv core {name}.core
 """
 
 
-def root_of(folder: Path, program: Path, libraries: Sequence[Path]) -> Path:
-    """What the machine has as /, and what its cores are read with: a program and libraries."""
+def root_of(folder: Path, programs: Sequence[Path], libraries: Sequence[Path]) -> Path:
+    """What the machine has as /, and what its cores are read with: /bin and /lib."""
     root = folder / "root"
     for name in ("bin", "lib", "proc", "dev", "work", "drivers"):
         (root / name).mkdir(parents=True, exist_ok=True)
-    shutil.copy(program, root / "bin" / "program")
+    for program in programs:
+        shutil.copy(program, root / "bin")
     for library in [*(LIBRARIES / name for name in NEEDED), *libraries]:
         shutil.copy(library, root / "lib" / library.name)
     return root
 
 
 def run_emulated(folder: Path, root: Path, runs: Mapping[str, Sequence[str]]) -> Path:
-    """The folder with NAME.core and NAME.said (what it printed) of each run, and `uname`."""
+    """Runs commands in a folder, which is given back: with NAME.core, NAME.said and `uname`."""
     debian = fetched(folder)
     shutil.copy(debian / "bin" / "busybox", root / "bin")
     for name in DRIVERS:
         (driver,) = debian.rglob(f"{name}.ko")
         shutil.copy(driver, root / "drivers")
-    lines = [
-        RUN.format(name=name, arguments=shlex.join(arguments)) for name, arguments in runs.items()
-    ]
+    lines = [RUN.format(name=name, command=shlex.join(words)) for name, words in runs.items()]
     init = root / "init"
     init.write_text(INIT.format(drivers=" ".join(DRIVERS), runs="".join(lines)))
     init.chmod(0o755)
@@ -89,9 +89,8 @@ def boot(folder: Path, kernel: Path) -> None:
         "-drive", f"if=none,file={folder / 'disk'},format=raw,id=disk,cache=unsafe",
         "-device", "virtio-blk-device,drive=disk",
     ]  # fmt: skip
-    done = run(command)
-    (folder / "console").write_text(done.stdout)
-    check(done)
+    with (folder / "console").open("w") as console:
+        subprocess.run(command, stdout=console, stdin=subprocess.DEVNULL, timeout=1800, check=True)
 
 
 def fetched(folder: Path) -> Path:

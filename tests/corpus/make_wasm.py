@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import lzma
 import platform
 import shutil
 import sys
@@ -25,7 +26,7 @@ from pathlib import Path
 import unspool
 from tests.programs.build import check, run, tool
 from tests.programs.cores import usable_core_pattern
-from tests.programs.wasm_hosts import FLAGS, build_host, crash, expected, told
+from tests.programs.wasm_hosts import FLAGS, build_host, build_steps, crash, expected, told
 from unspool.model import Report
 
 from .emulated import root_of, run_emulated
@@ -51,6 +52,15 @@ class Run:
     version: str = NEWEST
 
     @property
+    def stepped(self) -> bool:
+        """Whether the host is run step by step, and each step in Wasm code is recorded."""
+        return "end=tour" in self.arguments
+
+    def command(self, host: str, steps: str) -> list[str]:
+        first = [steps, f"{self.name}.steps"] if self.stepped else []
+        return [*first, host, *self.arguments]
+
+    @property
     def core(self) -> str:
         return f"wasmtime-{self.version.partition('.')[0]}-{self.machine}-{self.name}"
 
@@ -62,9 +72,14 @@ RUNS = (
     Run("trap", "aarch64", ("depth=1", "end=unreachable")),
     Run("bounds", "aarch64", ("depth=1", "end=bounds", "flags=bare")),
     Run("fiber", "aarch64", ("depth=1", "move=1")),
+    Run("steps", "aarch64", ("depth=1", "end=tour")),
+    Run("steps-signed", "aarch64", ("depth=1", "end=tour", "flags=sign")),
+    Run("steps-bare", "aarch64", ("depth=1", "end=tour", "flags=bare")),
     Run("levels", "x86_64", ("depth=3", "skip=2", "threads=2", "spin=1")),
     Run("trap", "x86_64", ("depth=1", "end=division")),
     Run("fiber", "x86_64", ("depth=1", "move=1")),
+    Run("steps", "x86_64", ("depth=1", "end=tour")),
+    Run("steps-bare", "x86_64", ("depth=1", "end=tour", "flags=bare"), "24.0.0"),
     Run("levels", "x86_64", ("depth=3", "skip=2", "threads=2", "spin=1"), "36.0.0"),
     Run("bare", "x86_64", ("depth=1", "end=bounds", "flags=bare"), "36.0.0"),
     Run("levels", "x86_64", ("depth=3", "skip=2", "threads=2", "spin=1"), "24.0.0"),
@@ -104,17 +119,20 @@ def library_of(version: str, machine: str, folder: Path) -> Path:
 def emulated(folder: Path, library: Path, runs: list[Run]) -> tuple[Path, str | None, str]:
     """The folder with cores and what was said, the directory of their files, the system."""
     host = build_host(folder / "build", library, COMPILERS["aarch64"], "/lib")
-    root = root_of(folder, host, [library])
-    made = run_emulated(folder, root, {each.name: each.arguments for each in runs})
+    steps = build_steps(folder / "build", COMPILERS["aarch64"])
+    root = root_of(folder, [host, steps], [library])
+    commands = {each.name: each.command("/bin/wasm_host", "/bin/wasm_steps") for each in runs}
+    made = run_emulated(folder, root, commands)
     version = run([tool("qemu-system-aarch64"), "--version"]).stdout.splitlines()[0]
     return made, str(root), f"{(made / 'uname').read_text().strip()} in {version}"
 
 
 def native(folder: Path, library: Path, runs: list[Run]) -> tuple[Path, str | None, str]:
-    host = build_host(folder / "build", library)
+    host = str(build_host(folder / "build", library))
+    steps = str(build_steps(folder / "build"))
     with usable_core_pattern(ROOT / "core_pattern.lock"):
         for each in runs:
-            said = crash(host, each.arguments, folder)
+            said = crash(each.command(host, steps), folder)
             (folder / f"{each.name}.said").write_text(said)
             (folder / "core").rename(folder / f"{each.name}.core")
     return folder, None, f"Linux {platform.release()}"
@@ -127,7 +145,10 @@ def recorded(each: Run, folder: Path, sysroot: str | None, system: str) -> str:
     assert_as_told(each, made.report, said)
     (HERE / f"{each.core}.core.xz").write_bytes(made.core)
     (HERE / f"{each.core}.names.tar.xz").write_bytes(made.names)
-    lines = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+    if each.stepped:
+        steps = lzma.compress((folder / f"{each.name}.steps").read_bytes(), preset=9)
+        (HERE / f"{each.core}.steps.xz").write_bytes(steps)
+    lines = [json.loads(line) for line in said.splitlines() if line.startswith('{"tid"')]
     (HERE / f"{each.core}.json").write_text(written({"told": lines, **summary_of(made.report)}))
     return describe(each, made, system)
 
@@ -184,7 +205,8 @@ HEADER = """\
 # Cores of Wasmtime hosts, reduced to what a walk reads, with the names of their functions.
 # Made by `python -m tests.corpus.make_wasm`; their stacks are in the .json files, under "told"
 # as the runtime itself said them: [module, function, its index, offset in the Wasm binary,
-# offset in the function].
+# offset in the function]. Files .steps.xz have states of the same process from before the core:
+# at each instruction of Wasm code its registers, its stack and its callers (wasm_steps.c).
 #
 # size      bytes of the core, unpacked
 # excerpts  how many bytes of each module's code, headers and tables it holds that are not zero

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+import unspool
 from tests.oracle.names import plain
 from tests.oracle.unspool_command import Answer, run_unspool
 from tests.programs.wasm_hosts import Told, expected, told
@@ -99,6 +100,9 @@ def test_activations_are_as_the_source_says(subject: Subject) -> None:
 def test_native_code_between_activations_is_walked(subject: Subject) -> None:
     """The host's own functions: two for each activation, and those around them."""
     for tid, own in subject.told.items():
+        if any(frame["trust"] == "scan" for frame in subject.stack(tid)["frames"]):
+            assert int(subject.core["wasmtime"].partition(".")[0]) < TABLES
+            continue  # the runtime's own functions are guessed, and some are passed over
         names = host_functions(subject.stack(tid))
         first = ["at_the_end", "back"]
         if any(subject.has(f"end={end}") for end in FAILING):
@@ -154,6 +158,16 @@ def test_empty_activations_are_said(subject: Subject) -> None:
         assert len(words) == (1 if own.skip and own.skip <= own.depth else 0)
 
 
+def test_a_second_walk_of_the_same_target() -> None:
+    with unspool.open(str(HERE / f"{CORES[0]['name']}.core.xz")) as target:
+        first, second = unspool.unwind(target), unspool.unwind(target)
+    for one, other in zip(first.stacks, second.stacks, strict=True):
+        assert [segment.kind for segment in one.segments] == [s.kind for s in other.segments]
+        assert [(f.pc, f.sp, f.trust) for f in one.frames] == [
+            (f.pc, f.sp, f.trust) for f in other.frames
+        ]
+
+
 @pytest.mark.parametrize("core", CORES, ids=lambda core: core["name"])
 def test_files_are_what_provenance_says(core: dict[str, Any]) -> None:
     for kind, key in (("core.xz", "core_sha256"), ("names.tar.xz", "names_sha256")):
@@ -166,4 +180,5 @@ def test_every_file_has_a_provenance() -> None:
     names = {core["name"] for core in CORES}
     files = {path.name for path in HERE.iterdir()} - {"PROVENANCE.toml"}
     kinds = ("core.xz", "names.tar.xz", "json")
-    assert files == {f"{name}.{kind}" for name in names for kind in kinds}
+    steps = {f"{core['name']}.steps.xz" for core in CORES if "end=tour" in core["arguments"]}
+    assert files == steps | {f"{name}.{kind}" for name in names for kind in kinds}

@@ -54,7 +54,7 @@ def ask(target: str | int | Path, tmp_path: Path, *options: str) -> Answer:
 def crashed(host: Path, arguments: list[str], tmp_path: Path) -> tuple[Answer, dict[int, Told]]:
     try:
         with usable_core_pattern(tmp_path.parent / "core_pattern.lock"):
-            said = told(crash(host, arguments, tmp_path))
+            said = told(crash([host, *arguments], tmp_path))
     except Unavailable as reason:
         pytest.skip(str(reason))
     return ask(tmp_path / "core", tmp_path), said

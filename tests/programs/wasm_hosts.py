@@ -6,8 +6,9 @@ import importlib.util
 import json
 import platform
 import resource
+import struct
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,7 +69,17 @@ def build_host(
     return host
 
 
-def crash(host: Path, arguments: Sequence[str], folder: Path) -> str:
+def build_steps(folder: Path, compiler: str = "gcc") -> Path:
+    """The program that runs a host step by step, in a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    steps = folder / "wasm_steps"
+    with locked(folder / "lock"):
+        if not steps.exists():
+            check(run([tool(compiler), *FLAGS, HERE / "wasm_steps.c", "-o", steps]))
+    return steps
+
+
+def crash(command: Sequence[str | Path], folder: Path) -> str:
     """What a host said before it crashed, and `core` in the folder. Raises Unavailable.
 
     To be called where cores go to the working directory, see `cores.usable_core_pattern`.
@@ -80,10 +91,11 @@ def crash(host: Path, arguments: Sequence[str], folder: Path) -> str:
         Path("/proc/self/coredump_filter").write_text(FILTERS["kernel"])
 
     done = subprocess.run(
-        [host, *arguments], cwd=folder, capture_output=True, text=True, timeout=PATIENCE,
+        command, cwd=folder, capture_output=True, text=True, timeout=PATIENCE,
         check=False, preexec_fn=prepare,
     )  # fmt: skip
-    assert done.returncode < 0, (done.returncode, done.stderr)
+    # Who watches a host crash ends as it should.
+    assert done.returncode <= 0, (done.returncode, done.stderr)
     found = [path for path in folder.glob("core*") if path.stat().st_size]
     if not found:
         raise Unavailable("the kernel wrote no core")
@@ -91,11 +103,37 @@ def crash(host: Path, arguments: Sequence[str], folder: Path) -> str:
     return done.stdout
 
 
+@dataclass(frozen=True)
+class Step:
+    """A thread in Wasm code: what is where, and the return addresses of its callers.
+
+    `stack` are the bytes from the stack pointer up, as far as the calls go.
+    """
+
+    pc: int
+    sp: int
+    fp: int
+    link: int
+    callers: tuple[int, ...]
+    stack: bytes
+
+
+def read_steps(data: bytes) -> Iterator[Step]:
+    """The steps that wasm_steps.c wrote down."""
+    at = 0
+    while at < len(data):
+        *registers, calls, words = struct.unpack_from("<6Q", data, at)
+        at += 48 + 8 * calls
+        callers = struct.unpack_from(f"<{calls}Q", data, at - 8 * calls)
+        yield Step(*registers, callers, data[at : at + 8 * words])
+        at += 8 * words
+
+
 def told(lines: str) -> dict[int, Told]:
     """What the runtime said, by thread id."""
     found = {}
     for line in lines.splitlines():
-        if line.startswith("{"):
+        if line.startswith('{"tid"'):
             said = json.loads(line)
             frames = tuple(Place(*frame) for frame in said["frames"])
             found[said["tid"]] = Told(said["tid"], said["depth"], said["skip"], frames)
