@@ -21,9 +21,10 @@ from bench.minidump_rows import ROWS as MINIDUMPS
 from bench.rows import ROWS as NATIVE
 from bench.rows import Bench, Row
 from bench.symbolicate_rows import ROWS as NAMES
+from bench.wasm_rows import ROWS as WASM
 from bench.wine_rows import ROWS as WINE
 
-ROWS = {**NATIVE, **WINE, **MINIDUMPS, **NAMES, **CRASHES, **LOCKS}
+ROWS = {**NATIVE, **WINE, **MINIDUMPS, **NAMES, **CRASHES, **LOCKS, **WASM}
 
 
 def main() -> int:

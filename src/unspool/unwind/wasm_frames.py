@@ -211,6 +211,10 @@ class Frames:
                 return self._stop(End.UNREADABLE, detail, pc, fp)
             yield pc, fp
             if older <= fp:
+                address &= mask
+                if trampoline is None and is_code is not None and not is_code(address):
+                    # What is no Wasm code need not have a frame pointer.
+                    return self._left(address, older)
                 detail = f"the older frame pointer 0x{older:x} is not above 0x{fp:x}"
                 return self._stop(End.NOT_OLDER, detail, pc, fp)
             pc, fp = address & mask, older

@@ -204,6 +204,18 @@ def test_without_a_trampoline_the_walk_ends_where_wasm_code_does() -> None:
     assert asked == [*(each.pc for each in made), CODE + 0xFFFF]
 
 
+def test_what_calls_wasm_code_need_not_have_a_frame_pointer() -> None:
+    stack, made, _ = activation(X86_64, [64, 64])
+    for value in (0, 7, LOW, (1 << 64) - 1):
+        stack.put(made[1].fp, value)
+        walk = frames(
+            X86_64, stack.read, made[0].pc, made[0].fp, None, is_code=lambda pc: pc < CODE + 0x1000
+        )
+        assert list(walk) == made
+        assert walk.end is not None
+        assert (walk.end.reason, walk.end.pc, walk.end.fp) == (End.LEFT, CODE + 0xFFFF, value)
+
+
 def test_a_pc_is_asked_about_once() -> None:
     stack, made, trampoline = activation(X86_64, [64] * 50)
     for each in made:

@@ -48,8 +48,8 @@ class Wasm(EarlyStrategy):
         self.tables = Tables(stepper, self.traits)
         self._returns: dict[int, bool] = {}
         self.stored = StoredState(self.space, code, self.traits, self.is_return)
-        # The stored state is of a thread's newest activation.
-        self._asked: set[int | None] = set()
+        # Threads of which an activation has been walked: the stored state is of the newest one.
+        self.met: set[int | None] = set()
         # What comes after the last frame of an activation, by its pc and stack pointer.
         self._ends: dict[tuple[int, int], Found | Missed] = {}
 
@@ -122,16 +122,17 @@ class Wasm(EarlyStrategy):
         return registers
 
     def _by_frame(self, query: Query, fp: int) -> Registers | None:
-        walk = frames(
-            self.traits, StackReader(self.space).read, query.pc, fp, None,
-            stack=self.bounds(query), limit=1,
-        )  # fmt: skip
-        if not list(walk.pairs()) or walk.end is None or walk.end.reason != End.LIMIT:
+        """By a function's own frame. What native code has in the register may be anything."""
+        arch, traits, memory = self.space.arch, self.traits, self.space.memory
+        low, high = self.bounds(query)
+        if fp % traits.alignment or not low <= fp < high:
             return None
-        arch = self.space.arch
+        pc = memory.read_uint(fp + traits.return_address, traits.word) & traits.code_mask
+        if self.space.after_call(pc) is False:
+            return None
         registers: Registers = [None] * len(query.registers)
-        registers[arch.pc], registers[arch.fp] = walk.end.pc, walk.end.fp
-        registers[arch.sp] = fp + self.traits.older_sp
+        registers[arch.pc], registers[arch.sp] = pc, fp + traits.older_sp
+        registers[arch.fp] = memory.read_uint(fp + traits.older_fp, traits.word)
         return registers
 
     def bounds(self, query: Query) -> tuple[int, int]:
@@ -214,10 +215,10 @@ class Wasm(EarlyStrategy):
     ) -> Found | Missed:
         """What comes after the activation's last frame: the entry trampoline, or native code."""
         state = None
-        if query.thread not in self._asked:
-            self._asked.add(query.thread)
+        if query.thread not in self.met:
+            self.met.add(query.thread)
             state = self.stored.find(query, self.bounds(query))
-        why = self._objection(end, query)
+        why = self._objection(end, query, sp)
         if why is not None:
             past = self._past_entry(query, state, sp, why)
             fault = end.reason == End.UNREADABLE
@@ -250,7 +251,7 @@ class Wasm(EarlyStrategy):
         words = f"{_HOW}: Wasm → native, by what the runtime has stored at 0x{state.address:x}"
         return Found(registers, Trust.WASM, switch=Switch("unix", words), gap=f"Wasm frames: {why}")
 
-    def _objection(self, end: End, query: Query) -> str | None:
+    def _objection(self, end: End, query: Query, sp: int) -> str | None:
         """Why where the frames ended is no place where they do; None if it is one."""
         if end.reason != End.LEFT:
             return end.detail
@@ -261,11 +262,11 @@ class Wasm(EarlyStrategy):
         found = self.function_at(end.pc - 1)
         if found is None:
             return None  # who calls Wasm code without a trampoline need not keep frame pointers
-        low, high = self.bounds(query)
+        _, high = self.bounds(query)
         if found[0] not in (ENTRY, OTHER):
             return f"0x{end.pc:x} is in {found[1].symbol if found[1] else 'no function'}"
-        if end.fp % self.traits.alignment or not low < end.fp < high:
-            return f"the entry trampoline's frame 0x{end.fp:x} is not in the stack"
+        if end.fp % self.traits.alignment or not sp <= end.fp < high:
+            return f"the entry trampoline's frame 0x{end.fp:x} is not above in the stack"
         return None
 
     def is_return(self, pc: int) -> bool:
@@ -311,4 +312,4 @@ def add_wasm(stepper: Stepper, code: GeneratedCode) -> None:
         wasm = Wasm(stepper, code, traits)
         stepper.early.insert(0, wasm)
         exits = ExitReviewer(stepper.space, wasm.function_at, wasm.start_of, stepper.reviewer)
-        stepper.reviewer = WasmReviewer(wasm.stored, wasm.bounds, exits)
+        stepper.reviewer = WasmReviewer(wasm.stored, wasm.bounds, wasm.met, exits)

@@ -117,15 +117,19 @@ class WasmReviewer(Reviewer):
 
     Functions of a runtime that have no unwind data need not keep frame pointers. Then the register
     still has the Wasm frame's, and what it leads to is the caller of the Wasm code that was left.
+
+    `met` are threads of which an activation has been walked: what is stored is of the newest one.
     """
 
     def __init__(
         self,
         stored: StoredState,
         bounds: Callable[[Query], tuple[int, int]],
+        met: set[int | None],
         older: Reviewer | None,
     ) -> None:
         self.stored = stored
+        self.met = met
         self.bounds = bounds
         self.older = older
 
@@ -136,11 +140,15 @@ class WasmReviewer(Reviewer):
                 return reviewed
         if not isinstance(answer, Found) or answer.trust not in _GUESSES:
             return answer
-        pc = answer.registers[self.stored.space.arch.pc]
+        arch = self.stored.space.arch
+        pc = answer.registers[arch.pc]
         if pc is None or not self._is_ours(pc - 1) or self._is_ours(query.lookup_pc):
             return answer
-        state = self.stored.find(query, self.bounds(query))
-        if state is None or state.exit_pc == pc:
+        state = (
+            self.stored.find(query, self.bounds(query)) if query.thread not in self.met else None
+        )
+        # Of an older call there may be one as well, which nothing has overwritten.
+        if state is None or state.exit_pc == pc or state.exit_fp != query.registers[arch.fp]:
             return answer
         registers = self.stored.to_exit(query, state)
         if registers is None:
