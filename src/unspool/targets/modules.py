@@ -26,8 +26,9 @@ _HEADERS = 1 << 16
 # Images have a dozen segments. A hostile core shows one with a thousand in many places.
 _MAX_SEGMENTS = 64
 _DELETED = " (deleted)"
-# Segments of odd images reach a little further than their headers say.
-_FAR = 1 << 20
+# Segments of odd images reach a little further than their headers say. Where these are not at
+# hand: linkers put segments 2 MB apart, and a dynamic linker leaves no gap.
+_FAR, _FAR_APART = 1 << 20, 64 << 20
 
 
 class MappedModule:
@@ -125,12 +126,12 @@ def _group_mappings(
     the program and that place would be the program's.
     """
     groups: list[tuple[list[FileMapping], Elf | None]] = []
-    open_groups: dict[str, tuple[list[FileMapping], int, bool]] = {}
+    open_groups: dict[str, tuple[list[FileMapping], int, int]] = {}
     for mapping in sorted(mappings, key=_start):
         known = open_groups.get(mapping.path)
         if known is not None and (
             mapping.start < known[1]
-            or (mapping.offset and not (known[2] and mapping.start > known[1] + _FAR))
+            or (mapping.offset and mapping.start <= max(known[1], known[0][-1].end) + known[2])
         ):
             known[0].append(mapping)
             continue
@@ -141,7 +142,7 @@ def _group_mappings(
         end = mapping.start + image_size(headers) if headers and is_image else mapping.end + 0x1000
         group = [mapping]
         groups.append((group, headers))
-        open_groups[mapping.path] = (group, end, is_image)
+        open_groups[mapping.path] = (group, end, _FAR if is_image else _FAR_APART)
     return groups
 
 

@@ -49,8 +49,14 @@ def test_a_part_that_is_mapped_once_more_is_a_module_of_its_own() -> None:
 
 
 def test_without_its_headers_an_image_ends_with_its_last_mapping() -> None:
+    """Minidumps hold no headers."""
     first = FileMapping(BASE - 0x1000, BASE, 0, PROG)
-    assert ranges([first, *ITSELF], Memory()) == [(BASE - 0x1000, BASE + 0x5000, None)]
+    apart = FileMapping(BASE + 0x20_0000, BASE + 0x20_1000, 0x6000, PROG)
+    again = FileMapping(AGAIN, AGAIN + 0x2000, 0x2000, PROG)
+    assert ranges([first, *ITSELF, apart, again], Memory()) == [
+        (BASE - 0x1000, BASE + 0x20_1000, None),
+        (AGAIN, AGAIN + 0x2000, None),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,84 @@
+"""CPython's perf trampolines: whole stacks, and Python's functions as Python itself names them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import unspool
+from tests.cpython.install import command, environment
+from tests.oracle.test_node import main_stack, names, written_files
+from tests.programs.build import HERE, Unavailable, run, tool
+from tests.programs.running import eventually, is_parked, running
+
+pytestmark = pytest.mark.oracle
+
+MAP, DUMP = "perf", "perf_jit"
+
+
+def python() -> list[str]:
+    try:
+        return command()
+    except Unavailable as reason:
+        pytest.skip(str(reason))
+
+
+@contextlib.contextmanager
+def waiting(switch: str, folder: Path, depth: int = 4) -> Iterator[tuple[int, list[str]]]:
+    """The id of a process that waits, and its stack by its own account, innermost first."""
+    said: list[str] = []
+    words = [*python(), "-X", switch, str(HERE / "python_waits.py"), str(depth)]
+    with (
+        written_files(),
+        running(words, before_ready=said, cwd=folder, env=environment()) as process,
+    ):
+        assert eventually(lambda: is_parked(process.pid))
+        yield process.pid, json.loads(said[-1])
+    Path(f"/tmp/jit-{process.pid}.dump").unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("switch", [MAP, DUMP])
+@pytest.mark.parametrize("depth", [0, 4, 300])
+def test_functions_are_those_that_python_names(switch: str, depth: int, tmp_path: Path) -> None:
+    with waiting(switch, tmp_path, depth) as (pid, told):
+        report = unspool.unwind(unspool.open(pid))
+        stack = main_stack(report)
+        assert report.complete
+        ours = [name for name in names(report, stack) if name and name.startswith("py::")]
+        # A dump's last functions may still be in a buffer of the process.
+        frames = {frame.trust for frame in stack.frames}
+        if switch == MAP:
+            assert ours == [name for name in told if "names_of" not in name]
+            assert frames == {"context", "cfi", "leaf"}
+        else:
+            assert ours == [name for name in told if name in ours]
+            assert f"py::main:{HERE / 'python_waits.py'}" in ours
+        assert len(told) == depth + 6
+
+
+def test_a_dump_has_the_unwind_data_as_well(tmp_path: Path) -> None:
+    with waiting(DUMP, tmp_path) as (pid, told):
+        report = unspool.unwind(unspool.open(pid))
+        stack = main_stack(report)
+        kinds = {module.index: module.kind for module in report.modules}
+        trusts = {
+            after.trust
+            for frame, after in zip(stack.frames, stack.frames[1:], strict=False)
+            if (place := report.locations.get(frame.lookup_pc)) is not None
+            and place.function is not None and place.function.startswith("py::")
+            and kinds.get(place.module or 0) == "jit"
+        }  # fmt: skip
+        assert trusts == {"cfi"}
+
+
+def test_a_core(tmp_path: Path) -> None:
+    gcore = tool("gcore")
+    with waiting(MAP, tmp_path) as (pid, _):
+        live = unspool.unwind(unspool.open(pid))
+        run([gcore, "-o", tmp_path / "core", str(pid)])
+        cored = unspool.unwind(unspool.open(str(tmp_path / f"core.{pid}")))
+        assert names(cored, main_stack(cored)) == names(live, main_stack(live))
