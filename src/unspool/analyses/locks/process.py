@@ -29,6 +29,7 @@ class Examined:
         self.memory = target.memory_now()
         self.names: dict[int, StackNames] = {}
         self.waiting: Waiting | None = None
+        self._shared: list[tuple[int, int, str, int]] | None = None
         self.variables: dict[int, DataSymbols | None] = {}
         tids = {thread.tid: thread.tid for thread in target.threads}
         if target.info.kind == "live":
@@ -81,3 +82,28 @@ class Examined:
         if at >= 0 and address < self.pointers[at][0] + _DESCRIPTOR:
             return self.pointers[at][1]
         return None
+
+    def address_of(self, path: str, offset: int) -> int | None:
+        """Where this process has a place of a file in memory that processes share."""
+        if self._shared is None:
+            self._shared = self._find_shared()
+        for start, end, name, first in self._shared:
+            if name == path and first <= offset < first + end - start:
+                return start + offset - first
+        return None
+
+    def _find_shared(self) -> list[tuple[int, int, str, int]]:
+        live = self.target.live_process()
+        if live is not None:
+            from unspool.targets.procfs import parse_maps
+
+            return [
+                (each.start, each.end, each.path, each.offset)
+                for each in parse_maps(live.read("maps") or b"").mappings
+                if each.permissions[3:] == "s"
+            ]
+        return [
+            (each.start, each.end, each.path, each.file_offset)
+            for each in self.target.space.memory.regions
+            if each.path and self.target.shared_file(each.start) is not None
+        ]

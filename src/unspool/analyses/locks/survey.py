@@ -16,7 +16,7 @@ from unspool.analyses.locks.proton import (
 from unspool.analyses.locks.records import Holder, Lock, LockReport, Wait
 from unspool.analyses.locks.syscalls import Syscall, futex_waits, syscall_of
 from unspool.analyses.locks.verdicts import verdicts
-from unspool.analyses.locks.words import Words
+from unspool.analyses.locks.words import UNREADABLE, Words
 from unspool.model import Finding
 
 TYPE_CHECKING = False
@@ -155,6 +155,8 @@ class _Survey:
         if lock is None and kind in ("mutex", None) and not (wait.value or wait.timed):
             lock = refused(process, thread, wait, words, named=kind is not None)
         lock = lock or words.lock(wait, kind)
+        if lock.state == UNREADABLE and backing is not None:
+            lock = self.read_elsewhere(process, wait, kind, backing) or lock
         key: tuple[object, ...] = (process.index, lock.kind, lock.address)
         if backing is not None:
             path, inode, offset = backing
@@ -165,6 +167,35 @@ class _Survey:
         self.add(
             process, thread, names, lock, key, function, wait.evidence, timed=wait.timed, any_=any_
         )
+
+    def read_elsewhere(
+        self, process: Examined, wait: FutexWait, kind: str | None, backing: tuple[str, int, int]
+    ) -> Lock | None:
+        """A lock in shared memory by the words that another of the targets has of it.
+
+        The kernel leaves memory of files out of cores, unless their filter says otherwise.
+        """
+
+        def owner(tid: int) -> ThreadKey | None:
+            return self.owner(process, tid, beyond=True)
+
+        for other in self.processes:
+            address = other.address_of(backing[0], backing[2]) if other is not process else None
+            if address is None:
+                continue
+            words = Words(other.memory, process.target.arch.pointer_size, process.index, owner)
+            moved = wait.copy()
+            moved.address = address
+            lock = words.lock(moved, kind)
+            if lock.state == UNREADABLE:
+                continue
+            who = f"{other.party.name}, process {other.target.info.pid}"
+            lock.state += f", in {who}"
+            for holder in lock.holders:
+                holder.evidence += f", in {who}"
+            lock.address = (lock.address or address) - address + wait.address
+            return lock
+        return None
 
     def windows_tids(self) -> dict[int, list[ThreadKey]]:
         """Threads of all processes by their Windows ids, which several prefixes may have each."""
