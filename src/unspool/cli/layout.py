@@ -31,8 +31,8 @@ OPTIONS = (
     ),
     Option(
         "--procfs",
-        "a directory with files as in /proc/PID, kept when the process crashed: maps names what a "
-        "core does not",
+        "a directory with files as in /proc/PID, kept when the process crashed: maps, limits and "
+        "personality say what a core does not",
         value="DIR",
     ),
     COLOR,

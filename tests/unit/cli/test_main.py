@@ -233,6 +233,12 @@ def test_every_command_has_a_module_with_options_that_explain_themselves() -> No
         assert EXAMPLES[name]
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_fits_a_terminal(capsys: Capture, name: str) -> None:
+    assert main([name, "--help"]) == 0
+    assert [line for line in capsys.readouterr().out.splitlines() if len(line) > 80] == []
+
+
 def test_examples_of_the_help_are_commands_that_work(
     fake: Fake, capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
