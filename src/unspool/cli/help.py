@@ -155,6 +155,7 @@ ENVIRONMENT = (
     ("UNSPOOL_CACHE_LIMIT", "at most so many bytes of them; 2 GiB if not set"),
     ("DEBUGINFOD_URLS", "servers for --online; also DEBUGINFOD_CACHE_PATH and more"),
     ("_NT_SYMBOL_PATH", "stores and servers of Windows symbols, as srv*DIR*https://server"),
+    ("UNSPOOL_BREAKPAD_URLS", "servers of Breakpad's symbol files for --online"),
     ("UNSPOOL_TRACEBACK", "if set, an internal error shows Python's traceback"),
 )
 

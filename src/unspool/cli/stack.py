@@ -47,8 +47,8 @@ OPTIONS = (
     Option("--offline", "use no network (the default)"),
     Option(
         "--online",
-        "download what is missing for names, from the servers that DEBUGINFOD_URLS and "
-        "_NT_SYMBOL_PATH name",
+        "download what is missing for names, from the servers that DEBUGINFOD_URLS, "
+        "_NT_SYMBOL_PATH and UNSPOOL_BREAKPAD_URLS name",
     ),
     COLOR,
     Option("--quiet", "the stacks alone, and no progress", short="-q"),

@@ -40,6 +40,14 @@ def open_pe(path: str) -> Pe | None:
         return None
 
 
+def sym_name(name: str) -> str:
+    """What Breakpad's symbol file of a module is called.
+
+    A PDB file's name loses its ending, a program's and a library's stay whole.
+    """
+    return f"{name[:-4] if name.lower().endswith('.pdb') else name}.sym"
+
+
 def base_name(path: str) -> str:
     r"""The last part of a path as Windows or Linux writes it: `a.pdb` of `C:\src\a.pdb`.
 
@@ -96,10 +104,8 @@ class PeFiles:
         name = base_name(name)
         if not name or not store_id or store_id.lower().strip(_HEX):
             return
-        # The PDB file's name loses its ending, a program's and a library's stay whole.
-        stem = name[:-4] if name.lower().endswith(".pdb") else name
         for root in (*self._paths.paths, *self._paths.stores):
-            yield from self._spelled(root, (name, store_id, f"{stem}.sym"))
+            yield from self._spelled(root, (name, store_id, sym_name(name)))
 
     def _with_code_id(self, code_id: str) -> list[str]:
         """PE files under another name: a copy that was renamed, a program's `.bak`."""

@@ -99,10 +99,11 @@ class PeDebugFiles:
     def pdb_names(self, module: Module, pe: Pe | None) -> list[str]:
         """What the module's PDB file may be called, the likeliest first.
 
-        Its image says, and may be missing; most are called as the module is.
+        Its image says, and may be missing, while the report may say; most are called as the
+        module is.
         """
         codeview = pe.codeview() if pe else None
-        recorded = base_name(codeview.path) if codeview else ""
+        recorded = base_name(codeview.path if codeview else module.pdb_name or "")
         names = dict.fromkeys((recorded, os.path.splitext(base_name(module.name))[0] + ".pdb"))
         return [name for name in names if name]
 

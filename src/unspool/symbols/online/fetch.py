@@ -17,6 +17,7 @@ from unspool.model import Finding
 from unspool.symbols import native
 from unspool.symbols.cabinet import Unusable, unpack
 from unspool.symbols.finders import checked_build_id
+from unspool.symbols.ids import debug_id, store_id
 from unspool.symbols.online.client import Failed, Session, Watch, library
 from unspool.symbols.online.partial import Partial, clean, partial_folder
 from unspool.symbols.online.servers import Absences, Offer, servers_of
@@ -72,7 +73,8 @@ class Fetcher:
             told.append(self._settings.problem)
         if not self._servers:
             told.append(
-                "there is no server to download from; DEBUGINFOD_URLS and _NT_SYMBOL_PATH name them"
+                "there is no server to download from; DEBUGINFOD_URLS, _NT_SYMBOL_PATH and "
+                "UNSPOOL_BREAKPAD_URLS name them"
             )
         for server in self._servers:
             for why, times in server.faults.items():
@@ -127,10 +129,18 @@ class Fetcher:
     # --- in the workers' threads --------------------------------------------------------
 
     def _one(self, wanted: Wanted, functions: bool) -> bool:
-        """Gets one file; a program, for its own symbols, where there is no debug file of it."""
+        """Gets one file, or else what says nearly as much.
+
+        That is Breakpad's symbol file, or a program, for its own symbols, where there is no debug
+        file of it.
+        """
         if self._get(wanted):
             return True
         kind, name, identity = wanted
+        if kind in ("debuginfo", "pdb") and native.available():
+            known_as = store_id(debug_id(identity)) if kind == "debuginfo" else identity
+            if self._get(("sym", name, known_as)):
+                return True
         if kind == "debuginfo" and functions:
             return self._get(("executable", name, identity))
         return False

@@ -8,7 +8,7 @@ from urllib.parse import quote, urlsplit
 
 from unspool.symbols.files import debuginfod_cache
 from unspool.symbols.finders import checked_build_id
-from unspool.symbols.pe_files import base_name
+from unspool.symbols.pe_files import base_name, sym_name
 from unspool.symbols.places import own_store
 
 TYPE_CHECKING = False
@@ -129,6 +129,20 @@ class SymbolStoreServer(Server):
         return [os.path.join(store, name, identity, name) for store in self._stores]
 
 
+class BreakpadServer(Server):
+    """Serves Breakpad's symbol files, as Mozilla's and Chromium's do: `name/ID/name.sym`."""
+
+    def offers(self, kind: str, name: str, identity: str) -> list[Offer]:
+        name = base_name(name)
+        if kind != "sym" or not name or not identity or identity.lower().strip(_HEX):
+            return []
+        return [Offer(f"{self.url}/{quote(name)}/{identity}/{quote(sym_name(name))}")]
+
+    def places(self, kind: str, name: str, identity: str) -> list[str]:
+        name, store = base_name(name), own_store()
+        return [os.path.join(store, name, identity, sym_name(name))] if store else []
+
+
 def servers_of(settings: Settings) -> list[Server]:
     """All servers, in the order in which they are asked. Those of no known scheme are left out."""
     made: list[Server] = [
@@ -139,6 +153,9 @@ def servers_of(settings: Settings) -> list[Server]:
     for server in settings.symbol_servers:
         if server.url is not None and _is_http(server.url):
             made.append(SymbolStoreServer(server.url, settings.symbol_limits, server.stores))
+    made += [
+        BreakpadServer(url, settings.symbol_limits) for url in settings.breakpad if _is_http(url)
+    ]
     return made
 
 

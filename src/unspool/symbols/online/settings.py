@@ -40,7 +40,8 @@ class Limits:
 
 
 class Settings:
-    """`debuginfod` are URLs of servers, `symbol_servers` those of the symbol path.
+    """`debuginfod` are URLs of servers, `symbol_servers` those of the symbol path, `breakpad`
+    those of Breakpad's symbol files, of `UNSPOOL_BREAKPAD_URLS`.
 
     `headers` go to debuginfod servers alone. `tell_requests` asks for a line about each request,
     `tell_files` for one about each file that came.
@@ -54,6 +55,7 @@ class Settings:
             for server in symbol_path(environment.get("_NT_SYMBOL_PATH", ""))
             if server.url is not None
         ][:_MOST_SERVERS]
+        self.breakpad = environment.get("UNSPOOL_BREAKPAD_URLS", "").split()[:_MOST_SERVERS]
         self.debuginfod_limits = debuginfod_limits()
         self.symbol_limits = Limits(start=30.0)
         self.headers, self.problem = _headers(environment.get("DEBUGINFOD_HEADERS_FILE", ""))

@@ -6,13 +6,14 @@ from struct import unpack_from
 
 from unspool.errors import FormatError
 from unspool.formats.elf import SHT_NOBITS
-from unspool.symbols.files import is_pdb, map_file, open_elf
+from unspool.symbols.files import is_pdb, map_file, open_elf, sym_id
 from unspool.symbols.pe_files import open_pe
 
 
 def objection(path: str, kind: str, identity: str) -> str | None:
-    """Why a file is not that one, in words; None if it is. `kind` is a `MissingFile`'s."""
-    check = {"pdb": _pdb, "image": _image}.get(kind, _elf)
+    """Why a file is not that one, in words; None if it is. `kind` is a `MissingFile`'s, or
+    "sym" for Breakpad's symbol file of a module that is known by this id of symbol stores."""
+    check = {"pdb": _pdb, "image": _image, "sym": _sym}.get(kind, _elf)
     return check(path, identity)
 
 
@@ -44,6 +45,16 @@ def _image(path: str, identity: str) -> str | None:
     if any(each.raw_offset + each.raw_size > len(pe.buffer) for each in pe.sections):
         return "it is cut off"
     return None
+
+
+def _sym(path: str, identity: str) -> str | None:
+    buffer = map_file(path)
+    found = sym_id(buffer) if buffer is not None else None
+    if buffer is None or found is None:
+        return "it is no symbol file"
+    if found != identity.upper():
+        return f"its id is {found}"
+    return None if buffer[-1:] == b"\n" else "it is cut off"
 
 
 def _pdb(path: str, identity: str) -> str | None:

@@ -555,7 +555,8 @@ def test_no_servers_at_all(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     _, told, missing = name(case.report)
     assert missing == 1
     assert told == [
-        "there is no server to download from; DEBUGINFOD_URLS and _NT_SYMBOL_PATH name them"
+        "there is no server to download from; DEBUGINFOD_URLS, _NT_SYMBOL_PATH and "
+        "UNSPOOL_BREAKPAD_URLS name them"
     ]
 
 
