@@ -48,8 +48,15 @@ def _generated(module: Module) -> Label:
     what = "WebAssembly" if module.kind == "wasm" else "machine code"
     return Label(
         module.base, module.end, Kind.CODE, f"{module.name}, made at run time",
-        f"{what} at 0x{module.base:x}, by the records of its runtime", module=module.index,
+        f"{what} at 0x{module.base:x}, by the records of its runtime",
+        module=module.index, decide=_not_the_kernels,
     )  # fmt: skip
+
+
+def _not_the_kernels(mapping: Mapping, label: Label) -> tuple[str, str] | None:
+    """The pages that the kernel names are its own: no program has made [vsyscall]."""
+    named = mapping.path.startswith("[") and not mapping.path.startswith("[anon")
+    return None if named else (label.kind, label.name)
 
 
 # --- ELF -------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from unspool.analyses.layout.windows import asked
 from unspool.memory import Memory
 from unspool.model import Module
 
-from .made_up import area, layout
+from .made_up import area, layout, mapping
 from .test_cores import memory
 
 SECRET = 0x1122334455667788
@@ -109,6 +109,10 @@ def test_code_that_was_made_at_run_time(kind: str) -> None:
     ]
     assert "add.wasm" in parts[0].name
     assert wholes == []
+    decide = parts[0].decide
+    assert decide is not None
+    assert decide(mapping(0x7000, 0x9000, "r-xp"), parts[0]) == (Kind.CODE, parts[0].name)
+    assert decide(mapping(0x7000, 0x9000, "--xp", "[vsyscall]"), parts[0]) is None
 
 
 @pytest.mark.parametrize(
