@@ -99,6 +99,13 @@ class Host:
             return [[frame.func_name, frame.module_offset] for frame in trap.frames][1:]
         raise AssertionError("no trap")
 
+    def backtrace_text(self) -> str:
+        try:
+            self.exports["trap"](self.store)
+        except Trap as trap:
+            return str(trap)
+        raise AssertionError("no trap")
+
     def levels(self, name: str, depth: int, argument: int = 0) -> None:
         """Wasm code that calls the host, which calls Wasm code: that many times."""
         self.depth, self.name = depth, name
@@ -161,6 +168,8 @@ def main() -> None:
             libc = ctypes.CDLL(None)
             libc.signal(signal.SIGUSR1, ctypes.cast(libc.pause, ctypes.c_void_p))
             say()
+        elif words[0] == "load":
+            load(Host(engine, modules), Module.from_file(engine, words[1]))
         elif words[0] == "file":
             with open(words[1], "wb") as file:
                 file.write(modules["calls"].serialize())
@@ -176,6 +185,18 @@ def main() -> None:
                 say(frames=[[frame.func_name, frame.module_offset] for frame in trap.frames])
         else:
             host.levels(words[0], int(words[1]), int(words[2]) if len(words) > 2 else 0)
+
+
+def load(host: Host, module: Module) -> None:
+    """Runs a binary of its own, and says the backtrace in the runtime's words."""
+
+    def arrived() -> None:
+        say(text=host.backtrace_text())
+        wait()
+
+    host.arrived = arrived
+    imports = [Func(host.store, FuncType([ValType.i32()], []), host.back)]
+    Instance(host.store, module, imports).exports(host.store)["go"](host.store, 3)
 
 
 def threads(engine: Engine, modules: dict[str, Module], count: int) -> None:

@@ -81,7 +81,9 @@ def host(version: str = NEWEST, *config: str) -> Iterator[Host]:
     """A host with that version of the runtime, configured with these names set to true."""
     path = folder(version)
     environment = {**os.environ, "PYTHONPATH": str(path) if path else ""}
-    command = [sys.executable, str(HOST), *config]
+    if "details" in config:
+        environment["WASMTIME_BACKTRACE_DETAILS"] = "1"
+    command = [sys.executable, str(HOST), *(each for each in config if each != "details")]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
     ) as process:

@@ -7,6 +7,7 @@ backtrace by the runtime itself at the moment when it is looked at from outside.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -25,6 +26,7 @@ from .install import NEWEST, VERSIONS, folder
 # Older ones cannot compile tail calls, or cannot walk the stack that they leave: their own
 # backtrace asserts what is not so.
 WITH_TAIL_CALLS = (NEWEST, "36.0.0")
+LINES = Path(__file__).with_name("lines.c")
 LEVELS = (1, 2, 3, 7, 40, 200)
 
 
@@ -283,6 +285,44 @@ def test_traps_where_the_processor_raises_them(function: str, tmp_path: Path) ->
     assert [each.kind for each in stack.segments] == ["wasm", "unix"]
     assert stack.frames[0].exact
     assert is_whole(stack)
+
+
+@pytest.mark.parametrize("config", [("details",), ("debug_info",)], ids=["wasm", "native"])
+def test_files_and_lines_are_the_runtimes_own(
+    version: str, config: tuple[str, ...], tmp_path: Path
+) -> None:
+    """By the DWARF of the binary that the runtime keeps, or by that which it makes for gdb."""
+    pytest.importorskip("symbolic")
+    binary = compile_wasm(tmp_path)
+    if config == ("debug_info",) and version not in (NEWEST, "36.0.0"):
+        pytest.skip("not every line is in the DWARF that it makes")
+    with host(version, *config) as running:
+        said = running.ask(f"load {binary}")
+        report, stack = look(running.pid, said["tid"])
+    places: list[tuple[str | None, int | None]] = []
+    for index, frame in enumerate(stack.frames):
+        if stack.segments[frame.segment].kind == "wasm":
+            location = report.location(stack, index)
+            assert location is not None
+            places += [(os.path.basename(each.file or ""), each.line) for each in location.inlines]
+            places.append((os.path.basename(location.file or ""), location.line))
+    assert places == [("lines.c", 6), ("lines.c", 13), ("lines.c", 18)]
+    if config == ("details",):
+        own = re.findall(r"(lines\.c):(\d+)", said["text"])
+        assert [(name, int(line)) for name, line in own] == places
+
+
+def compile_wasm(folder: Path) -> Path:
+    try:
+        compiler = tool("clang")
+        tool("wasm-ld")
+    except Unavailable as reason:
+        pytest.skip(str(reason))
+    binary = folder / "lines.wasm"
+    flags = ["--target=wasm32", "-O1", "-g", "-nostdlib", "-Wl,--no-entry", "-Wl,--export=go"]
+    command = [compiler, *flags, "-Wl,--allow-undefined", "-o", str(binary), str(LINES)]
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    return binary
 
 
 def make_core(pid: int, folder: Path) -> Path:

@@ -14,7 +14,7 @@ from unspool.errors import FormatError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     Number = Callable[[Cursor], int]
 
@@ -23,7 +23,8 @@ _MAX_INFO = 8 << 20
 _MAX_NAME = 1 << 16
 # Places where a list of names may begin: some seconds.
 _MAX_TRIES = 1 << 20
-# Sections of DWARF as gimli's `SectionId` numbers them, of which Wasmtime keeps some.
+# Sections of DWARF as gimli's `SectionId` numbers them, of which Wasmtime keeps some. Before
+# gimli 0.33, which Wasmtime 42 took, there was no .debug_names among them.
 DWARF_SECTIONS = (
     ".debug_abbrev", ".debug_addr", ".debug_aranges", ".debug_cu_index", ".debug_frame",
     ".eh_frame", ".eh_frame_hdr", ".debug_info", ".debug_line", ".debug_line_str", ".debug_loc",
@@ -158,18 +159,20 @@ def _u32(cursor: Cursor) -> int:
     return cursor.u32()
 
 
-def dwarf_sections(info: bytes, size: int) -> tuple[int, dict[str, tuple[int, int]]] | None:
+def dwarf_sections(
+    info: bytes, size: int, version: tuple[int, ...]
+) -> tuple[int, dict[str, tuple[int, int]]] | None:
     """What is where in .wasmtime.dwarf, which has `size` bytes, of an image of one module.
 
     The position of the Wasm binary's code section, and for each DWARF section its (start, end).
     `Metadata` of crates/environ/src/module_artifacts.rs has two flags around the position, then
     the list, ordered by the sections' numbers: their ranges together are the whole section.
     """
-    starts = info.find(b"\0") if size else -1
+    names = [name for name in DWARF_SECTIONS if version >= (42,) or name != ".debug_names"]
     for read in (Cursor.uleb, Cursor.u64):
-        at = starts
-        while 0 <= at < min(len(info), _MAX_INFO):
-            found = _dwarf_at(info, at, size, read)
+        at = 0 if size else len(info)
+        while at < min(len(info), _MAX_INFO):
+            found = _dwarf_at(info, at, size, read, names)
             if found is not None:
                 return found
             at += 1
@@ -177,7 +180,7 @@ def dwarf_sections(info: bytes, size: int) -> tuple[int, dict[str, tuple[int, in
 
 
 def _dwarf_at(
-    info: bytes, at: int, size: int, read: Number
+    info: bytes, at: int, size: int, read: Number, names: Sequence[str]
 ) -> tuple[int, dict[str, tuple[int, int]]] | None:
     try:
         cursor = Cursor(info, at)
@@ -187,14 +190,14 @@ def _dwarf_at(
         if cursor.u8() != 1:
             return None  # has_wasm_debuginfo
         count = read(cursor)
-        if not 2 < count <= len(DWARF_SECTIONS):
+        if not 2 < count <= len(names):
             return None
         found: dict[str, tuple[int, int]] = {}
         for _ in range(count):
             number, start, end = cursor.u8(), read(cursor), read(cursor)
-            if number >= len(DWARF_SECTIONS) or not start <= end <= size:
+            if number >= len(names) or not start <= end <= size:
                 return None
-            found[DWARF_SECTIONS[number]] = (start, end)
+            found[names[number]] = (start, end)
     except FormatError:
         return None
     ranges = sorted(each for each in found.values() if each[0] < each[1])

@@ -54,10 +54,11 @@ class GeneratedModule:
     described by an ELF object in memory, with addresses of the process: its symbols and DWARF are
     its names, or complete them. `runtime` is what the strategy of its runtime needs to know.
     `tables` gives the memory, as (start, end), that a minidump must hold for all that to be found
-    in it again.
+    in it again. `dwarf` is for WebAssembly: where its binary's code section begins, and a binary
+    that has nothing but the DWARF.
     """
 
-    __slots__ = ("elf", "image", "module", "names", "runtime", "tables")
+    __slots__ = ("dwarf", "elf", "image", "module", "names", "runtime", "tables")
 
     def __init__(
         self,
@@ -68,7 +69,9 @@ class GeneratedModule:
         elf: Callable[[], Elf | None] | None = None,
         runtime: object = None,
         tables: Callable[[], list[tuple[int, int]]] | None = None,
+        dwarf: Callable[[], tuple[int, bytes] | None] | None = None,
     ) -> None:
+        self.dwarf = dwarf
         self.tables = tables
         self.module = module
         self.image = image

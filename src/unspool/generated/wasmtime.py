@@ -12,6 +12,7 @@ from zlib import crc32
 from unspool.errors import FormatError
 from unspool.formats import wasmtime, wasmtime_info
 from unspool.formats.cfi import CfiSection
+from unspool.formats.wasm import wasm_binary
 from unspool.generated.code import GeneratedModule
 from unspool.generated.wasmtime_state import STATE_SIZE
 from unspool.image import Image
@@ -39,7 +40,7 @@ _MAX_KEPT = 4096
 # Sections that walking and naming need.
 _TABLES = (
     ".wasmtime.engine", ".eh_frame", ".wasmtime.addrmap", ".name.wasm", ".wasmtime.info",
-    ".symtab", ".strtab",
+    ".wasmtime.dwarf", ".symtab", ".strtab",
 )  # fmt: skip
 
 
@@ -62,6 +63,7 @@ def find(process: Process) -> list[GeneratedModule]:
                 names=WasmNames(code),
                 runtime=code,
                 tables=code.tables,
+                dwarf=code.dwarf if ".wasmtime.dwarf" in code.image.sections else None,
             )
         )
     return found
@@ -188,6 +190,22 @@ class WasmCode:
             return name
         start, _ = self.image.sections[".name.wasm"]
         return self._read(start + place[0], place[1]).decode("utf-8", "replace") or name
+
+    def dwarf(self) -> tuple[int, bytes] | None:
+        """Where the Wasm binary's code section begins, and a binary with its DWARF alone.
+
+        The runtime keeps that if it is told to show it (wasm_backtrace_details, or
+        WASMTIME_BACKTRACE_DETAILS=1 in the environment). Of images of one module alone.
+        """
+        try:
+            data, info = self.section(".wasmtime.dwarf"), self.section(".wasmtime.info")
+        except (FormatError, Fault):
+            return None
+        found = wasmtime_info.dwarf_sections(info, len(data), self.version or ())
+        if found is None:
+            return None
+        start, sections = found
+        return start, wasm_binary({name: data[low:high] for name, (low, high) in sections.items()})
 
     def tables(self) -> list[tuple[int, int]]:
         """Where in the process what walking and naming need is: (start, end), code aside."""

@@ -212,6 +212,16 @@ def open_object(elf: Elf, problems: list[str]) -> NativeLines | None:
     return None
 
 
+def open_wasm(data: bytes) -> NativeLines | None:
+    """The lines of a WebAssembly binary without code; addresses count from its code section."""
+    try:
+        for thing in part("symbolic.debuginfo").Archive.from_bytes(data).iter_objects():
+            return NativeLines(thing.make_symcache(), 0)
+    except (ImportError, part("symbolic.exceptions").SymbolicError):
+        return None
+    return None
+
+
 def debug_id(path: str) -> str | None:
     """The debug id in a file, as `symbolic` writes it: GUID in lower case, age if it is not 0.
 

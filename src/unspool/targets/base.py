@@ -118,6 +118,10 @@ class Target:
     def code_names(self, module: Module, lines: bool = True) -> CodeNames | None:
         """The names of code that the process has made, if the module is such and has any."""
         found = self._generated.of(module) if self._generated is not None else None
+        if found is not None and found.dwarf is not None and found.names is not None and lines:
+            from unspool.symbols.object_names import WasmLines
+
+            found.names, found.dwarf = WasmLines(found.names, found.dwarf), None
         if found is None or found.elf is None or (found.names is not None and not lines):
             return found.names if found is not None else None
         from unspool.symbols.object_names import CompletedNames, ObjectNames

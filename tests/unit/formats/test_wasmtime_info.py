@@ -102,13 +102,16 @@ def test_names_that_do_not_fill_the_section_are_not_believed() -> None:
 def test_dwarf_of_the_wasm_binary() -> None:
     sections = [(0, 300, 420), (7, 100, 300), (8, 0, 100), (19, 420, 500)]
     info = postcard_info("demo", [table(NAMES)], dwarf=(0x1234, sections))
-    found = dwarf_sections(info, 500)
+    found = dwarf_sections(info, 500, (42,))
     assert found is not None
     assert found[0] == 0x1234
     assert found[1] == {DWARF_SECTIONS[number]: (low, high) for number, low, high in sections}
     assert found[1][".debug_info"] == (100, 300)
-    assert dwarf_sections(info, 501) is None
-    assert dwarf_sections(info, 0) is None
+    older = dwarf_sections(info, 500, (41,))
+    assert older is not None
+    assert older[1][".debug_str_offsets"] == (420, 500)
+    assert dwarf_sections(info, 501, (42,)) is None
+    assert dwarf_sections(info, 0, (42,)) is None
 
 
 @given(st.binary(max_size=600), st.integers(0, 1 << 20), st.integers(1, 3))
@@ -117,4 +120,4 @@ def test_noise_raises_nothing(noise: bytes, size: int, modules: int) -> None:
         module_name(noise, (major,))
     version(noise)
     function_names(noise, size, modules)
-    dwarf_sections(noise, size)
+    dwarf_sections(noise, size, (50,))
