@@ -9,6 +9,7 @@ import pytest
 from tests.conftest import Tool
 from tests.programs.build import Unavailable
 from tests.programs.waits import calm_survey, survey
+from unspool import api
 from unspool.analyses.locks.records import LockReport
 from unspool.render import locks_text
 
@@ -200,3 +201,27 @@ def test_a_core_says_the_same(name: str, wine_root: Path, tmp_path: Path, tool: 
     (deadlock,) = report.deadlocks
     assert deadlock.certain
     assert [lock.kind for lock in report.locks] == ["critical_section"] * 2
+
+
+@pytest.mark.parametrize("sanitize", [False, True], ids=["whole", "sanitized"])
+@pytest.mark.parametrize("name", FLAVOURS)
+def test_a_minidump_says_the_same(
+    name: str, wine_root: Path, tmp_path: Path, *, sanitize: bool
+) -> None:
+    """The sections, who owns them, and which one is the loader lock."""
+    dump = str(tmp_path / "a.dmp")
+    try:
+        with running(FLAVOURS[name], "loader", wine_root) as pid:
+            live = calm_survey([pid], 2)
+            with api.open(pid) as target:
+                api.dump(target, dump, sanitize=sanitize)
+    except Unavailable as reason:
+        pytest.skip(str(reason))
+    report = survey(dump)
+    for found in (live, report):
+        assert sorted((lock.kind, lock.address, lock.name) for lock in found.locks) == sorted(
+            (lock.kind, lock.address, lock.name) for lock in live.locks
+        )
+        (deadlock,) = found.deadlocks
+        assert deadlock.certain
+        assert "the loader lock" in [lock.name for lock in found.locks]

@@ -204,6 +204,7 @@ int main(int argc, char **argv)
     } else if (!strcmp(mode, "any")) {
         make(mutant_ring, NULL);
         make(mutant_ring, held);
+        WaitForMultipleObjects(2, ready, TRUE, INFINITE);
         make(wait_any, NULL);
         make(wait_any, held);
     } else if (!strcmp(mode, "ends")) {

@@ -40,8 +40,8 @@ def verdicts(report: LockReport) -> Iterator[Finding]:
         yield Finding(
             "locks_missing",
             f"the memory of {len(lost)} lock{'s' if lost[1:] else ''} cannot be read: {names}",
-            detail="others' minidumps hold little but stacks; a core holds what its filter lets in, "
-            "and that is no shared memory of files unless /proc/PID/coredump_filter has bit 3",
+            detail="others' minidumps hold little but stacks; a core holds what its filter lets "
+            "in: no shared memory of files, unless /proc/PID/coredump_filter has bit 3",
             incomplete=True,
         )
     held: dict[tuple[int, int], list[int]] = {}
