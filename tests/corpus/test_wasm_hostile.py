@@ -16,12 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import unspool
+from tests.programs.wasm_hosts import LIBRARY
 from unspool.model import Report, Stack, StopReason
 
 from .reduce.core_file import CoreFile, Segment
 
 HERE = Path(__file__).parent / "wasm"
 NAMES = ("wasmtime-50-x86_64-levels", "wasmtime-50-aarch64-levels")
+PT_GNU_EH_FRAME = 0x6474E550
 GUESSES = ("scan", "frame_pointer")
 LONGEST = 200  # frames of any stack here, falsified or not; the longest true one has 49
 
@@ -244,3 +246,21 @@ def test_headers_of_images_that_lie(
 
 def native(stack: Stack, number: int) -> bool:
     return stack.segments[stack.frames[number].segment].kind == "unix"
+
+
+@pytest.mark.parametrize("name", [*NAMES, *(f"wasmtime-{n}-x86_64-levels" for n in (36, 24, 20))])
+def test_a_runtime_without_unwind_tables(name: str, tmp_path: Path) -> None:
+    """What is not said to be a guess is right, and no Wasm frame that is shown was made up."""
+    case = case_of(name, tmp_path)
+    base = next(m.base for m in case.report.modules if m.name == LIBRARY)
+    (count,) = struct.unpack_from("<H", case.data, case.place(base + 56))
+    headers = [base + 64 + 56 * index for index in range(count)]
+    table = [at for at in headers if case.word(at) & 0xFFFF_FFFF == PT_GNU_EH_FRAME]
+    assert table
+    report = case.walk(tmp_path / "core", {at: bytes(4) for at in table})
+    for mine, theirs in zip(report.stacks, case.report.stacks, strict=True):
+        true = set(frames(theirs))
+        known = [frame for frame in mine.frames if frame.trust not in GUESSES]
+        assert {(frame.pc, frame.sp) for frame in known} <= true
+        assert mine.stop.reason == StopReason.ROOT or mine.stop.detail
+        assert len(mine.frames) <= LONGEST

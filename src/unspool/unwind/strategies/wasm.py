@@ -257,11 +257,14 @@ class Wasm(EarlyStrategy):
             return end.detail
         if not self.space.is_code(end.pc - 1):
             return f"the return address 0x{end.pc:x} is not in executable memory"
-        if self.space.after_call(end.pc) is False:
+        is_called = self.space.after_call(end.pc)
+        if is_called is False:
             return f"no call before 0x{end.pc:x}"
         found = self.function_at(end.pc - 1)
         if found is None:
-            return None  # who calls Wasm code without a trampoline need not keep frame pointers
+            # Who calls Wasm code without a trampoline need not keep frame pointers. But the frame
+            # that this began at may be a guess: then it may be any word of an older call.
+            return None if is_called else f"0x{end.pc:x} is no trampoline, and its code not at hand"
         _, high = self.bounds(query)
         if found[0] not in (ENTRY, OTHER):
             return f"0x{end.pc:x} is in {found[1].symbol if found[1] else 'no function'}"
