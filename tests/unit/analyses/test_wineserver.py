@@ -152,6 +152,13 @@ def test_servers_of_another_kind_are_refused(made: Made) -> None:
         WineServer(held, other.word, (IMAGE, IMAGE + len(other.image)))
 
 
+def test_a_program_that_is_full_of_names_ends() -> None:
+    """Every name leads to a search for what points at it: all together are bounded."""
+    image = "Mutant".encode("utf-16-le") * (1 << 16)
+    with pytest.raises(UnknownServerError):
+        WineServer(memory(image, b""), 8, (IMAGE, IMAGE + len(image)))
+
+
 def test_nothing_at_all() -> None:
     with pytest.raises(UnknownServerError):
         WineServer(Memory(), 8, (IMAGE, IMAGE + 0x1000))

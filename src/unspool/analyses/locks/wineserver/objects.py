@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 _MOST_OBJECTS = 1 << 17
 _MOST_REFERENCES = 1 << 24
-_MOST_SIZE = 0x4000
+_MOST_SIZE = 0x1000
+# Bytes of its program, and bytes that are searched in all: a server's own are a few megabytes.
+_MOST_IMAGE, _MOST_SCANNED = 64 << 20, 512 << 20
 _MOST_NAME = 2048
 _MOST_DEPTH = 32
 
@@ -81,7 +83,8 @@ class Objects:
     def __init__(self, memory: Memory, word: int, image: tuple[int, int]) -> None:
         self.memory = memory
         self.layout = _LAYOUTS[word]
-        self.image = image
+        self.image = image[0], min(image[1], image[0] + _MOST_IMAGE)
+        self._room = _MOST_SCANNED
         self._types: dict[int, tuple[str, int]] = {}
         sizes = [self.operations(name) for name in ("Mutant", "Event", "Semaphore")]
         if any(len(each) != 1 for each in sizes):
@@ -105,7 +108,8 @@ class Objects:
         for start in self._find(text, 2, *self.image):
             string = self.layout.text.pack(start, len(text))
             for described in self._find(string, self.layout.word, *self.image):
-                for used in self._references(described, *self.image):
+                pointer = self.layout.pointer.pack(described)
+                for used in self._find(pointer, self.layout.word, *self.image):
                     at = used - self.layout.word
                     size = self.word(at) or 0
                     dump = self.word(used + self.layout.word) or 0
@@ -115,7 +119,9 @@ class Objects:
 
     def of(self, operations: int) -> Iterator[int]:
         """The addresses of all objects with these operations."""
-        for count, used in enumerate(self._references(operations, 0, 1 << 64)):
+        pointer = self.layout.pointer.pack(operations)
+        found = self._find(pointer, self.layout.word, 0, 1 << 64, written=True)
+        for count, used in enumerate(found):
             if self.is_object(used - 8):
                 yield used - 8
             if count >= _MOST_OBJECTS:
@@ -202,15 +208,18 @@ class Objects:
         except Fault:
             return None
 
-    def _references(self, address: int, low: int, high: int) -> Iterator[int]:
-        return self._find(self.layout.pointer.pack(address), self.layout.word, low, high)
+    def _find(
+        self, wanted: bytes, step: int, low: int, high: int, *, written: bool = False
+    ) -> Iterator[int]:
+        """Where bytes are, at addresses that are multiples of `step`; `written`: in data alone."""
+        import re
 
-    def _find(self, wanted: bytes, step: int, low: int, high: int) -> Iterator[int]:
-        """Where bytes are, at addresses that are multiples of `step`."""
-        for start, _, view in self.memory.pieces(low, high):
-            data = bytes(view)
-            at = data.find(wanted)
-            while at >= 0:
-                if (start + at) % step == 0:
-                    yield start + at
-                at = data.find(wanted, at + 1)
+        pattern = re.compile(re.escape(wanted))
+        for start, region, view in self.memory.pieces(low, high):
+            if written and not region.writable:
+                continue
+            data = view[: max(self._room, 0)]
+            self._room -= len(data)
+            for match in pattern.finditer(data):
+                if (start + match.start()) % step == 0:
+                    yield start + match.start()

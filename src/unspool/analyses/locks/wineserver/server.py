@@ -8,6 +8,8 @@ the same way everywhere. Sources: Wine's server/thread.h, thread.c, process.h, h
 
 from __future__ import annotations
 
+from itertools import islice
+
 from unspool.analyses.locks.wineserver.objects import Objects, UnknownServerError
 from unspool.memory import Fault
 from unspool.record import Record
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
     from unspool.memory import Memory
 
-_MOST_THREADS = 1 << 15
+_MOST_THREADS, _MOST_PROCESSES = 1 << 14, 1 << 11
 _MOST_WAITED = 64 + 1  # MAXIMUM_WAIT_OBJECTS, and one for a thread's message queue
 _MOST_HANDLES = 1 << 18
 _MOST_ENTRIES = 1 << 14
@@ -70,8 +72,8 @@ class WineServer:
         self.objects = Objects(memory, word, image)
         self.memory = memory
         self.layout = self.objects.layout
-        self.processes, self._process_size = self._all("Process")
-        addresses, size = self._all("Thread")
+        self.processes, self._process_size = self._all("Process", _MOST_PROCESSES)
+        addresses, size = self._all("Thread", _MOST_THREADS)
         if not addresses or not self.processes:
             raise UnknownServerError("it has no processes or no threads")
         data = {address: memory.read_available(address, size) for address in addresses}
@@ -90,13 +92,13 @@ class WineServer:
         self._tables_at: int | None = -1
         self._programs: dict[int, str] | None = None
 
-    def _all(self, name: str) -> tuple[list[int], int]:
+    def _all(self, name: str, most: int) -> tuple[list[int], int]:
         """Objects of a type, and their size."""
         found = self.objects.operations(name)
         if not 0 < len(found) <= _MOST_KINDS:
             raise UnknownServerError(f"its type {name} was not found")
         operations = max(found, key=lambda each: found[each])
-        return list(self.objects.of(operations))[:_MOST_THREADS], found[operations]
+        return list(islice(self.objects.of(operations), most)), found[operations]
 
     def _word(self, data: bytes, at: int) -> int:
         return int.from_bytes(data[at : at + self.layout.word], "little")
