@@ -14,9 +14,18 @@ from unspool.memory import Fault
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from typing import Protocol
 
     from unspool.memory import Memory
-    from unspool.unwind.wasm_frames import Traits
+
+    class Traits(Protocol):
+        """Where a frame has what links it, see `unwind.wasm_frames`."""
+
+        older_fp: int
+        older_sp: int
+        return_address: int
+        word: int
+        code_mask: int
 
 VMCONTEXT_MAGIC = b"core"
 # The pointer to the store's part follows the magic and its padding, in every version.
