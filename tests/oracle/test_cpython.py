@@ -61,7 +61,7 @@ def test_functions_are_those_that_python_names(switch: str, depth: int, tmp_path
 
 
 def test_a_dump_has_the_unwind_data_as_well(tmp_path: Path) -> None:
-    with waiting(DUMP, tmp_path) as (pid, told):
+    with waiting(DUMP, tmp_path) as (pid, _):
         report = unspool.unwind(unspool.open(pid))
         stack = main_stack(report)
         kinds = {module.index: module.kind for module in report.modules}

@@ -24,7 +24,8 @@ TARGET_OPTIONS = (
     Option(
         "--symbols",
         "a file, or a directory with files, to take programs, libraries and their debug "
-        "information from, by id or name, or a Microsoft symbol store; may be repeated",
+        "information from, by id or name, a Microsoft symbol store, or perf maps and jitdumps "
+        "of code that was made at run time; may be repeated",
         value="PATH",
         many=True,
     ),
