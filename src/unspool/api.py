@@ -250,7 +250,7 @@ def seh(target: Target, *, threads: str | int = "all") -> Seh:
 def redzone(target: Target) -> list[ThreadZone]:
     """What lies below each thread's stack pointer. Of files: `analyses.redzone.file_uses`.
 
-    Raises `InputError` if the target is a report, which holds no memory.
+    Raises `InputError` if the target is a report.
     """
     from unspool.analyses.redzone import thread_zones
 
@@ -269,7 +269,7 @@ def patch_check(
     """Whether functions can be replaced now: names, MODULE!NAME or 0x1000-0x1040.
 
     `old` and `new` are files of two builds, whose functions that differ are checked as well.
-    Without `inlined` no copies of functions are looked for. `PatchCheck.findings` are for a report.
+    Without `inlined` no copies of functions are looked for.
 
     Raises `InputError` if the target is a report, or runs no such build; `UsageError` for what is
     neither a name nor a range.
@@ -277,20 +277,18 @@ def patch_check(
     from unspool.analyses.patch.between import check_functions
 
     need_memory(target)
-    return check_functions(
-        target, unwind(target, symbols=False), functions, old=old, new=new, inlined=inlined
-    )
+    report = unwind(target, symbols=False)
+    return check_functions(target, report, functions, old=old, new=new, inlined=inlined)
 
 
 def analyse(target: Target, report: Report, names: Sequence[str]) -> list[Finding]:
-    """Adds what analyses find to the report's findings, and gives what was added.
+    """Adds what analyses find to the findings of what `unwind` made, and gives what was added.
 
     `names` are those of `unspool.analyses.registry`: "locks", "seh", "layout", "redzone",
-    "patch-check=FUNCTION", or "all" that need no function and concern such a target. `report` is
-    what `unwind` made of the target; if it lacks threads, frames or names, they are found again.
+    "patch-check=FUNCTION", or "all" that need no function and concern such a target. Threads,
+    frames and names that the report lacks are found again.
 
-    Raises `InputError` if the target is a report, which holds no memory, and `UsageError` if there
-    is no such analysis.
+    Raises `InputError` if the target is a report, `UsageError` if there is no such analysis.
     """
     from unspool.analyses import registry
 
