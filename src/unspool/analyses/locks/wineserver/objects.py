@@ -9,6 +9,7 @@ mutexes are kept elsewhere, are refused by the sizes that the operations state.
 
 from __future__ import annotations
 
+from itertools import islice
 from struct import Struct
 
 from unspool.memory import Fault
@@ -27,6 +28,7 @@ _MOST_SIZE = 0x1000
 _MOST_IMAGE, _MOST_SCANNED = 64 << 20, 512 << 20
 _MOST_NAME = 2048
 _MOST_DEPTH = 32
+_MOST_NAMESAKES = 64  # places where a type's name is, in other strings too
 
 
 class UnknownServerError(Exception):
@@ -105,7 +107,7 @@ class Objects:
         """The operations of the types of a name: their addresses, and their objects' sizes."""
         found = {}
         text = name.encode("utf-16-le")
-        for start in self._find(text, 2, *self.image):
+        for start in islice(self._find(text, 2, *self.image), _MOST_NAMESAKES):
             string = self.layout.text.pack(start, len(text))
             for described in self._find(string, self.layout.word, *self.image):
                 pointer = self.layout.pointer.pack(described)
