@@ -178,6 +178,34 @@ def test_a_jvm_that_crashes_in_java(
     assert (mode == "interpreter") == (len(methods) > depth + 2)
 
 
+@pytest.mark.parametrize("mode", ["mixed", "interpreter"])
+def test_virtual_threads_and_calls_from_c(mode: str, programs_root: Path) -> None:
+    """A virtual thread that slept has its oldest frames in the heap: there the stack has a gap."""
+    new = [jdk for jdk in jdks() if jdk.version >= 22]
+    if not new:
+        pytest.skip("no JDK of version 22 or newer is installed")
+    with (
+        started(new[-1], programs_root, "Virtual", options=MODES[mode]) as (process, _),
+        unspool.open(process.pid) as target,
+    ):
+        report = unspool.unwind(target)
+    whole = {}
+    for stack in report.stacks:
+        assert stack.stop.reason == StopReason.ROOT, f"{stack.name}: {stack.stop}"
+        names = [name for name, _, _ in java_frames(report, stack)]
+        whole[tuple(names)] = [gap.detail for gap in stack.gaps]
+    (virtual,) = (names for names in whole if "Virtual.down" in names)
+    assert virtual[:7] == ("Virtual.down",) * 7
+    assert whole[virtual] == ["more frames of the virtual thread are in the heap"]
+    at = virtual.index("jdk.internal.vm.Continuation.run")
+    assert virtual[at + 1] == "java.lang.VirtualThread.runContinuation"
+    assert virtual[-1] == "java.util.concurrent.ForkJoinWorkerThread.run"
+    (sorter,) = (names for names in whole if "Virtual.compare" in names)
+    assert not whole[sorter]
+    calls = [name for name in sorter if name.startswith("Virtual")]
+    assert calls == ["Virtual.compare", "Virtual.sort", "Virtual$1.run"]
+
+
 @pytest.mark.parametrize("stale", [True, False])
 @JDKS
 def test_code_that_was_given_up_under_a_thread(

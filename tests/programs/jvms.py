@@ -16,6 +16,7 @@ from .running import running
 HERE = Path(__file__).parent / "java"
 HOMES = Path("/usr/lib/jvm")
 
+_NEWER = ("Virtual",)
 # Little address space to reserve, so that cores are small.
 SMALL = (
     "-Xmx64m", "-XX:ReservedCodeCacheSize=32m", "-XX:CompressedClassSpaceSize=16m", "-Xshare:auto",
@@ -75,6 +76,19 @@ def classes(root: Path) -> Path:
     return made
 
 
+def newer_classes(root: Path, made: Jdk) -> Path:
+    """The directory with the compiled programs that need JDK 22 or newer."""
+    classes(root)
+    home = root / f"java-{made.version}"
+    with locked(root / "java.lock"):
+        if not home.exists():
+            sources = sorted((HERE.parent / "java22").glob("*.java"))
+            done = run([made.tool("javac"), "-g", "-d", home, *sources])
+            if done.returncode:
+                raise AssertionError(done.stderr)
+    return home
+
+
 @dataclass
 class Said:
     """What Java said of its own threads: for each name its frames, innermost first.
@@ -102,7 +116,7 @@ def running_java(
     made: Jdk, root: Path, program: str, *arguments: object, options: Sequence[str] = ()
 ) -> Iterator[tuple[subprocess.Popen[str], Said]]:
     """A program that has printed its threads and "ready". Raises `Unavailable`."""
-    home = classes(root)
+    home = newer_classes(root, made) if program in _NEWER else classes(root)
     words = [str(each) for each in arguments]
     more = ["--enable-native-access=ALL-UNNAMED"] if made.version >= 22 else []
     command = [made.tool("java"), *SMALL, *options, *more, "-cp", home, program, *words]

@@ -25,6 +25,7 @@ from unspool.unwind.step import (
     Reviewer,
     TableStrategy,
 )
+from unspool.unwind.strategies.hotspot_slots import LINK, METHOD, RETURN, SENDER, SLOTS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,47 +38,7 @@ if TYPE_CHECKING:
 _WORD = 8
 _NO_FRAME = "no frame of a fixed size"
 _MOST_KNOWN = 1 << 17
-
-
-class Slots:
-    """What a frame holds, in words from its frame pointer.
-
-    `bytecodes` are places for the pointer into the bytecodes: up to JDK 8, the second. `pointer`
-    and `method` are registers, while code of the interpreter runs or is entered. `wrapper`
-    is that of the call's JavaCallWrapper in a call from C++, `thread` that of the thread, and
-    `kept` are the registers that such a frame saved, as (DWARF number, words).
-    """
-
-    def __init__(
-        self,
-        *,
-        bytecodes: tuple[int, int],
-        pointer: int,
-        method: int,
-        wrapper: int,
-        thread: int | None,
-        kept: tuple[tuple[int, int], ...],
-    ) -> None:
-        self.bytecodes = bytecodes
-        self.pointer = pointer
-        self.method = method
-        self.wrapper = wrapper
-        self.thread = thread
-        self.kept = kept
-
-
-_LINK, _RETURN, _SENDER = 0, 1, -1
-_METHOD = -3
-
-_SLOTS = {
-    # rbcp is r13, the method rbx; the call stub saves rbx and r12 to r15.
-    "x86-64": Slots(
-        bytecodes=(-8, -7), pointer=13, method=3, wrapper=-6, thread=3,
-        kept=((3, -7), (12, -8), (13, -9), (14, -10), (15, -11)),
-    ),
-    # rbcp is x22, the method x12.
-    "aarch64": Slots(bytecodes=(-9, -7), pointer=22, method=12, wrapper=-8, thread=None, kept=()),
-}  # fmt: skip
+_CONTINUES = "jdk.internal.vm.Continuation.run"
 
 
 def add_hotspot(stepper: Stepper, code: GeneratedCode) -> None:
@@ -125,7 +86,7 @@ class JavaFrames(EarlyStrategy):
     def __init__(self, space: AddressSpace, jvm: Jvm) -> None:
         self.space = space
         self.jvm = jvm
-        self.slots = _SLOTS[space.arch.name]
+        self.slots = SLOTS[space.arch.name]
         self.stopped: Stopped | None = None
         self._after_call: dict[int, bool] = {}
         if space.arch.name == "x86-64":
@@ -147,9 +108,9 @@ class JavaFrames(EarlyStrategy):
             return self._interpreted(query, blob)
         if query.pc == self.jvm.call_stub_return:
             return self._called_from_native(query)
-        if query.exact:
+        if query.exact and not self._is_barrier(query.pc, query.registers[self.space.arch.fp]):
             return self._stopped(query, blob)
-        return Missed(f"{blob.name}: {_NO_FRAME}")
+        return self._by_record(query, blob)
 
     def is_fixed(self, blob: Blob, pc: int) -> bool:
         """Whether a frame that goes on at a pc has the size that its code says."""
@@ -176,20 +137,20 @@ class JavaFrames(EarlyStrategy):
         lowest = min(slots.bytecodes)
         if fp % _WORD or not _in_stack(query, sp, fp):
             return Missed(f"no frame of the interpreter at 0x{fp:x}")
-        words = self._words(query, fp + lowest * _WORD, _RETURN + 1 - lowest)
+        words = self._words(query, fp + lowest * _WORD, RETURN + 1 - lowest)
         pointers = [words[at - lowest] for at in slots.bytecodes]
         if query.exact:
             pointers.insert(0, query.registers[slots.pointer] or 0)
-        subject = self._subject(words[_METHOD - lowest], pointers)
+        subject = self._subject(words[METHOD - lowest], pointers)
         if query.exact and (subject is None or fp + lowest * _WORD < sp):
             # The frame is being filled, and what is in its place is older.
             subject = self._subject(query.registers[slots.method] or 0, None)
         if subject is None:
             return Missed(f"no method in the interpreter's frame at 0x{fp:x}")
         return self._to_caller(
-            query, words[_RETURN - lowest] & arch.code_address_mask, fp + 2 * _WORD,
-            words[_LINK - lowest], Trust.UNWIND_INFO, subject=subject,
-            sender=words[_SENDER - lowest],
+            query, words[RETURN - lowest] & arch.code_address_mask, fp + 2 * _WORD,
+            words[LINK - lowest], Trust.UNWIND_INFO, subject=subject,
+            sender=words[SENDER - lowest],
         )  # fmt: skip
 
     def _subject(self, address: int, pointers: list[int] | None) -> int | None:
@@ -249,6 +210,46 @@ class JavaFrames(EarlyStrategy):
             return False
         thread = self._words(query, wrapper, 1)[0]
         return slots.thread is None or (thread,) == self._words(query, fp + slots.thread * _WORD, 1)
+
+    def _by_record(self, query: Query, blob: Blob) -> Found | Missed:
+        """By the frame record that stubs make: of calls from C by Panama, of copying an array."""
+        arch = self.space.arch
+        fp, sp = query.registers[arch.fp], query.above
+        if fp is None or sp is None or fp % _WORD or not _in_stack(query, sp, fp):
+            return Missed(f"{blob.name}: {_NO_FRAME}")
+        link, address = self._words(query, fp, 2)
+        pc, above = address & arch.code_address_mask, fp + 2 * _WORD
+        if self.jvm.heaps.at(pc) is not None:
+            return self._to_caller(query, pc, above, link, Trust.FRAME_POINTER, sender=above)
+        if not self.space.is_code(pc - 1) or self.space.after_call(pc) is not True:
+            return Missed(f"{blob.name}: no call before 0x{pc:x}, where its frame record leads")
+        registers: list[int | None] = [None] * len(query.registers)
+        registers[arch.pc], registers[arch.sp], registers[arch.fp] = pc, above, link
+        return Found(registers, Trust.FRAME_POINTER)
+
+    def _is_barrier(self, pc: int, fp: int | None) -> bool:
+        """Whether an address is where the rest of a virtual thread would be taken off the heap.
+
+        The innermost frames alone are on the carrier's stack when it goes on. The oldest of them
+        returns to a stub, with the frame pointer of what had started the thread's code: there
+        is Continuation.run.
+        """
+        blob = self.jvm.blob(pc)
+        if blob is None or fp is None or fp % _WORD or not blob.name.startswith("StubRoutines"):
+            return False
+        try:
+            link, address = unpack("<2Q", self.space.memory.read(fp, 2 * _WORD))
+            caller = self.jvm.blob(address)
+            if caller is None:
+                return False
+            place = self.jvm.locate(address - 1)
+            if caller.interpreter:
+                method = self.space.memory.read_uint(link + METHOD * _WORD, _WORD)
+                place = self.jvm.locate(make_subject(method, 0))
+        except Fault:
+            return False
+        names = [call.function for call in place.inlines] if place is not None else []
+        return place is not None and _CONTINUES in (*names, place.function)
 
     # --- code that was stopped ----------------------------------------------------------------
 
@@ -318,9 +319,11 @@ class JavaFrames(EarlyStrategy):
             found.exact = False
         if not self.after_call(pc):
             # The stub that waits for a safepoint returns to where the code asked for it.
-            if not blob.compiled:
-                return Missed(f"no call before 0x{pc:x}")
             found.exact = True
+            if self._is_barrier(pc, found.registers[arch.fp]):
+                found.gap = "more frames of the virtual thread are in the heap"
+            elif not blob.compiled:
+                return Missed(f"no call before 0x{pc:x}")
         return found
 
     def _original(self, found: Found, blob: Blob) -> int | None:
