@@ -114,7 +114,7 @@ class AheadInMadeCode(Ahead):
             return Missed("compiled code keeps to other rules")
         found = super().answer(query)
         if isinstance(found, Missed) and not query.exact:
-            return self._without_frame(query) or found
+            return self._without_frame(query) or Missed("the code goes on after its call")
         arch = self.space.arch
         fp = query.registers[arch.fp]
         if isinstance(found, Found) and fp is not None and found.registers[arch.sp] == fp + 16:
