@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import lzma
+import random
 from pathlib import Path
 
 import pytest
 
 from tests.build.seh import BASE, FINAL, GOOD, LIMIT, SehProcess
+from tests.conftest import examples
 from unspool import api
 from unspool.analyses.registry import ANALYSES, chosen, is_whole
 from unspool.cli import main
@@ -121,6 +124,23 @@ def test_a_report_has_no_memory(tmp_path: Path) -> None:
         report = api.unwind(target)
         with pytest.raises(InputError, match="holds no memory"):
             api.analyse(target, report, ["locks"])
+
+
+@pytest.mark.parametrize("seed", range(examples(5)))
+def test_cores_that_lie(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a core says, analyses answer or say what is missing; a bug would be raised."""
+    monkeypatch.setenv("UNSPOOL_TRACEBACK", "1")
+    data = bytearray(lzma.decompress(Path(WINE).read_bytes()))
+    chosen = random.Random(seed)
+    for _ in range(60):
+        # Half of it in headers and notes, the rest in stacks, TEBs and heaps.
+        place = chosen.randrange(len(data) if chosen.random() < 0.5 else 20_000)
+        data[place] = chosen.randrange(256)
+    if seed % 2:
+        del data[chosen.randrange(5_000, len(data)) :]
+    path = tmp_path / "core"
+    path.write_bytes(data)
+    assert main([str(path), "--analyses", "all", "--format", "json", "-q"]) in (0, 1, 2)
 
 
 class TestCommand:
