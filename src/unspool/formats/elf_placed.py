@@ -69,7 +69,7 @@ _MAX_SECTIONS = 4096
 class Header:
     """What an object's first bytes say: its class and machine, and where its section table is."""
 
-    __slots__ = ("elf_class", "machine", "table", "table_size", "type")
+    __slots__ = ("count", "elf_class", "machine", "table", "table_size", "type")
 
     SIZE = 64
 
@@ -86,6 +86,7 @@ class Header:
         )
         if size != _SHDR[self.elf_class].size or not 0 < count <= _MAX_SECTIONS:
             raise FormatError("ELF object", f"{count} section headers of {size} bytes")
+        self.count = count
         self.table_size = size * count
 
     def code(self, table: bytes) -> list[tuple[int, int]]:

@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 
 NAME = "[jit]"
 
+# Ten thousand objects have twenty sections each, if they have DWARF. A million take a second.
 _MAX_OBJECTS = 100_000
+_MAX_SECTIONS = 1_000_000
 # Sections of one object that lie this close are one module.
 _CLOSE = 4096
 
@@ -44,9 +46,22 @@ def find(process: Process) -> list[GeneratedModule]:
     found: list[GeneratedModule] = []
     taken = _Ranges()
     read: list[tuple[int, int]] = []
+    objects: set[int] = set()
+    room = _MAX_SECTIONS
     for entry in _entries(process, read):
+        if entry.address in objects:
+            continue
+        objects.add(entry.address)
         try:
-            ranges = _code_of(process, entry)
+            header = _header(process, entry)
+            room -= header.count
+            if room < 0:
+                title = (
+                    f"absurdly many sections in JIT objects: of more than {len(objects)} no more"
+                )
+                process.findings.append(Finding("generated_code", title))
+                break
+            ranges = _code_of(process, entry, header)
         except FormatError:
             continue  # freed, or overwritten: the others are no worse for it
         for low, high in ranges:
@@ -135,15 +150,22 @@ def _descriptors(process: Process) -> Iterator[tuple[Module, int]]:
             yield module, address
 
 
-def _code_of(process: Process, entry: JitEntry) -> list[tuple[int, int]]:
-    """Where an object's code lies, as far as that is code of no module. Raises `FormatError`."""
+def _header(process: Process, entry: JitEntry) -> Header:
+    """An object's header. Raises `FormatError` if it is none of this CPU's."""
     if not Header.SIZE <= entry.size <= MAX_OBJECT:
         raise FormatError("JIT object", f"{entry.size} bytes")
-    memory, arch = process.now, process.space.arch
-    header = Header(memory.peek(entry.address, Header.SIZE))
-    if header.machine != arch.machine or header.table + header.table_size > entry.size:
+    header = Header(process.now.peek(entry.address, Header.SIZE))
+    if (
+        header.machine != process.space.arch.machine
+        or header.table + header.table_size > entry.size
+    ):
         raise FormatError("JIT object", "of another CPU, or cut short")
-    table = memory.peek(entry.address + header.table, header.table_size)
+    return header
+
+
+def _code_of(process: Process, entry: JitEntry, header: Header) -> list[tuple[int, int]]:
+    """Where an object's code lies, as far as that is code of no file."""
+    table = process.now.peek(entry.address + header.table, header.table_size)
     ranges: list[tuple[int, int]] = []
     for low, high in sorted(header.code(table)):
         clipped = _inside(process.space, low, high)

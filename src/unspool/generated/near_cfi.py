@@ -47,7 +47,8 @@ _LENGTH = 4
 # How far from code tables are looked for, in each direction, and how much is read in all.
 _REACH = 16 << 20
 _MAX_READ = 64 << 20
-_MAX_FUNCTIONS = 1_000_000
+# A hundred thousand functions take a second.
+_MAX_FUNCTIONS = 250_000
 _MAX_TABLE = 16 << 20
 # Functions of one table that lie this close are one module.
 _CLOSE = 4096
@@ -64,8 +65,13 @@ def find(process: Process) -> list[GeneratedModule]:
     if not code:
         return []
     tables = NearTables(process)
+    room = _MAX_READ
     for address in registered_tables(process, tables.read):
-        _add_table(process, _first_table(process, address), address, tables)
+        data = _first_table(process, address)
+        _add_table(process, data, address, tables)
+        room -= len(data)
+        if room < 0 or not tables.room():
+            break
     for address, data in _around(process, code):
         _read_tables(process, address, data, tables)
     found: list[GeneratedModule] = []
@@ -83,12 +89,11 @@ def find(process: Process) -> list[GeneratedModule]:
 def _read_tables(process: Process, address: int, data: bytes, tables: NearTables) -> None:
     at = data.find(_MARK)
     while at >= 0 and tables.room():
-        after = at + 1
         start = at - _LENGTH
-        end = _table_end(data, start) if start >= 0 else 0
-        if end:
+        end, count = _table_end(data, start) if start >= 0 else (0, 0)
+        if count:
             _add_table(process, data[start:end], address + start, tables)
-            after = end
+        after = max(end, at + 1)
         at = data.find(_MARK, after)
 
 
@@ -97,9 +102,9 @@ def _first_table(process: Process, address: int) -> bytes:
     size = _PIECE
     while size <= _MAX_TABLE:
         data = b"".join(data for _, data in _pieces(process, address, address + size))
-        end = _table_end(data, 0)
+        end, count = _table_end(data, 0)
         if end + _PIECE < size or len(data) < size:
-            return data[:end]
+            return data[:end] if count else b""
         size *= 4
     return b""
 
@@ -107,6 +112,9 @@ def _first_table(process: Process, address: int) -> bytes:
 def _add_table(process: Process, data: bytes, address: int, tables: NearTables) -> None:
     section = _section(process, data, address)
     for low, offset in zip(*index_of(section), strict=True):
+        if not tables.room():
+            return
+        tables.looked_at += 1
         try:
             fde = section.fde_at(offset)
         except FormatError:
@@ -127,12 +135,13 @@ class NearTables(Image):
         self._tables: dict[int, tuple[int, int]] = {}
         self._starts: list[int] = []
         self._sections: dict[int, CfiSection | None] = {}
+        self.looked_at = 0
         # What led to tables, as (start, end).
         self.read: list[tuple[int, int]] = []
 
     def room(self) -> bool:
-        """Whether there may be more functions."""
-        return len(self._ends) < _MAX_FUNCTIONS
+        """Whether more functions may be looked at."""
+        return self.looked_at < _MAX_FUNCTIONS
 
     def add(self, low: int, high: int, table: int, size: int) -> None:
         """A function at `[low, high)`. Who comes first is believed, until it is looked at."""
@@ -259,8 +268,8 @@ def _section(process: Process, data: bytes, address: int) -> CfiSection:
     return CfiSection(data, 0, len(data), address, is_eh=True, address_size=word)
 
 
-def _table_end(data: bytes, start: int) -> int:
-    """Where the records end that make a chain from `start`; 0 if the first is no CIE with one."""
+def _table_end(data: bytes, start: int) -> tuple[int, int]:
+    """Where the records end that make a chain from `start`, and how many FDEs are among them."""
     at, count = start, 0
     while at + 8 <= len(data) and at - start <= _MAX_TABLE:
         length = int.from_bytes(data[at : at + 4], "little")
@@ -272,7 +281,7 @@ def _table_end(data: bytes, start: int) -> int:
             break
         count += id_ != 0
         at += 4 + length
-    return at if count else 0
+    return at, count
 
 
 def _around(process: Process, code: Sequence[Region]) -> Iterator[tuple[int, bytes]]:

@@ -22,6 +22,7 @@ _MAX_VARIABLES = 64 << 10
 _MAX_OBJECTS = 100_000
 _MAX_ARRAY = 4096
 _MAX_HEIGHT = 12
+_MAX_WORDS = 4_000_000
 
 # struct object: pc_begin, tbase, dbase, u, s, next. Of `s` the lowest bits.
 _OBJECT = {4: Struct("<6I"), 8: Struct("<6Q")}
@@ -66,6 +67,7 @@ def _variables(process: Process, read: list[tuple[int, int]]) -> Iterator[int]:
 class _Reader:
     def __init__(self, process: Process, read: list[tuple[int, int]]) -> None:
         self.read = read
+        self.room = _MAX_WORDS
         self.space = process.space
         self.memory = process.now
         self.word = process.space.arch.pointer_size
@@ -121,12 +123,15 @@ class _Reader:
                     break
                 found.append(each)
         for each in found:
+            if len(self.tables) >= _MAX_OBJECTS:
+                return
             if each not in self.tables and self.space.memory.region(each):
                 self.tables.add(each)
                 yield each
 
     def _words(self, address: int, count: int) -> list[int]:
-        data = self._bytes(address, count * self.word)
+        self.room -= count
+        data = self._bytes(address, count * self.word) if self.room > 0 else b""
         return [
             int.from_bytes(data[at : at + self.word], "little")
             for at in range(0, len(data) - self.word + 1, self.word)

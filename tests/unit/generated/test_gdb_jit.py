@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tests.build.elf import ET_DYN
 from tests.build.jit import DESCRIPTOR, ENTRIES, LAYOUTS, OBJECTS, Function, JitObject, Listed
 from tests.unit.generated.surroundings import surroundings
+from unspool.formats.elf_placed import Header
 from unspool.generated import gdb_jit
 from unspool.generated.code import GeneratedModule, Process
 from unspool.generated.find import find_generated
@@ -62,6 +63,28 @@ def cfa(process: Process, pc: int) -> int | str:
     find_generated(process, ["gdb_jit"])
     row = DwarfCfi(process.space).row(pc, pc)
     return row.why if isinstance(row, Missed) else row.cfa_offset
+
+
+class Counting(Memory):
+    """Memory without windows, as a running process's, that knows how many bytes were read."""
+
+    def __init__(self, memory: Memory) -> None:
+        super().__init__()
+        self.memory = memory
+        self.count = 0
+        self.headers = 0
+
+    def read(self, address: int, size: int) -> bytes:
+        self.count += size
+        return self.memory.read(address, size)
+
+    def read_available(self, address: int, size: int) -> bytes:
+        self.count += size
+        return self.memory.read_available(address, size)
+
+    def peek(self, address: int, size: int) -> bytes:
+        self.headers += size == Header.SIZE
+        return self.read_available(address, size)
 
 
 # --- honest ones -------------------------------------------------------------------------
@@ -213,6 +236,31 @@ def test_an_object_larger_than_its_memory_has_no_names() -> None:
     assert name(module, CODE) is None
 
 
+def test_sections_of_all_objects_together_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    objects = [JitObject("x86_64", CODE + 0x100 * n, [INNER]).build() for n in range(4)]
+    count = int.from_bytes(objects[0][60:62], "little")  # e_shnum
+    monkeypatch.setattr(gdb_jit, "_MAX_SECTIONS", 2 * count)
+    process = listed("x86_64", objects)
+    assert len(gdb_jit.find(process)) == 2
+    [finding] = process.findings
+    assert "absurdly many sections" in finding.title
+
+
+def test_an_object_that_is_listed_twice_is_one() -> None:
+    made = Listed("x86_64", [built("x86_64").build()] * 2)
+    entries = bytearray(made.regions[1][1])
+    entries[32 + 16 : 32 + 24] = entries[16:24]
+    made.regions[1] = (ENTRIES, bytes(entries), False)
+    code = (CODE, bytes(0x1000), True)
+    process = surroundings(
+        "x86_64", [*made.regions, code], modules=[HOST],
+        symbol=("__jit_debug_descriptor", DESCRIPTOR),
+    )  # fmt: skip
+    process.now = memory = Counting(process.now)
+    assert len(gdb_jit.find(process)) == 1
+    assert memory.headers == 1
+
+
 # --- objects that lie --------------------------------------------------------------------
 
 
@@ -251,26 +299,6 @@ def test_of_objects_that_overlap_the_newest_is_believed() -> None:
     objects = [JitObject("x86_64", CODE + at, [INNER]).build() for at in (0x80, 0, 0x180, 0x100)]
     found = gdb_jit.find(listed("x86_64", objects))
     assert bounds(found) == [(CODE + 0x80, CODE + 0x180), (CODE + 0x180, CODE + 0x280)]
-
-
-class Counting(Memory):
-    """Memory without windows, as a running process's, that knows how many bytes were read."""
-
-    def __init__(self, memory: Memory) -> None:
-        super().__init__()
-        self.memory = memory
-        self.count = 0
-
-    def read(self, address: int, size: int) -> bytes:
-        self.count += size
-        return self.memory.read(address, size)
-
-    def read_available(self, address: int, size: int) -> bytes:
-        self.count += size
-        return self.memory.read_available(address, size)
-
-    def peek(self, address: int, size: int) -> bytes:
-        return self.read_available(address, size)
 
 
 def test_of_thousands_of_objects_only_those_asked_for_are_read_whole() -> None:

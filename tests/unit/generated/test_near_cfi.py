@@ -204,6 +204,27 @@ def test_how_much_is_read_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ranges(process("x86_64", data)) == []
 
 
+def test_how_many_functions_are_looked_at_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(near_cfi, "_MAX_FUNCTIONS", 1)
+    assert ranges(process("x86_64", page(table("x86_64").build()))) == [(CODE, CODE + 0x20)]
+
+
+def test_records_are_gone_through_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CIEs without any FDE make a chain too."""
+    asked = []
+    original = near_cfi._table_end
+
+    def counted(data: bytes, start: int) -> tuple[int, int]:
+        asked.append(start)
+        return original(data, start)
+
+    monkeypatch.setattr(near_cfi, "_table_end", counted)
+    cie = cfi.FrameSection(address=TABLE)
+    cie.cie()
+    assert ranges(process("x86_64", page(cie.build()[:-4] * 100))) == []
+    assert asked == [0]
+
+
 CALL = bytes.fromhex("e800000000")
 
 
