@@ -29,7 +29,7 @@ def build(flavour: Flavour, root: Path, *, stripped: bool = False) -> Path:
             flags = ["-Wall", "-Wextra", "-Werror", "-O1", "-s" if stripped else "-g"]
             flags.append(f"-ffile-prefix-map={SOURCES}=tests/wine/programs")
             library = ["-shared", "-static", SOURCES / "waiter.c", "-o", folder / "waiter.dll"]
-            program = ["-static", SOURCES / "locks.c", "-o", folder / "locks.exe"]
+            program = ["-static", SOURCES / "locks.c", "-o", folder / "locks.exe", "-ldbghelp"]
             check_build(run([compiler, *flags, *library]))
             check_build(run([compiler, *flags, *program]))
             (folder / "built").touch()

@@ -62,6 +62,16 @@ def test_the_loader_lock_in_a_circle(name: str, wine_root: Path, tmp_path: Path)
         assert all("LoadLibrary" in finding.title for finding in loading)
 
 
+@pytest.mark.parametrize("name", ["8.0-i386", "10.0-x86_64"])
+def test_a_wait_in_symbol_loading_is_pointed_out(name: str, wine_root: Path) -> None:
+    """A thread that names its stacks, in a callback of dbghelp, and holds what others need."""
+    report = look(name, "symbols", wine_root, 2)
+    (deadlock,) = report.deadlocks
+    assert deadlock.certain
+    (loading,) = (each for each in report.findings if each.kind == "loading_with_lock")
+    assert "of dbghelp.dll while it holds critical section" in loading.title
+
+
 @pytest.mark.parametrize("name", ["8.0-x86_64", "10.0-wow64"])
 def test_a_queue_before_a_thread_that_sleeps_is_no_deadlock(name: str, wine_root: Path) -> None:
     report = look(name, "convoy", wine_root, 4)

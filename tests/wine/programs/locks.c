@@ -2,6 +2,7 @@
 
 #include <windows.h>
 
+#include <dbghelp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,6 +34,33 @@ static DWORD WINAPI hold_and_load(void *argument)
     SetEvent(held[0]);
     WaitForSingleObject(held[1], INFINITE);
     LoadLibraryA("version.dll");
+    return argument != NULL;
+}
+
+static BOOL CALLBACK in_symbols(PCSTR name, DWORD64 base, PVOID context)
+{
+    (void)name, (void)base, (void)context;
+    SetEvent(held[0]);
+    WaitForSingleObject(held[1], INFINITE);
+    take(&sections[1]);
+    return FALSE;
+}
+
+/* What names its stacks while it holds a lock that others need, who hold what that needs. */
+static DWORD WINAPI hold_and_name(void *argument)
+{
+    take(&sections[0]);
+    SymInitialize(GetCurrentProcess(), NULL, TRUE);
+    SymEnumerateModules64(GetCurrentProcess(), in_symbols, NULL);
+    return argument != NULL;
+}
+
+static DWORD WINAPI other_way(void *argument)
+{
+    take(&sections[1]);
+    SetEvent(held[1]);
+    WaitForSingleObject(held[0], INFINITE);
+    take(&sections[0]);
     return argument != NULL;
 }
 
@@ -195,6 +223,9 @@ int main(int argc, char **argv)
         AcquireSRWLockExclusive(&srw);
         make(wait_srw, NULL);
         make(wait_handle, never);
+    } else if (!strcmp(mode, "symbols")) {
+        make(hold_and_name, NULL);
+        make(other_way, NULL);
     } else if (!strcmp(mode, "mutants")) {
         make(mutant_ring, NULL);
         make(mutant_ring, held);
