@@ -13,7 +13,6 @@ from unspool.arch.x86_ahead import SP, CodeAhead
 from unspool.memory import Fault
 from unspool.model import Trust
 from unspool.unwind.step import DynamicStrategy, Found, Missed, Query
-from unspool.unwind.strategies.frame_pointer import is_made
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -99,7 +98,8 @@ class Ahead(DynamicStrategy):
 
 class AheadInMadeCode(Ahead):
     """Code that has no unwind data because no compiler of files made it: asked before the frame
-    pointer, which is a caller's while a function has not pushed it yet, or never does.
+    pointer, which is a caller's while a function has not pushed it yet, or never does. `order`
+    knows which code that is, and loads this for the first such frame.
 
     Situations: Node.js was stopped in a builtin without a frame, which sparkplug code had called.
     By its frame pointer that code's frame is missing, in 42 of 60 stacks of a busy program.
@@ -110,8 +110,6 @@ class AheadInMadeCode(Ahead):
     tails = True
 
     def answer(self, query: Query) -> Found | Missed:
-        if query.planted or not is_made(self.space, query.lookup_pc):
-            return Missed("compiled code keeps to other rules")
         found = super().answer(query)
         if isinstance(found, Missed) and not query.exact:
             return self._without_frame(query) or Missed("the code goes on after its call")

@@ -69,7 +69,7 @@ class FramePointer(DynamicStrategy):
             return self._gap_if_calls(sp, fp, f"{module.name} need not keep a frame pointer")
         # What it does until it returns did not tell, see `code_ahead`. A function that has called
         # has a frame; if not, then its return address is what the stack ends with.
-        if self.space.arch.name == "x86-64" and is_made(self.space, query.lookup_pc):
+        if self.space.arch.name == "x86-64" and is_made(self.space, query):
             why = "the code may not have pushed its frame pointer yet, or never do"
             return self._gap_if_calls(sp, fp if query.exact else min(fp, sp + 8), why)
         return None
@@ -105,13 +105,15 @@ class FramePointer(DynamicStrategy):
         return f"the code at 0x{address:x} is not at hand, and the record is in no chain"
 
 
-def is_made(space: AddressSpace, pc: int) -> bool:
-    """Whether code is generated, or was put into a file that has unwind data for the rest.
+def is_made(space: AddressSpace, query: Query) -> bool:
+    """Whether a frame is in code that was generated, or put into a file with unwind data for
+    the rest, and was executing.
 
-    V8's builtins are such a part of Node.js: its own compiler made them when that was built.
+    V8's builtins are such a part of Node.js: its own compiler made them when that was built. Those
+    that call have frames.
     """
-    module = space.module_at(pc)
+    module = space.module_at(query.lookup_pc)
     if module is None or module.kind == "jit":
         return True
-    image = space.image(module) if module.kind == "elf" else None
+    image = space.image(module) if module.kind == "elf" and query.exact else None
     return image is not None and image.eh_frame()[1] is not None

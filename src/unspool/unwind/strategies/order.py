@@ -155,6 +155,11 @@ class _CodeAhead(DynamicStrategy):
         return self._guess
 
     def answer(self, query: Query) -> Found | Missed | Ended:
-        if not query.exact and not self.made:
+        if self.made:
+            from unspool.unwind.strategies.frame_pointer import is_made
+
+            if query.planted or not is_made(self.space, query):
+                return Missed("compiled code keeps to other rules")
+        elif not query.exact:
             return Missed("the frame has called another one")
         return self.guess.answer(query)
