@@ -206,6 +206,8 @@ def test_two_processes_and_their_named_objects(
     assert not alone.deadlocks
     assert f"locks.exe (process {pids[1]}) holds it" in (alone.locks[0].unknown or "")
     assert not without.deadlocks
+    assert not without.complete
+    assert [each.kind for each in without.findings] == ["server_missing"] * 2
     assert all("give a core of it" in (lock.unknown or "") for lock in without.locks)
 
 

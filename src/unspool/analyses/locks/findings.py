@@ -25,6 +25,9 @@ def findings(target: Target, report: Report) -> list[Finding]:
     no holders, one for all that are waited for at the same place: the idle threads of a pool.
     """
     found = survey([(target, report)])
+    for each in found.findings:
+        # A report is of one process: that its server is not looked at, is nothing amiss in it.
+        each.incomplete = each.incomplete and each.kind != "server_missing"
     waits = list(_waits(found))
     if len(waits) > _MOST:
         title = f"threads wait for {len(waits) - _MOST:,} more locks: unspool locks shows all"

@@ -21,7 +21,7 @@ from unspool.model import Finding
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from unspool.analyses.locks.frames import StackNames
     from unspool.analyses.locks.records import ThreadKey
@@ -81,7 +81,23 @@ class _Survey:
         found = deadlocks(self.waits, self.locks)
         report = LockReport(parties, self.locks, self.waits, found, self.findings)
         self.findings += verdicts(report)
+        self.findings += self.without_server()
         return report
+
+    def without_server(self) -> Iterator[Finding]:
+        """Says of which processes handles are not known, and what would tell."""
+        for index, problem in (self.servers.problems if self.servers else {}).items():
+            threads = [
+                wait.thread
+                for wait in self.waits
+                if wait.party == index and self.locks[wait.lock].kind == "handle"
+            ]
+            if threads:
+                who = f"{len(threads)} thread{'s wait' if len(threads) > 1 else ' waits'}"
+                title = f"{who} in {self.processes[index].party.name} for what handles are of"
+                yield Finding(
+                    "server_missing", title, threads=threads, detail=problem, incomplete=True
+                )
 
     # --- one thread ----------------------------------------------------------------------
 
