@@ -168,6 +168,8 @@ def main() -> None:
             libc = ctypes.CDLL(None)
             libc.signal(signal.SIGUSR1, ctypes.cast(libc.pause, ctypes.c_void_p))
             say()
+        elif words[0] == "component":
+            component(engine)
         elif words[0] == "load":
             load(Host(engine, modules), Module.from_file(engine, words[1]))
         elif words[0] == "file":
@@ -197,6 +199,34 @@ def load(host: Host, module: Module) -> None:
     host.arrived = arrived
     imports = [Func(host.store, FuncType([ValType.i32()], []), host.back)]
     Instance(host.store, module, imports).exports(host.store)["go"](host.store, 3)
+
+
+COMPONENT = """(component
+  (import "host" (func $host (param "n" u32)))
+  (core func $lower (canon lower (func $host)))
+  (core module $m
+    (import "" "h" (func $h (param i32)))
+    (func $inner (param i32) local.get 0 call $h)
+    (func (export "go") (param i32) local.get 0 call $inner))
+  (core instance $i (instantiate $m (with "" (instance (export "h" (func $lower))))))
+  (func (export "go") (param "n" u32) (canon lift (core func $i "go"))))"""
+
+
+def component(engine: Engine) -> None:
+    """The same by way of the component model, whose trampolines are others."""
+    from wasmtime import component as model
+
+    def arrived(store: object, number: int) -> None:
+        say()
+        wait()
+
+    linker, store = model.Linker(engine), Store(engine)
+    with linker.root() as root:
+        root.add_func("host", arrived)
+    instance = linker.instantiate(store, model.Component(engine, COMPONENT))
+    go = instance.get_func(store, "go")
+    assert go is not None
+    go(store, 3)
 
 
 def threads(engine: Engine, modules: dict[str, Module], count: int) -> None:

@@ -287,6 +287,19 @@ def test_traps_where_the_processor_raises_them(function: str, tmp_path: Path) ->
     assert is_whole(stack)
 
 
+def test_a_component(newest: Host) -> None:
+    said = newest.ask("component")
+    report, stack = look(newest.pid, said["tid"])
+    newest.go_on()
+    assert [name for name, _ in wasm_frames(report, stack)] == ["inner", None]
+    assert [each.kind for each in stack.segments] == ["unix", "wasm", "unix"]
+    first = next(index for index, each in enumerate(stack.frames) if each.segment == 1)
+    trampoline = report.location(stack, first - 1)
+    assert trampoline is not None
+    assert str(trampoline.function).startswith("component-trampolines[0]-wasm-call-")
+    assert is_whole(stack)
+
+
 @pytest.mark.parametrize("config", [("details",), ("debug_info",)], ids=["wasm", "native"])
 def test_files_and_lines_are_the_runtimes_own(
     version: str, config: tuple[str, ...], tmp_path: Path
