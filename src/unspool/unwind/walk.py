@@ -79,6 +79,7 @@ class _Walk:
             if not self.explain:
                 registers = self.fast(registers)
             if len(self.frames) >= self.limit:
+                self.note_subject(registers)
                 return Stop(StopReason.DEPTH, f"the limit of {self.limit} frames")
             answer = self.slow(registers)
             if isinstance(answer, Stop):
@@ -138,15 +139,7 @@ class _Walk:
         """One step with every check: the caller's registers, or why there are none."""
         frame = self.frames[-1]
         trail: list[Attempt] = []
-        planted = frame.exact and (
-            frame.trust not in _STOPPED
-            # On Windows alone such data lead to code that was stopped.
-            or (frame.trust == Trust.UNWIND_INFO and self.space.arch.name == "arm")
-        )
-        query = Query(
-            frame.pc, frame.exact, registers, self.stack, planted, frame.sp, self.thread
-        )  # fmt: skip
-        answer = self.stepper.step(query, trail)
+        answer = self.ask(frame, registers, trail)
         if self.explain:
             frame.trail = trail
         if self.pending and not isinstance(answer, Found):
@@ -160,6 +153,26 @@ class _Walk:
         if isinstance(answer, Missed):
             return Stop(StopReason.FAULT if answer.fault else StopReason.NO_STRATEGY, answer.why)
         return self.accept(frame, answer)
+
+    def note_subject(self, registers: list[int | None]) -> None:
+        """What the last frame's code works on, where nobody asks for its caller any more."""
+        if self.stepper.early:
+            answer = self.ask(self.frames[-1], registers, [])
+            if isinstance(answer, Found) and answer.subject is not None:
+                self.subjects[len(self.frames) - 1] = answer.subject
+
+    def ask(
+        self, frame: Frame, registers: list[int | None], trail: list[Attempt]
+    ) -> Found | Missed | Ended:
+        planted = frame.exact and (
+            frame.trust not in _STOPPED
+            # On Windows alone such data lead to code that was stopped.
+            or (frame.trust == Trust.UNWIND_INFO and self.space.arch.name == "arm")
+        )
+        query = Query(
+            frame.pc, frame.exact, registers, self.stack, planted, frame.sp, self.thread
+        )  # fmt: skip
+        return self.stepper.step(query, trail)
 
     def accept(self, frame: Frame, found: Found) -> list[int | None] | Stop:
         """Appends the caller's frame, in the same segment or in a new one."""

@@ -25,6 +25,7 @@ from unspool.model import (
     Module,
     Report,
     Stack,
+    StopReason,
     TargetInfo,
     Thread,
     Trust,
@@ -190,7 +191,7 @@ class Frames:
         self.put(fp - 24, method)
         self.put(fp + 8 * slot, self.jvm.bytecodes(method) + bci)
 
-    def walk(self) -> tuple[Stack, list[str]]:
+    def walk(self, most: int = 0) -> tuple[Stack, list[str]]:
         space, code = found(self.jvm)
         stepper: Stepper = default_stepper(space, None, lambda: code)
         arch = space.arch
@@ -200,7 +201,7 @@ class Frames:
         registers[arch.fp] = self.fps[0]
         stepper.look_at_new_code = None
         add_generated(stepper, code)
-        stack = walk(stepper, Thread(0, 1, registers))
+        stack = walk(stepper, Thread(0, 1, registers), most)
         report = symbolicate(
             Report(TargetInfo("core", self.jvm.machine), space.modules, [stack]),
             lambda module: None, Options(), code_names=lambda module, lines: code.names(module),
@@ -222,6 +223,13 @@ def test_a_stack_through_all_kinds_of_frames(machine: str, era: str, version: in
     assert stack.frames[4].pc in (CODE + 0x100, CODE + 200)
     assert set(stack.subjects) == {0, 2}
     assert stack.subjects[2] == SUBJECT | made.first
+
+
+@pytest.mark.parametrize("most", [1, 3])
+def test_the_last_frame_of_a_limited_stack_has_its_name(most: int) -> None:
+    stack, names = Frames("x86_64", "offsets", 25).walk(most)
+    assert stack.stop.reason == StopReason.DEPTH
+    assert names == ["Main.last:22", "Main.middle:22", "Main.first:20"][:most]
 
 
 def test_given_up_code_goes_on_where_it_would_have() -> None:
