@@ -35,9 +35,9 @@ class Host:
         self.pid = process.pid
         self.said: dict[str, Any] = {}
 
-    def listen(self) -> dict[str, Any]:
+    def listen(self, patience: float = _PATIENCE) -> dict[str, Any]:
         assert self.process.stdout is not None
-        ready, _, _ = select.select([self.process.stdout], [], [], _PATIENCE)
+        ready, _, _ = select.select([self.process.stdout], [], [], patience)
         line = self.process.stdout.readline() if ready else ""
         assert line, "the host says nothing"
         self.said = json.loads(line)
