@@ -11,7 +11,7 @@ import pytest
 
 import unspool
 from tests.cpython.install import command, environment
-from tests.oracle.test_node import main_stack, names, written_files
+from tests.oracle.test_node import forget, main_stack, names
 from tests.programs.build import HERE, Unavailable, run, tool
 from tests.programs.running import eventually, is_parked, running
 
@@ -32,13 +32,12 @@ def waiting(switch: str, folder: Path, depth: int = 4) -> Iterator[tuple[int, li
     """The id of a process that waits, and its stack by its own account, innermost first."""
     said: list[str] = []
     words = [*python(), "-X", switch, str(HERE / "python_waits.py"), str(depth)]
-    with (
-        written_files(),
-        running(words, before_ready=said, cwd=folder, env=environment()) as process,
-    ):
-        assert eventually(lambda: is_parked(process.pid))
-        yield process.pid, json.loads(said[-1])
-    Path(f"/tmp/jit-{process.pid}.dump").unlink(missing_ok=True)
+    with running(words, before_ready=said, cwd=folder, env=environment()) as process:
+        try:
+            assert eventually(lambda: is_parked(process.pid))
+            yield process.pid, json.loads(said[-1])
+        finally:
+            forget(process)
 
 
 @pytest.mark.parametrize("switch", [MAP, DUMP])

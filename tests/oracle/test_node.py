@@ -6,6 +6,7 @@ import contextlib
 import json
 import re
 import shutil
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,20 +37,18 @@ def waiting(*switches: str, folder: Path) -> Iterator[tuple[int, list[list[str]]
     """The id of a process that waits, and its stack by its own account."""
     said: list[str] = []
     command = [str(NODE), *switches, str(HERE / "node_waits.js")]
-    with written_files(), running(command, before_ready=said, cwd=folder) as process:
-        assert eventually(lambda: is_parked(process.pid))
-        yield process.pid, json.loads(said[-1])
+    with running(command, before_ready=said, cwd=folder) as process:
+        try:
+            assert eventually(lambda: is_parked(process.pid))
+            yield process.pid, json.loads(said[-1])
+        finally:
+            forget(process)
 
 
-@contextlib.contextmanager
-def written_files() -> Iterator[None]:
-    """Removes the maps that processes leave in /tmp."""
-    before = set(Path("/tmp").glob("perf-*.map"))
-    try:
-        yield
-    finally:
-        for path in set(Path("/tmp").glob("perf-*.map")) - before:
-            path.unlink(missing_ok=True)
+def forget(process: subprocess.Popen[str]) -> None:
+    """Removes what a process has left in /tmp."""
+    for path in (f"/tmp/perf-{process.pid}.map", f"/tmp/jit-{process.pid}.dump"):
+        Path(path).unlink(missing_ok=True)
 
 
 def main_stack(report: Report) -> Stack:
@@ -154,7 +153,8 @@ def test_a_busy_program_wherever_it_is_stopped(tier: tuple[str, ...], tmp_path: 
     """
     whole = 0
     command = [str(NODE), *MAP, *tier, str(HERE / "node_runs.js")]
-    with written_files(), running(command, cwd=tmp_path) as process:
+    with running(command, cwd=tmp_path) as process, contextlib.ExitStack() as after:
+        after.callback(forget, process)
         # It may still be about to say that it is ready.
         assert eventually(lambda: "outer" in stopped(process.pid)[1])
         for _ in range(25):
