@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -81,3 +83,23 @@ def test_a_core(tmp_path: Path) -> None:
         run([gcore, "-o", tmp_path / "core", str(pid)])
         cored = unspool.unwind(unspool.open(str(tmp_path / f"core.{pid}")))
         assert names(cored, main_stack(cored)) == names(live, main_stack(live))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may make namespaces")
+def test_a_container(tmp_path: Path) -> None:
+    """It has its own /tmp, and another id there, by which the map is called."""
+    words = [*python(), "-X", MAP, str(HERE / "python_waits.py"), "4"]
+    inside = f"mount -t tmpfs none /tmp && exec {shlex.join(words)}"
+    command = [tool("unshare"), "--pid", "--mount", "--fork", "sh", "-c", inside]
+    told: list[str] = []
+    with running(command, before_ready=told, cwd=tmp_path, env=environment()) as process:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        pid = int(children[0])
+        assert eventually(lambda: is_parked(pid))
+        report = unspool.unwind(unspool.open(pid))
+        ours = [
+            name for name in names(report, main_stack(report)) if (name or "").startswith("py::")
+        ]
+        assert ours == [name for name in json.loads(told[-1]) if "names_of" not in name]
+        assert "perf-1.map" in {module.name for module in report.modules}
+        assert not Path(f"/tmp/perf-{pid}.map").exists()
