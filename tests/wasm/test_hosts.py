@@ -218,18 +218,25 @@ def test_a_signal_handler_on_top_of_wasm_code() -> None:
         running.ask("handler")
         running.tell("run spin")
         said = running.listen()
-        until = time.monotonic() + 30
-        kinds: list[str] = []
+        assert kinds_of(running, said["tid"], "wasm")[0] == "wasm"  # it is in the loop
         os.kill(running.pid, signal.SIGUSR1)
-        while kinds[:2] != ["unix", "wasm"] and time.monotonic() < until:
-            report, stack = look(running.pid, said["tid"])
-            kinds = [each.kind for each in stack.segments]
-            os.kill(running.pid, signal.SIGUSR1)  # the first may have come before the loop
+        kinds = kinds_of(running, said["tid"], "unix")
+        report, stack = look(running.pid, said["tid"])
         assert kinds == ["unix", "wasm", "unix"]
         assert tuple(name for name, _ in wasm_frames(report, stack)) in SPINNING
         interrupted = next(each for each in stack.frames if each.segment == 1)
         assert (interrupted.trust, interrupted.exact) == (Trust.SIGNAL, True)
         assert is_whole(stack)
+
+
+def kinds_of(running: Host, tid: int, first: str) -> list[str]:
+    """The kinds of a thread's segments, as soon as the first one is of that kind."""
+    until = time.monotonic() + 60
+    kinds: list[str] = []
+    while kinds[:1] != [first] and time.monotonic() < until:
+        _, stack = look(running.pid, tid, lines=False)
+        kinds = [each.kind for each in stack.segments]
+    return kinds
 
 
 def test_compiled_code_that_is_mapped_from_a_file(tmp_path: Path) -> None:
