@@ -347,12 +347,14 @@ def dump(
     stack_bytes: int = 0,
     sanitize: bool = False,
     environ: bool = False,
+    tables: str = "missing",
 ) -> tuple[Report, Written]:
     """Writes a minidump with every stack of every thread; gives the walked stacks and its facts.
 
     The file appears whole or not at all. `stack_bytes` bounds what is saved of each stack, 0 does
     not. `sanitize` blanks all data but pointers into modules and stacks and the words of locks, and
     leaves out vector registers, arguments and environment; `environ` keeps the latter two.
+    `tables`: unwind tables of modules in the stacks whose files are "missing" here, "all", "none".
 
     Raises `InputError` if the file cannot be written, or if the target is a report, which holds
     no memory.
@@ -372,7 +374,7 @@ def dump(
     more.pieces += kept
     written = write_minidump(
         target, report.stacks, reads, path,
-        stack_bytes=stack_bytes, sanitize=sanitize, environ=environ, more=more,
+        stack_bytes=stack_bytes, sanitize=sanitize, environ=environ, tables=tables, more=more,
     )  # fmt: skip
     return report, written
 

@@ -51,6 +51,37 @@ def test_wine_stacks_without_any_file(core: Path, tmp_path: Path) -> None:
     check(without_names(place.report(names=False)), dumped.report(names=False))
 
 
+@pytest.mark.parametrize(
+    "core",
+    ["threads/kernel", "threads-m32/kernel", "signal/kernel", "chain-aarch64-O2/qemu",
+     "chain-arm-exidx/qemu"],
+    indirect=True,
+)  # fmt: skip
+def test_all_unwind_tables_do_without_any_file(core: Core, tmp_path: Path) -> None:
+    """Those of the exception index too."""
+    place = Place(core.path, **options(core))
+    (tmp_path / "empty").mkdir()
+    found = []
+    for tables in ("all", "missing"):
+        place.dump(tmp_path / f"{tables}.dmp", tables=tables)
+        bare = Place(tmp_path / f"{tables}.dmp", sysroot=tmp_path / "empty")
+        found.append(bare.walked())
+    expected = place.walked()
+    assert found[0] == expected
+    # With the same trust: not by frame pointers and guesses, as without tables.
+    assert found[1] != expected
+
+
+@pytest.mark.parametrize("core", sorted((CORPUS / "wine").glob("*.core.xz"))[:1], ids=["wine"])
+def test_no_unwind_tables(core: Path, tmp_path: Path) -> None:
+    """Whoever has all files saves what they would take."""
+    place = Place(core)
+    _, kept = place.dump(tmp_path / "a.dmp")
+    _, none = place.dump(tmp_path / "b.dmp", tables="none")
+    assert none.memory < kept.memory / 2
+    assert none.threads == kept.threads
+
+
 @pytest.mark.parametrize(("core", "symbols"), [("crash", ""), ("wine", "wine")])
 def test_the_demo(core: str, symbols: str, tmp_path: Path) -> None:
     """The Windows program of one has neither a link time nor a PDB file."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,3 +41,34 @@ def test_wine_stacks(
     for number, source in enumerate((place, whole)):
         sanitized, _ = source.dump(tmp_path / f"{number}.dmp", sanitize=True)
         check(without_names(original), sanitized.report(names=False))
+
+
+@pytest.mark.parametrize("name", FLAVOURS)
+def test_all_unwind_tables_do_without_any_file(
+    zoo_core: CoreMaker, tmp_path: Path, name: str
+) -> None:
+    """And without them next to nothing is left."""
+    core = zoo_core(name, "O2", scenarios(FLAVOURS[name], VARIANTS["O2"], DEPTHS), "kernel")
+    place = Place(core.path, [core.zoo.folder], sysroot=core.sysroot)
+    original = without_names(place.report(names=False))
+    (tmp_path / "empty").mkdir()
+    whole = 0
+    for tables in ("all", "missing"):
+        path = tmp_path / f"{tables}.dmp"
+        place.dump(path, tables=tables)
+        found = Place(path, sysroot=tmp_path / "empty").report(names=False)
+        if tables == "all":
+            assert pcs(found) == pcs(original)
+            assert ends(found) == ends(original)
+        else:
+            pairs = zip(pcs(found), pcs(original), strict=True)
+            whole = sum(mine == other for mine, other in pairs)
+    assert whole < len(original["threads"]) / 4
+
+
+def pcs(report: dict[str, Any]) -> list[list[str]]:
+    return [[frame["pc"] for frame in thread["frames"]] for thread in report["threads"]]
+
+
+def ends(report: dict[str, Any]) -> list[str]:
+    return [thread["stop"]["reason"] for thread in report["threads"]]

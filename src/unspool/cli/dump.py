@@ -41,6 +41,14 @@ OPTIONS = (
         "write no minidump but the report of `unspool stack --format json`, which holds nothing of "
         "the process's memory",
     ),
+    Option(
+        "--unwind-tables",
+        "of which modules in the stacks to save unwind tables: of those whose files are missing "
+        "here, of all, so that stacks can be walked where no file is, or of none",
+        value="WHICH",
+        choices=("missing", "all", "none"),
+        default="missing",
+    ),
     Option("--environ", "keep environment variables too, which can hold secrets"),
     Option("--quiet", "say nothing of what was written, and show no progress", short="-q"),
     HELP,
@@ -107,6 +115,7 @@ def write(source: str | int, arguments: Arguments, path: str) -> int:
             stack_bytes=arguments.number("--stack-bytes", 0),
             sanitize=arguments.flag("--sanitize"),
             environ=arguments.flag("--environ"),
+            tables=arguments.text("--unwind-tables") or "missing",
         )
     if not quiet:
         from unspool.render.dump_words import lines

@@ -102,6 +102,7 @@ def write_minidump(
     stack_bytes: int = 0,
     sanitize: bool = False,
     environ: bool = False,
+    tables: str = "missing",
     time: int | None = None,
     more: More | None = None,
 ) -> Written:
@@ -109,12 +110,16 @@ def write_minidump(
 
     `stacks` are those of all threads, and `reads` what walking them has read. `stack_bytes` is
     the most that is saved of each stack, 0 for no limit. `sanitize` blanks all words that are no
-    pointers into modules or stacks; `environ` keeps arguments and environment. `time` is the
+    pointers into modules or stacks; `environ` keeps arguments and environment, `tables` unwind
+    tables of these modules, see `selection.TABLES`. `time` is the
     header's, in seconds since 1970. `more` is to be saved beside. Raises `InputError` if the file
     cannot be written.
     """
     more = more or More()
-    chosen = select(target, stacks, reads, most=stack_bytes, strings=environ and not sanitize)
+    chosen = select(
+        target, stacks, reads,
+        most=stack_bytes, strings=environ and not sanitize, tables=tables,
+    )  # fmt: skip
     sanitizer = _sanitizer(target, stacks, reads, more.facts) if sanitize else None
     output = Output(len(_STREAMS))
     draft = Draft(

@@ -36,6 +36,11 @@ _LARGEST_READ = 64 << 10
 _SMALL_READ = 256
 # Unwind tables of a module whose file is not at hand, and of all of them.
 _LARGEST_TABLE, _ALL_TABLES = 4 << 20, 16 << 20
+# The same where all are asked for.
+_MOST_TABLES = 256 << 20
+# Of which modules unwind tables are kept: those that have no file here (what is only in this
+# memory would be lost to whoever reads the dump), all, or none.
+TABLES = ("missing", "all", "none")
 # Where a TEB may be is read whole, and most of it is none: TEBs are chosen as such.
 _LOOKS_FOR_TEBS = (layouts.TEB64.size, layouts.TEB32.size)
 # KUSER_SHARED_DATA, and behind it the pointer to Wine's dispatcher (wine/layouts.py).
@@ -63,9 +68,11 @@ def select(
     *,
     most: int = 0,
     strings: bool = False,
+    tables: str = "missing",
 ) -> Selection:
     """Chooses memory. `reads` are (address, size); `most` bounds each stack, in bytes, 0 does not.
 
+    `tables` says of which modules unwind tables are kept, see `TABLES`.
     Without `strings` the arguments and the environment of the process are left out, which lie
     on the main thread's stack above all frames.
     """
@@ -82,7 +89,7 @@ def select(
         (at, at + size) for at, size in reads if 0 < size <= largest and size not in looks
     ]
     wanted += _code(target, stacks)
-    wanted += _of_modules(target, stacks)
+    wanted += _of_modules(target, stacks, tables)
     wanted += _of_wine(target)
     return Selection(own, without(_joined(wanted), None if strings else _strings(target)))
 
@@ -142,13 +149,15 @@ def _inside(ranges: Sequence[Range], target: Target) -> list[Range]:
     return found
 
 
-def _of_modules(target: Target, stacks: Sequence[Stack]) -> Iterator[Range]:
-    """The vdso, and unwind tables of modules in the stacks that have no file here.
+def _of_modules(target: Target, stacks: Sequence[Stack], tables: str) -> Iterator[Range]:
+    """The vdso, and unwind tables of modules in the stacks, as `TABLES` says of which.
 
     What is only in this memory would otherwise be lost to whoever reads the dump.
     """
     space = target.space
-    room = _ALL_TABLES
+    largest, room = _LARGEST_TABLE, _ALL_TABLES
+    if tables == "all":
+        largest = room = _MOST_TABLES
     seen: dict[int, Module] = {}
     for stack in stacks:
         for frame in stack.frames:
@@ -159,20 +168,22 @@ def _of_modules(target: Target, stacks: Sequence[Stack]) -> Iterator[Range]:
         if module.kind == "vdso":
             yield module.base, module.end
         elif module.index in seen:
-            for low, high in _tables_of(target, module):
+            for low, high in _tables_of(target, module, tables):
                 size = high - low
-                if size <= _LARGEST_TABLE and size <= room:
+                if size <= largest and size <= room:
                     room -= size
                     yield low, high
 
 
-def _tables_of(target: Target, module: Module) -> Iterable[Range]:
+def _tables_of(target: Target, module: Module, tables: str) -> Iterable[Range]:
     if module.kind in GENERATED_KINDS:
         found = generated_tables(target, module)
         if found:
             return found
     image = target.space.image(module)
-    return () if image is None or image.file is not None else _tables(image, module)
+    if image is None or tables == "none" or (image.file is not None and tables != "all"):
+        return ()
+    return _tables(image, module)
 
 
 def generated_tables(target: Target, module: Module) -> list[Range]:
@@ -183,28 +194,35 @@ def generated_tables(target: Target, module: Module) -> list[Range]:
 
 def _tables(image: Image | PeImage, module: Module) -> Iterator[Range]:
     """Headers and unwind tables as they lie in memory."""
-    from unspool.formats.elf import PT_GNU_EH_FRAME
+    from unspool.formats.elf import PT_ARM_EXIDX, PT_GNU_EH_FRAME
     from unspool.image import Image
 
     if isinstance(image, Image):
         yield module.base, module.base + 0x1000
         _, frames = image.eh_frame()
         for header in image.elf.program_headers() if image.elf else ():
-            if header.type == PT_GNU_EH_FRAME:
+            if header.type in (PT_GNU_EH_FRAME, PT_ARM_EXIDX):
                 yield image.bias + header.vaddr, image.bias + header.vaddr + header.memsz
+        # Which the entries of the exception index refer to; no program header tells of it.
+        section = image.file.section(".ARM.extab") if image.file else None
+        if section is not None:
+            yield image.bias + section.address, image.bias + section.address + section.size
         if frames is not None:
             start = image.bias + frames.address
             yield start, start + frames.end - frames.start
         return
-    from unspool.formats.pe import EXCEPTION
+    from unspool.formats.pe import EXCEPTION, EXPORT
 
     headers = image.headers
     yield image.base, image.base + headers.size_of_headers
-    directory = headers.directory(EXCEPTION)
+    # The walk knows some functions of Wine by their names; where there is no file it has read
+    # them in memory already, which is kept.
+    kinds = (EXCEPTION,) if image.file is None else (EXCEPTION, EXPORT)
     # In memory it has no name, see pe_eh_frame.
     _, frames = image.eh_frame()
-    if directory is not None:
-        yield image.base + directory[0], image.base + sum(directory)
+    for directory in map(headers.directory, kinds):
+        if directory is not None:
+            yield image.base + directory[0], image.base + sum(directory)
     if frames is not None:
         start = image.bias + frames.address
         yield start, start + frames.end - frames.start

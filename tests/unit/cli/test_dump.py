@@ -73,6 +73,19 @@ def test_a_dump_of_a_dump(core: str, capsys: Capture, tmp_path: Path) -> None:
     assert threads(other, capsys) == threads(core, capsys)
 
 
+def test_unwind_tables(core: str, capsys: Capture, tmp_path: Path) -> None:
+    """The program's file is there, so that its tables are saved only when they are asked for."""
+    sizes = []
+    for which in ("none", "missing", "all"):
+        path = tmp_path / which
+        words = ["dump", core, "--symbols", str(BUNDLED), "-o", str(path), "-q"]
+        assert main([*words, "--unwind-tables", which]) == 0
+        sizes.append(path.stat().st_size)
+    assert sizes[0] <= sizes[1] < sizes[2]
+    assert main([*words, "--unwind-tables", "some"]) == 64
+    assert "missing, all or none" in capsys.readouterr().err
+
+
 def test_a_bounded_stack(core: str, capsys: Capture, tmp_path: Path) -> None:
     sizes = []
     for most in ("64", "0"):
