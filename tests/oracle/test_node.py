@@ -185,3 +185,23 @@ def made_by_v8(target: unspool.Target, frame: Frame) -> str | None:
     place = found.locate(frame.lookup_pc) if found is not None else None
     match = NAME.fullmatch(place.function or "") if place is not None else None
     return match[1] if match else None
+
+
+@pytest.mark.parametrize("switches", [(), MAP], ids=["plain", "map"])
+def test_wasm_in_a_worker(switches: tuple[str, ...], tmp_path: Path) -> None:
+    command = [str(NODE), *switches, str(HERE / "node_wasm.js")]
+    with running(command, cwd=tmp_path) as process, contextlib.ExitStack() as after:
+        after.callback(forget, process)
+        assert eventually(lambda: is_parked(process.pid))
+        report = unspool.unwind(unspool.open(process.pid))
+    assert report.complete
+    if not switches:
+        return
+    every = [[name or "" for name in names(report, stack)] for stack in report.stacks]
+    [found] = [each for each in every if any("wasm-function" in name for name in each)]
+    ours = [name for name in found if re.match("(JS|LazyCompile|Function):", name)]
+    first = next(n for n, name in enumerate(ours) if "~wait " in name)
+    out, wasm, via = ours[first + 1 : first + 4]
+    assert "wasm-to-js" in out
+    assert "wasm-function[1]" in wasm
+    assert "~viaWasm " in via
