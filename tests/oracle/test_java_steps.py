@@ -27,7 +27,8 @@ from unspool.unwind.walk import walk
 
 from . import stepping
 
-STEPS = 1200
+# The interpreter takes some hundred instructions from one call to the next.
+LEAST, MOST, CALLS = 800, 6000, 8
 _READ = 1 << 16
 
 # From the outermost frame inwards.
@@ -152,18 +153,19 @@ def test_the_stack_is_found_at_every_instruction(
         with running as (process, _):
             tid = thread_named(process.pid, "busy-0")
             with unspool.open(process.pid) as target:
-                steps = follow(target, tid)
+                follow(target, tid)
     except Unavailable as reason:
         pytest.skip(str(reason))
-    assert steps == STEPS
 
 
-def follow(target: Target, tid: int) -> int:
+def follow(target: Target, tid: int) -> None:
     stepped = Stepped(target, tid)
     calls = returns = 0
     before: tuple[list[int | None], list[int], str] | None = None
     with contextlib.closing(stepped.memory), stepping.Thread(tid) as thread:
-        for number in range(STEPS):
+        for number in range(MOST):
+            if number >= LEAST and min(calls, returns) >= CALLS:
+                break
             registers = thread.registers()
             stack = stepped.stack(registers)
             names = stepped.names(stack)
@@ -180,9 +182,7 @@ def follow(target: Target, tid: int) -> int:
                 returns += len(expected) < len(before[1])
             before = registers, callers, part
             thread.step()
-    assert calls > 5, "the thread has called"
-    assert returns > 5, "and returned meanwhile"
-    return STEPS
+    assert min(calls, returns) >= CALLS, (calls, returns)
 
 
 def check(stack: Stack, names: Sequence[str], where: str) -> None:
