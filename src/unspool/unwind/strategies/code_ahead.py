@@ -13,6 +13,7 @@ from unspool.arch.x86_ahead import SP, CodeAhead
 from unspool.memory import Fault
 from unspool.model import Trust
 from unspool.unwind.step import DynamicStrategy, Found, Missed, Query
+from unspool.unwind.strategies.frame_pointer import is_generated
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -112,7 +113,9 @@ class AheadInMadeCode(Ahead):
     def answer(self, query: Query) -> Found | Missed:
         found = super().answer(query)
         if isinstance(found, Missed) and not query.exact:
-            return self._without_frame(query) or Missed("the code goes on after its call")
+            generated = is_generated(self.space, query)
+            without = self._without_frame(query) if generated else None
+            return without or Missed("the code goes on after its call")
         arch = self.space.arch
         fp = query.registers[arch.fp]
         if isinstance(found, Found) and fp is not None and found.registers[arch.sp] == fp + 16:

@@ -67,11 +67,15 @@ class FramePointer(DynamicStrategy):
         module = self.space.module_at(query.lookup_pc)
         if module is not None and module.kind == "pe" and self.space.arch.name == "i386":
             return self._gap_if_calls(sp, fp, f"{module.name} need not keep a frame pointer")
+        if self.space.arch.name != "x86-64":
+            return None
         # What it does until it returns did not tell, see `code_ahead`. A function that has called
         # has a frame; if not, then its return address is what the stack ends with.
-        if self.space.arch.name == "x86-64" and is_made(self.space, query):
-            why = "the code may not have pushed its frame pointer yet, or never do"
-            return self._gap_if_calls(sp, fp if query.exact else min(fp, sp + 8), why)
+        why = "the code may not have pushed its frame pointer yet, or never do"
+        if query.exact:
+            return self._gap_if_calls(sp, fp, why) if is_made(self.space, query) else None
+        if is_generated(self.space, query):
+            return self._gap_if_calls(sp, min(fp, sp + 8), why)
         return None
 
     def _gap_if_calls(self, sp: int, fp: int, why: str) -> str | None:
@@ -106,14 +110,19 @@ class FramePointer(DynamicStrategy):
 
 
 def is_made(space: AddressSpace, query: Query) -> bool:
-    """Whether a frame is in code that was generated, or put into a file with unwind data for
-    the rest, and was executing.
+    """Whether code was generated, or put into a file that has unwind data for the rest.
 
-    V8's builtins are such a part of Node.js: its own compiler made them when that was built. Those
-    that call have frames.
+    V8's builtins are such a part of Node.js: its own compiler made them when that was built. Rust
+    functions of a library without all of its unwind data are another (Wasmtime 36).
     """
-    module = space.module_at(query.lookup_pc)
-    if module is None or module.kind == "jit":
+    if is_generated(space, query):
         return True
-    image = space.image(module) if module.kind == "elf" and query.exact else None
+    module = space.module_at(query.lookup_pc)
+    image = space.image(module) if module is not None and module.kind == "elf" else None
     return image is not None and image.eh_frame()[1] is not None
+
+
+def is_generated(space: AddressSpace, query: Query) -> bool:
+    """Whether a frame is in code of no file."""
+    module = space.module_at(query.lookup_pc)
+    return module is None or module.kind == "jit"

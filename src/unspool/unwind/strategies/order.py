@@ -137,6 +137,9 @@ def _for_x86(space: AddressSpace) -> list[DynamicStrategy]:
     return [_CodeAhead(space)] if space.arch.name in ("i386", "x86-64") else []
 
 
+_MOST_LEFT = 64
+
+
 class _CodeAhead(DynamicStrategy):
     """`code_ahead.Ahead`, loaded for the first frame that it is for, or `AheadInMadeCode`."""
 
@@ -156,10 +159,14 @@ class _CodeAhead(DynamicStrategy):
 
     def answer(self, query: Query) -> Found | Missed | Ended:
         if self.made:
-            from unspool.unwind.strategies.frame_pointer import is_made
+            from unspool.unwind.strategies.frame_pointer import is_generated, is_made
 
             if query.planted or not is_made(self.space, query):
                 return Missed("compiled code keeps to other rules")
+            # Of a file's code that has called little must be left, else nothing is loaded for it.
+            left = self.space.memory.read_available(query.pc, _MOST_LEFT)
+            if not query.exact and not is_generated(self.space, query) and b"\xc3" not in left:
+                return Missed("the code goes on after its call")
         elif not query.exact:
             return Missed("the frame has called another one")
         return self.guess.answer(query)
