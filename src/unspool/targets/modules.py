@@ -97,7 +97,7 @@ def modules_from_mappings(
 
 # What the kernel calls memory that can be shared: there is no file. An image that was loaded from
 # there has its header; else its code was made there (by PHP in "/dev/zero", by .NET in a memfd).
-_MEMORY = ("/dev/zero", "/memfd:", "/SYSV", "/anon_hugepage", "/dev/shm/")
+_MEMORY = ("/dev/zero", "/memfd:", "/SYSV", "/anon_hugepage")
 
 # What Windows calls files of code, and Wine the directories of its own.
 _PE_NAMES = (
