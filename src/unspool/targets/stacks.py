@@ -155,7 +155,7 @@ class Planner:
         self._starts = [each.start for each in possible]
         self._ends = [each.end for each in possible]
         self._is_main = [each.path == "[stack]" for each in possible]
-        self._is_arena = [self._has_go and _is_arena(each) for each in possible]
+        self._is_arena = [self._has_go and _is_arena(each, maps) for each in possible]
 
     def first(self, threads: Sequence[Held]) -> list[Range]:
         """The ranges to copy of threads that have just stopped."""
@@ -277,7 +277,7 @@ class Planner:
         # Go's threads have their thread pointers in .bss and in the heap.
         if own is None or own.inode or own.path == "[heap]":
             return None
-        if self._has_go and _is_arena(own):
+        if self._has_go and _is_arena(own, self.maps):
             return None
         return (own.start, thread.tls) if own.writable else None
 
@@ -330,7 +330,7 @@ def without(whole: Range, taken: Sequence[Range]) -> list[Range]:
     return parts
 
 
-def _is_arena(mapping: Mapping) -> bool:
+def _is_arena(mapping: Mapping, maps: Maps) -> bool:
     """Whether a mapping is a piece of Go's heap, where stacks of a few kB lie side by side.
 
     A thread pointer in the same 64 MB says nothing about the stack. Go asks for addresses
@@ -339,10 +339,15 @@ def _is_arena(mapping: Mapping) -> bool:
     them names where the kernel can. The hints from 0x2a on are where the kernel itself puts
     mappings (from a third of the address space on, without randomisation): one process in 256
     has all thread stacks at 0x7fc0xxxxxxxx. A thread's stack is a page less than a multiple of
-    4 MB, for its guard.
+    4 MB where its guard was taken from it; where it was not, as glibc adds it to sizes that a
+    program chose, that page without access lies just below.
     """
     if mapping.path.startswith("[anon: Go:"):
         return True
     is_hint = mapping.start >> 32 & 0xFF == 0xC0 and mapping.start >> 40 < _MAPPED_BY_KERNEL
     size = mapping.end - mapping.start
-    return is_hint or (mapping.start % _ARENA == 0 and size % _ARENA_GROWS == 0)
+    if is_hint or mapping.start % _ARENA or size % _ARENA_GROWS:
+        return is_hint
+    below = maps.at(mapping.start - 1)
+    is_guard = below is not None and below.permissions.startswith("---")
+    return not (below and is_guard and below.end - below.start < _ARENA_GROWS)

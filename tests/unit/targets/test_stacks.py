@@ -112,6 +112,18 @@ def test_the_kernel_puts_stacks_where_go_would_ask_for_its_last_arenas(start: in
     assert plan.first([Held(2, PC, sp, tls)]) == [(sp - 128, tls)]
 
 
+def test_a_stack_of_64_mb_above_its_guard_is_no_arena() -> None:
+    """Python's threading.stack_size(64 << 20): glibc adds the guard to it, and where the malloc
+    arena of another thread follows, the stack begins at a multiple of 64 MB."""
+    low, high = 0x7F9B_8800_0000, 0x7F9B_8C00_0000
+    plan = planner()
+    guard = mapping((low - 4096, low), "---p")
+    plan.maps = Maps([mapping(CODE, "r-xp"), guard, mapping((low, high))])
+    tls = high - 0x940
+    sp = tls - 900_000
+    assert plan.first([Held(2, PC, sp, tls)]) == [(sp - 128, tls)]
+
+
 @pytest.mark.parametrize("sp", [0, 8, CODE[0] + 64, THREAD[0] - 8, (1 << 64) - 8])
 def test_wild_stack_pointer_asks_for_newer_mappings(sp: int) -> None:
     plan = planner()
