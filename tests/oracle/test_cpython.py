@@ -87,8 +87,11 @@ def test_a_core(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may make namespaces")
 def test_a_container(tmp_path: Path) -> None:
-    """It has its own /tmp, and another id there, by which the map is called."""
-    words = [*python(), "-X", MAP, str(HERE / "python_waits.py"), "4"]
+    """It has its own /tmp, and another id there, by which the map is called.
+
+    Python gets the script's text: what is in /tmp outside, a checkout too, it does not see.
+    """
+    words = [*python(), "-X", MAP, "-c", (HERE / "python_waits.py").read_text(), "4"]
     inside = f"mount -t tmpfs none /tmp && exec {shlex.join(words)}"
     command = [tool("unshare"), "--pid", "--mount", "--fork", "sh", "-c", inside]
     told: list[str] = []

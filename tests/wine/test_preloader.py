@@ -91,6 +91,11 @@ def rules(found: Layout, name: str) -> list[Rule]:
     return [rule for rule in found.rules if rule.id == name]
 
 
+def is_placed(flags: str, path: str) -> bool:
+    """Whether Linux chose the place: of the heap, which held memory is not, the stack, the vdso."""
+    return path.startswith("[") and flags[:3] != "---"
+
+
 def base_of(running: Running, name: str) -> int:
     """Where the program says that the DLL is."""
     told = [each.scenario.split(",") for each in running.threads]
@@ -131,9 +136,15 @@ def test_the_preloader_and_what_it_holds(seen: Seen) -> None:
     assert rule.verdict == "ok"
     assert f"{min(mapped):#x}" in rule.evidence[0]
     ranges = {rule.says.partition(",")[0]: rule for rule in rules(found, "reserved-area")}
-    # With it no library comes where Windows code goes.
-    assert {rule.verdict for rule in ranges.values()} <= {"ok", "note"}
-    assert not [rule.says for rule in ranges.values() if "does not belong" in rule.says]
+    # With it no library comes where Windows code goes. Only what Linux itself put there at random
+    # may be in the way: 64-bit Wine 8 does not hold all that the rules ask for.
+    random = [(start, end) for start, end, flags, path in maps if is_placed(flags, path)]
+    for rule in ranges.values():
+        assert rule.verdict in (("warning",) if rule.evidence else ("ok", "note")), rule
+        assert bool(rule.evidence) == ("does not belong" in rule.says), rule
+        for line in rule.evidence:
+            at = int(line.partition("-")[0], 16)
+            assert any(start <= at < end for start, end in random), rule
     held = [(start, end) for start, end, flags, path in maps if flags[:3] == "---" and not path]
     asked = ranges["WINEPRELOADRESERVE"]
     if not any(start <= ASKED[0] and ASKED[1] <= end for start, end in held):
@@ -160,10 +171,10 @@ def test_what_each_range_holds_is_what_proc_says(seen: Seen) -> None:
         files = any(
             low < end
             and high > start
-            and (".so" in path or "/wine" in path.rpartition("/")[0])
+            and (".so" in path or "/wine" in path.rpartition("/")[0] or is_placed(flags, path))
             and "-windows" not in path
             and "preloader" not in path
             and not path.endswith(".nls")
-            for low, high, _, path in maps
+            for low, high, flags, path in maps
         )
         assert not plain or files, rule.says

@@ -257,10 +257,14 @@ def _anonymous(mapping: Mapping, label: Label) -> tuple[str, str] | None:
 
 
 def _held(mapping: Mapping, label: Label) -> tuple[str, str] | None:
-    if mapping.path:
+    # Linux calls "[heap]" whatever the program break lies in. It puts the break at random behind
+    # the preloader, which may then hold that place: no heap is there, nor can one grow.
+    if mapping.path not in ("", "[heap]"):
         return None
     if is_held(mapping.permissions):
         return label.kind, label.name
+    if mapping.path:
+        return None
     # The DOS area is given to the program as readable and writable memory.
     if label.kind == Kind.DOS and mapping.permissions[:2] == "rw":
         return Kind.DOS, "DOS area"

@@ -8,10 +8,14 @@ from typing import Any, cast
 import pytest
 
 from unspool.analyses.layout import Area, Layout, rules_windows
+from unspool.analyses.layout.names import label_of
+from unspool.analyses.layout.paint import paint
 from unspool.analyses.layout.records import Kind, Rule
+from unspool.analyses.layout.reserve import tenant
+from unspool.analyses.layout.windows import Windows
 from unspool.model import Module
 
-from .made_up import GIB, area, layout
+from .made_up import GIB, area, layout, mapping
 
 LARGE, STRIPPED = 0x20, 0x01
 
@@ -134,3 +138,18 @@ def test_what_became_of_each_reserved_range() -> None:
     assert "1 MiB used by what does not belong there" in found[1].says
     assert found[1].evidence == ["0x60000000-0x60100000 rw-p libc.so.6 code"]
     assert len(list(rules_windows._areas(made, target((10, 0), 8), windows()))) == 4
+
+
+def test_held_memory_is_no_heap_whatever_linux_calls_it() -> None:
+    """The program break may be put into what Wine's preloader holds."""
+    made = object.__new__(Windows)
+    made.target, made.is_wine, made.asked = target((8, 0)), True, []
+    found = [
+        mapping(0x7F000000, 0x7FDE0000, "---p", "[heap]"),
+        mapping(0x7FDE0000, 0x7FE00000, "rw-p", "[heap]"),
+        mapping(0x7FE00000, 0x7FF00000, "---p", "/usr/lib/libc.so.6"),
+    ]
+    areas = paint(found, [made.reserved()], label_of)
+    assert [(each.kind, tenant(each)) for each in areas] == [
+        (Kind.RESERVED, "held"), (Kind.HEAP, "foreign"), (Kind.FILE, "unknown")
+    ]  # fmt: skip
