@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from unspool.analyses.locks.syscalls import FutexWait
     from unspool.memory import Memory
-    from unspool.model import Report
+    from unspool.model import Report, Thread
     from unspool.targets.base import Target
     from unspool.targets.live_waits import Waiting
 
@@ -58,6 +58,7 @@ def _lock_words(target: Target, report: Report) -> More:
 
         all_wait = target.threads if target.wine is not None else [each for each, _ in calls]
         waiting = Waiting(live, [thread.tid for thread in all_wait])
+    stays = _Stays(target, waiting)
     tids = {thread.tid: thread.index for thread in target.threads}
     words = Words(
         memory, target.arch.pointer_size, 0,
@@ -76,19 +77,31 @@ def _lock_words(target: Target, report: Report) -> More:
             if not data:  # at the beginning of a mapping
                 start, data = wait.address, memory.read_available(wait.address, _BEHIND)
             known = _known(words, wait)
-            if data and (waiting is None or waiting.still(thread.tid)):
+            if data and stays(thread):
                 pieces.append((start, data))
                 facts.append(known)
                 registers[thread.index] = call.registers[:_TELLING]
     kept = More(pieces, facts, registers)
     if target.wine is not None:
-        _add_windows(kept, target, report, memory, waiting)
+        _add_windows(kept, target, report, memory, stays)
     return kept
 
 
-def _add_windows(
-    kept: More, target: Target, report: Report, memory: Memory, waiting: Waiting | None
-) -> None:
+class _Stays:
+    """Whether a thread still waits where its stack says; that of a file always does."""
+
+    def __init__(self, target: Target, waiting: Waiting | None) -> None:
+        self.waiting = waiting
+        self.sp = target.arch.sp
+
+    def __call__(self, thread: Thread) -> bool:
+        if self.waiting is None:
+            return True
+        taken = None if thread.registers is None else thread.registers[self.sp]
+        return self.waiting.still(thread.tid, taken)
+
+
+def _add_windows(kept: More, target: Target, report: Report, memory: Memory, stays: _Stays) -> None:
     from unspool.analyses.locks.frames import StackNames
     from unspool.analyses.locks.windows import WindowsWaits
 
@@ -96,7 +109,7 @@ def _add_windows(
     for stack in report.stacks[:_MOST_THREADS]:
         for address, size, is_fact in windows.kept(stack, StackNames(report, stack)):
             data = memory.read_available(address, size)
-            if data and (waiting is None or waiting.still(stack.tid)):
+            if data and stays(target.threads[stack.index]):
                 kept.pieces.append((address, data))
                 if is_fact:
                     kept.facts.append((address, address + size))

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from unspool.analyses.locks.windows import WindowsWait
     from unspool.model import Report, Stack, Thread
     from unspool.targets.base import Target
-    from unspool.targets.live_waits import Waiting
 
 # Of so many threads that may be a lock's reader nobody learns anything.
 _MOST_READERS = 64
@@ -349,7 +348,9 @@ class _Survey:
         for wait in self.waits:
             process = self.processes[wait.party]
             thread = process.target.threads[wait.thread]
-            if process.waiting is None or self.still(process.waiting, thread, process.target):
+            sp = process.target.arch.sp
+            taken = None if thread.registers is None else thread.registers[sp]
+            if process.waiting is None or process.waiting.still(thread.tid, taken):
                 kept.append(wait)
                 continue
             if wait.key in moved:
@@ -358,11 +359,3 @@ class _Survey:
             title = f"thread {thread.tid} went on while locks were read: its wait is left out"
             self.findings.append(Finding("moved", title, threads=[thread.index]))
         self.waits[:] = kept
-
-    def still(self, waiting: Waiting, thread: Thread, target: Target) -> bool:
-        if not waiting.still(thread.tid):
-            return False
-        words = waiting.words(thread.tid)
-        registers = thread.registers
-        arch = target.arch
-        return len(words) < 9 or registers is None or words[7] == registers[arch.sp]
