@@ -217,7 +217,7 @@ class Stepper:
         self.early: list[EarlyStrategy] = []
         # Is shown every address of code that has no row yet, and may register strategies for it.
         self.look_at_new_code: Callable[[int], None] | None = None
-        self.reviewer: Reviewer | None = None
+        self.reviewers: list[Reviewer] = []
         self.rows: dict[int, Row] = {}
         self._missed: dict[int, list[Attempt]] = {}
 
@@ -256,9 +256,13 @@ class Stepper:
         return missed
 
     def _reviewed(self, answer: Found | Missed | Ended, query: Query) -> Found | Missed | Ended:
-        if self.reviewer is None or isinstance(answer, Missed):
-            return answer
-        return self.reviewer.review(query, answer)
+        """What the first reviewer makes of an answer that has anything against it."""
+        if not isinstance(answer, Missed):
+            for reviewer in self.reviewers:
+                reviewed = reviewer.review(query, answer)
+                if reviewed is not answer:
+                    return reviewed
+        return answer
 
     def _ask_early(self, query: Query, trail: list[Attempt]) -> Found | Missed | Ended | None:
         """The answer of those who claim the frame; None if nobody does."""

@@ -51,8 +51,7 @@ def add_hotspot(stepper: Stepper, code: GeneratedCode) -> None:
             stepper.early.append(frames)
             assert isinstance(stepper.tables, list)
             stepper.tables.append(CompiledCode(frames))
-            if stepper.reviewer is None:
-                stepper.reviewer = JavaCallers(frames)
+            stepper.reviewers.append(JavaCallers(frames))
 
 
 class CompiledCode(TableStrategy):

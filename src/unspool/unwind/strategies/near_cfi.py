@@ -23,28 +23,26 @@ def add_near_cfi(stepper: Stepper) -> None:
         for module in stepper.space.modules
         if module.kind == "jit"
     ):
-        stepper.reviewer = CallersOfMadeCode(stepper.space, stepper.reviewer)
+        stepper.reviewers.append(CallersOfMadeCode(stepper.space))
 
 
 class CallersOfMadeCode(Reviewer):
-    """Refuses callers that have not called. `others` is asked about everything first."""
+    """Refuses callers that have not called."""
 
-    def __init__(self, space: AddressSpace, others: Reviewer | None) -> None:
+    def __init__(self, space: AddressSpace) -> None:
         self.space = space
-        self.others = others
 
     def review(self, query: Query, answer: Found | Ended) -> Found | Ended | Missed:
-        reviewed = answer if self.others is None else self.others.review(query, answer)
-        if not isinstance(reviewed, Found) or reviewed.row is None or reviewed.row.signal:
-            return reviewed
+        if not isinstance(answer, Found) or answer.row is None or answer.row.signal:
+            return answer
         module = self.space.module_at(query.lookup_pc)
         if module is None or module.kind != "jit":
-            return reviewed
-        pc = reviewed.registers[self.space.arch.pc]
+            return answer
+        pc = answer.registers[self.space.arch.pc]
         if (
             pc is not None
             and isinstance(self.space.image(module), NearTables)
             and self.space.after_call(pc) is False
         ):
             return Missed(f"the table beside the code leads to 0x{pc:x}, where no call is")
-        return reviewed
+        return answer

@@ -314,5 +314,7 @@ def add_wasm(stepper: Stepper, code: GeneratedCode) -> None:
     if traits is not None and any(isinstance(each.runtime, WasmCode) for each in code.modules):
         wasm = Wasm(stepper, code, traits)
         stepper.early.insert(0, wasm)
-        exits = ExitReviewer(stepper.space, wasm.function_at, wasm.start_of, stepper.reviewer)
-        stepper.reviewer = WasmReviewer(wasm.stored, wasm.bounds, wasm.met, exits)
+        stepper.reviewers += [
+            ExitReviewer(stepper.space, wasm.function_at, wasm.start_of),
+            WasmReviewer(wasm.stored, wasm.bounds, wasm.met),
+        ]

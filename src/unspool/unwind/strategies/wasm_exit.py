@@ -38,18 +38,12 @@ class ExitReviewer(Reviewer):
         space: AddressSpace,
         function_at: Callable[[int], tuple[str, Function | None] | None],
         start_of: Callable[[int, Function], int],
-        older: Reviewer | None,
     ) -> None:
         self.space = space
         self.function_at = function_at
         self.start_of = start_of
-        self.older = older
 
     def review(self, query: Query, answer: Found | Ended) -> Found | Ended | Missed:
-        if self.older is not None:
-            reviewed = self.older.review(query, answer)
-            if reviewed is not answer:
-                return reviewed
         arch = self.space.arch
         fp, sp, pc = query.registers[arch.fp], query.above, None
         if isinstance(answer, Found) and answer.trust == Trust.FRAME_POINTER:

@@ -126,18 +126,12 @@ class WasmReviewer(Reviewer):
         stored: StoredState,
         bounds: Callable[[Query], tuple[int, int]],
         met: set[int | None],
-        older: Reviewer | None,
     ) -> None:
         self.stored = stored
         self.met = met
         self.bounds = bounds
-        self.older = older
 
     def review(self, query: Query, answer: Found | Ended) -> Found | Ended | Missed:
-        if self.older is not None:
-            reviewed = self.older.review(query, answer)
-            if reviewed is not answer:
-                return reviewed
         if not isinstance(answer, Found) or answer.trust not in _GUESSES:
             return answer
         arch = self.stored.space.arch

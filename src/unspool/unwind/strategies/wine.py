@@ -21,7 +21,7 @@ def add_wine(stepper: Stepper, wine: WineProcess, cfi: DwarfCfi) -> None:
         WineCallback(wine, stepper),
         WineException(stepper.space, wine.ntdll),
     ]
-    stepper.reviewer = WineBorders(wine)
+    stepper.reviewers.append(WineBorders(wine))
     if wine.is_wow64:
         _add_wow64(stepper, wine)
 
@@ -37,5 +37,5 @@ def _add_wow64(native: Stepper, wine: WineProcess) -> None:
         Wow64Callback(compat, wine),
         WineException(compat.space, wine.ntdll32),
     ]
-    compat.reviewer = Wow64Borders(wine)
+    compat.reviewers.append(Wow64Borders(wine))
     native.early.append(Wow64(wine, native, compat))
