@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from unspool.cli.options import COLOR, HELP, Option, parse
+from unspool.cli.options import COLOR, HELP, QUIET, Option, parse
 from unspool.errors import FormatError, InputError, UsageError
 
 TYPE_CHECKING = False
@@ -40,7 +40,7 @@ OPTIONS = (
     Option("--summary", "the table of streams and the problems alone"),
     Option("--output", "write to FILE instead of standard output", short="-o", value="FILE"),
     COLOR,
-    Option("--quiet", "no progress", short="-q"),
+    QUIET,
     HELP,
 )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from unspool.cli.options import COLOR, HELP, Option, parse
+from unspool.cli.options import COLOR, HELP, QUIET, Option, parse
 from unspool.cli.target import TARGET_OPTIONS, open_target, source_of
 
 TYPE_CHECKING = False
@@ -36,7 +36,7 @@ OPTIONS = (
         value="DIR",
     ),
     COLOR,
-    Option("--quiet", "no progress", short="-q"),
+    QUIET,
     HELP,
 )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from unspool.cli.options import COLOR, HELP, Option, parse
+from unspool.cli.options import COLOR, HELP, QUIET, Option, parse
 from unspool.cli.target import TARGET_OPTIONS, open_target, source_of
 from unspool.errors import UsageError
 
@@ -26,7 +26,7 @@ OPTIONS = (
     ),
     *TARGET_OPTIONS,
     COLOR,
-    Option("--quiet", "no progress", short="-q"),
+    QUIET,
     Option("--verbose", "every wait, with the words and registers that say so", short="-v"),
     HELP,
 )

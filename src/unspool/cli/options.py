@@ -46,6 +46,10 @@ class Option:
 
 
 HELP = Option("--help", "show this and exit", short="-h")
+QUIET = Option("--quiet", "no progress", short="-q")
+FORMAT = Option(
+    "--format", "what to print", value="FORMAT", choices=("text", "json"), default="text"
+)
 REPORT_FORMAT = Option(
     "--format",
     f"what to print: {any_of(['text', *FORMS.values()])}",

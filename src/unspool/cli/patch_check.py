@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from unspool.cli.options import COLOR, HELP, Option, parse
+from unspool.cli.options import COLOR, FORMAT, HELP, QUIET, Option, parse
 from unspool.cli.target import TARGET_OPTIONS, open_target, source_of
 from unspool.errors import UsageError
 
@@ -13,13 +13,7 @@ if TYPE_CHECKING:
     from unspool.targets.base import Target
 
 OPTIONS = (
-    Option(
-        "--format",
-        "what to print",
-        value="FORMAT",
-        choices=("text", "json"),
-        default="text",
-    ),
+    FORMAT,
     Option(
         "--old",
         "a build of a module that the target runs, by its build id; with --new: check every "
@@ -31,7 +25,7 @@ OPTIONS = (
     Option("--no-inlined", "do not search debug information for inlined copies: faster"),
     *TARGET_OPTIONS,
     COLOR,
-    Option("--quiet", "no progress", short="-q"),
+    QUIET,
     HELP,
 )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from unspool.cli.options import COLOR, HELP, Option, parse
+from unspool.cli.options import COLOR, FORMAT, HELP, QUIET, Option, parse
 from unspool.cli.target import TARGET_OPTIONS, open_target, source_of
 from unspool.errors import InputError
 
@@ -13,13 +13,7 @@ if TYPE_CHECKING:
     from unspool.targets.source import Source
 
 OPTIONS = (
-    Option(
-        "--format",
-        "what to print",
-        value="FORMAT",
-        choices=("text", "json"),
-        default="text",
-    ),
+    FORMAT,
     Option(
         "--no-red-zone",
         "of a FILE: nothing below the stack pointer may be used, as in kernels, interrupt "
@@ -29,7 +23,7 @@ OPTIONS = (
     Option("--no-lines", "no files and lines, which is faster"),
     *TARGET_OPTIONS,
     COLOR,
-    Option("--quiet", "no progress", short="-q"),
+    QUIET,
     HELP,
 )
 

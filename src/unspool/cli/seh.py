@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from unspool.cli.options import COLOR, HELP, Option, parse
+from unspool.cli.options import COLOR, FORMAT, HELP, QUIET, parse
 from unspool.cli.target import TARGET_OPTIONS, THREAD, open_target, source_of
 
 TYPE_CHECKING = False
@@ -12,17 +12,11 @@ if TYPE_CHECKING:
     from unspool.render.text import Facts
 
 OPTIONS = (
-    Option(
-        "--format",
-        "what to print",
-        value="FORMAT",
-        choices=("text", "json"),
-        default="text",
-    ),
+    FORMAT,
     *TARGET_OPTIONS,
     THREAD,
     COLOR,
-    Option("--quiet", "no progress", short="-q"),
+    QUIET,
     HELP,
 )
 
