@@ -31,6 +31,12 @@ if TYPE_CHECKING:
             """
             ...
 
+    class Runtime(Protocol):
+        """What the strategies of one kind of runtime need to know."""
+
+        @property
+        def kind(self) -> str: ...
+
     class Running(Protocol):
         """What /proc tells of a process that runs."""
 
@@ -67,7 +73,7 @@ class GeneratedModule:
         image: Image | None = None,
         names: CodeNames | None = None,
         elf: Callable[[], Elf | None] | None = None,
-        runtime: object = None,
+        runtime: Runtime | None = None,
         tables: Callable[[], list[tuple[int, int]]] | None = None,
         dwarf: Callable[[], tuple[int, bytes] | None] | None = None,
     ) -> None:

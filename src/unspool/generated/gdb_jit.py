@@ -92,7 +92,7 @@ def _module(
     jit_object = _object(process, entry, low)
     module = Module(0, NAME, low, high, kind="jit", bias=0, code_base=low, code_end=high)
     return GeneratedModule(
-        module, image=ObjectImage(process.now, jit_object), elf=jit_object.elf, runtime=jit_object,
+        module, image=ObjectImage(process.now, jit_object), elf=jit_object.elf,
         tables=lambda: [(entry.address, entry.address + entry.size), *read],
     )  # fmt: skip
 

@@ -101,6 +101,8 @@ class WasmCode:
     Raises `FormatError` and `Fault` if it is none.
     """
 
+    kind = "wasmtime"
+
     def __init__(self, memory: Memory, base: int) -> None:
         self.memory = memory
         self.base = base

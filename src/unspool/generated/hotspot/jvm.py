@@ -30,6 +30,8 @@ _ADDRESS = (1 << 64) - 1
 class Jvm:
     """What there is to know of one libjvm.so. Raises `FormatError` and `Fault`."""
 
+    kind = "hotspot"
+
     def __init__(self, tables: VmTables) -> None:
         self.tables = tables
         self.reader = tables.reader

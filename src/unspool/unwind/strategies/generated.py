@@ -10,10 +10,12 @@ if TYPE_CHECKING:
 
 def add_generated(stepper: Stepper, code: GeneratedCode) -> None:
     """Registers the strategies for the runtimes whose code was found."""
-    from unspool.unwind.strategies.wasm import add_wasm
+    runtimes = {each.runtime.kind for each in code.modules if each.runtime is not None}
+    if "wasmtime" in runtimes:
+        from unspool.unwind.strategies.wasm import add_wasm
 
-    add_wasm(stepper, code)
-    if any(type(each.runtime).__name__ == "Jvm" for each in code.modules):
+        add_wasm(stepper, code)
+    if "hotspot" in runtimes:
         from unspool.unwind.strategies.hotspot import add_hotspot
 
         add_hotspot(stepper, code)
