@@ -30,12 +30,12 @@ INIT = """\
 B=/bin/busybox
 $B mount -t proc proc /proc
 $B mount -t devtmpfs dev /dev
-$B mount -t tmpfs -o size=1500m work /work
+$B mount -t tmpfs -o size=1500m runs /runs
 for driver in {drivers}; do $B insmod /drivers/$driver.ko; done
-echo /work/core > /proc/sys/kernel/core_pattern
+echo /runs/core > /proc/sys/kernel/core_pattern
 echo 0 > /proc/sys/kernel/core_uses_pid
 ulimit -c unlimited
-cd /work
+cd /runs
 {runs}
 $B uname -srvm > uname
 $B tar -cf /dev/vda *
@@ -51,7 +51,7 @@ $B mv core {name}.core
 def root_of(folder: Path, programs: Sequence[Path], libraries: Sequence[Path]) -> Path:
     """What the machine has as /, and what its cores are read with: /bin and /lib."""
     root = folder / "root"
-    for name in ("bin", "lib", "proc", "dev", "work", "drivers"):
+    for name in ("bin", "lib", "proc", "dev", "runs", "drivers"):
         (root / name).mkdir(parents=True, exist_ok=True)
     for program in programs:
         shutil.copy(program, root / "bin")
