@@ -6,11 +6,13 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.programs.build import Unavailable
 
 # A shell lets what it runs in the background ignore interrupts (POSIX, shell, 2.11), and what
 # tests start would inherit that.
@@ -95,3 +97,20 @@ def corpus() -> Corpus:
         return data
 
     return read
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup() -> Iterator[None]:
+    """What this machine cannot do skips the tests that need it, with its reason."""
+    try:
+        return (yield)
+    except Unavailable as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call() -> Iterator[None]:
+    try:
+        return (yield)
+    except Unavailable as reason:
+        pytest.skip(str(reason))

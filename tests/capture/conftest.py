@@ -4,16 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.programs.build import Unavailable
-
 from .kernel import Handler, installed
 
 
 @pytest.fixture
 def handler(request: pytest.FixtureRequest) -> Iterator[Handler]:
     """Our handler as the kernel's; the parameter, if there is one, are its options."""
-    try:
-        with installed(getattr(request, "param", ())) as handler:
-            yield handler
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    with installed(getattr(request, "param", ())) as handler:
+        yield handler

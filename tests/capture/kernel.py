@@ -26,15 +26,14 @@ from typing import Any
 from jsonschema import Draft202012Validator
 
 from tests.programs.build import Unavailable, locked
-from tests.programs.cores import CORE_PATTERN, PATIENCE
+from tests.programs.cores import CORE_PATTERN, CORE_PATTERN_LOCK, PATIENCE
 from tests.programs.running import eventually
 
 SOURCE = Path(__file__).parents[2] / "src"
 SCHEMA = SOURCE / "unspool/render/report-1.schema.json"
 CORE_PIPE_LIMIT = CORE_PATTERN.with_name("core_pipe_limit")
 # The tests' own, and that of the benchmark.
-LOCKS = (Path(f"/tmp/unspool-core-pattern.{os.getuid()}.lock"),
-         Path("/tmp/unspool-core-pattern.lock"))  # fmt: skip
+LOCKS = (CORE_PATTERN_LOCK, Path("/tmp/unspool-core-pattern.lock"))
 STACK = 4 << 20
 
 SCRIPT = """#!{python} -I

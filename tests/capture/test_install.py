@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.programs.build import Unavailable, build
+from tests.programs.build import build
 from tests.programs.cores import CORE_PATTERN
 from tests.programs.table import BY_NAME
 from unspool.capture import install
@@ -44,12 +44,9 @@ def test_the_kernel_runs_what_was_installed(folder: Path, programs_root: Path) -
     )
     (folder / "unspool").chmod(0o755)
     (folder / "c.toml").write_text(f'[spool]\ndirectory = "{folder}/spool"\nfree_mb = 0\n')
-    try:
-        program = build(BY_NAME["chain-O2"], programs_root)
-        with pattern("core", 0):
-            _there_and_back(folder, program)
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    program = build(BY_NAME["chain-O2"], programs_root)
+    with pattern("core", 0):
+        _there_and_back(folder, program)
 
 
 def _there_and_back(folder: Path, program: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.programs.build import Unavailable, build
+from tests.programs.build import build
 from tests.programs.table import BY_NAME
 
 from .kernel import SOURCE, Handler, crash, installed, running_in
@@ -28,10 +28,7 @@ def walk(*arguments):
 
 
 def chain(root: Path) -> Path:
-    try:
-        return build(BY_NAME["chain-O2"], root)
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    return build(BY_NAME["chain-O2"], root)
 
 
 def kinds(report: dict) -> set[str]:  # type: ignore[type-arg]
@@ -52,10 +49,7 @@ def change(handler: Handler, module: str, text: str) -> None:
 def test_a_worker_that_hangs(handler: Handler, programs_root: Path) -> None:
     """In a call that no signal ends: the kernel goes on, with a report of what was known."""
     change(handler, "unwind/walk.py", HANGING)
-    try:
-        program = build(BY_NAME["threads"], programs_root)
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    program = build(BY_NAME["threads"], programs_root)
     report = handler.report(crash([program]))
     assert "unfinished" in kinds(report)
     assert [len(thread["frames"]) for thread in report["threads"]] == [1] * 6
@@ -66,10 +60,7 @@ def test_a_worker_that_hangs(handler: Handler, programs_root: Path) -> None:
 @pytest.mark.parametrize("handler", [("--seconds", "1")], indirect=True)
 def test_a_walk_that_takes_too_long(handler: Handler, programs_root: Path) -> None:
     """Half a million frames, without the library that would make it quick: there is none."""
-    try:
-        program = build(BY_NAME["overflow"], programs_root)
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    program = build(BY_NAME["overflow"], programs_root)
     report = handler.report(crash([program]))
     frames = report["threads"][0]["frames"]
     # A fast machine makes it.
@@ -84,10 +75,7 @@ def test_a_walk_that_takes_too_long(handler: Handler, programs_root: Path) -> No
 
 @pytest.mark.parametrize("handler", [("--memory-mb", "32")], indirect=True)
 def test_a_process_that_is_too_big_for_the_limit(handler: Handler, programs_root: Path) -> None:
-    try:
-        program = build(BY_NAME["overflow"], programs_root)
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    program = build(BY_NAME["overflow"], programs_root)
     report = handler.report(crash([program]))
     assert kinds(report) & {"memory_limit", "unfinished"}
     assert report["threads"][0]["frames"]
@@ -138,49 +126,40 @@ def log(tmp_path: Path) -> Iterator[socket.socket]:
 
 def test_every_crash_is_told_to_the_log(log: socket.socket, programs_root: Path) -> None:
     program = chain(programs_root)
-    try:
-        with installed() as handler:
-            log.bind(str(handler.folder / "log"))
-            pid = crash([program])
-            text = log.recv(4096).decode()
-            assert text.startswith("<29>unspool[")
-            assert "chain-O2 crashed with signal 11: report /tmp/" in text
-            assert str(handler.report_file(pid)) in text
-        with installed(("--module-names", "out")) as handler:
-            log.close()
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
-                other.settimeout(10)
-                other.bind(str(handler.folder / "log"))
-                crash([program])
-                assert "chain" not in other.recv(4096).decode().partition(": report")[0]
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    with installed() as handler:
+        log.bind(str(handler.folder / "log"))
+        pid = crash([program])
+        text = log.recv(4096).decode()
+        assert text.startswith("<29>unspool[")
+        assert "chain-O2 crashed with signal 11: report /tmp/" in text
+        assert str(handler.report_file(pid)) in text
+    with installed(("--module-names", "out")) as handler:
+        log.close()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+            other.settimeout(10)
+            other.bind(str(handler.folder / "log"))
+            crash([program])
+            assert "chain" not in other.recv(4096).decode().partition(": report")[0]
 
 
 def test_a_log_that_nobody_reads_holds_up_nothing(programs_root: Path) -> None:
     """Situation: the log's own daemon crashed."""
     program = chain(programs_root)
-    try:
-        with installed() as handler, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as full:
-            full.bind(str(handler.folder / "log"))
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as writer:
-                writer.setblocking(False)
-                for _ in range(10_000):
-                    try:
-                        writer.sendto(b"x", str(handler.folder / "log"))
-                    except BlockingIOError:
-                        break
-            handler.report(crash([program]))
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    with installed() as handler, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as full:
+        full.bind(str(handler.folder / "log"))
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as writer:
+            writer.setblocking(False)
+            for _ in range(10_000):
+                try:
+                    writer.sendto(b"x", str(handler.folder / "log"))
+                except BlockingIOError:
+                    break
+        handler.report(crash([program]))
 
 
 def test_a_configuration_that_is_broken_loses_no_crash(programs_root: Path) -> None:
-    try:
-        with installed(("--config", "/dev/null/x")) as handler:
-            report = handler.report(crash([chain(programs_root), "an-argument"]))
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    with installed(("--config", "/dev/null/x")) as handler:
+        report = handler.report(crash([chain(programs_root), "an-argument"]))
     assert "configuration" in kinds(report)
     assert "executable" not in report["target"]
     assert {module.get("path") for module in report["modules"]} == {None}
@@ -200,7 +179,7 @@ def test_an_error_before_anything_is_known(handler: Handler, programs_root: Path
     report = handler.report(crash([chain(programs_root)]))
     (finding,) = report["findings"]
     assert finding["kind"] == "handler_error"
-    assert finding["title"].startswith("internal error in api.py:")
+    assert finding["title"].startswith("internal error in opening.py:")
     assert report["crash"]["number"] == signal.SIGSEGV
     assert report["threads"] == report["modules"] == []
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.programs.build import Unavailable, build
+from tests.programs.build import build
 from tests.programs.running import eventually, running
 from tests.programs.waits import VARIANTS, calm_survey, survey
 
@@ -20,10 +20,7 @@ from .kernel import Handler, prepare
 @pytest.mark.parametrize("name", ["locks", "locks-m32"])
 def test_a_deadlock_that_was_killed(handler: Handler, programs_root: Path, name: str) -> None:
     """The kernel's own core of the same moment, the dump by the handler: the same circle."""
-    try:
-        program = build(VARIANTS[name], programs_root)
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    program = build(VARIANTS[name], programs_root)
     with running([program, "behind", "3"], preexec_fn=prepare) as process:
         calm_survey([process.pid], 6)
         process.send_signal(signal.SIGABRT)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.programs.build import Unavailable, build
+from tests.programs.build import build
 from tests.programs.running import eventually
 from tests.programs.table import BY_NAME, Program
 from tests.wine.cores import alive
@@ -46,10 +46,7 @@ def test_a_process_in_namespaces_of_its_own(
     is_root_another: bool, handler: Handler, programs_root: Path, tmp_path: Path
 ) -> None:
     """As in a container: ids, mounts and paths are others there."""
-    try:
-        program = build(BY_NAME["threads"], programs_root)
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    program = build(BY_NAME["threads"], programs_root)
     command = ["unshare", "--pid", "--fork", "--mount"]
     if is_root_another:
         root = tmp_path / "root"
@@ -130,10 +127,7 @@ def test_a_setuid_programs_report_is_roots(handler: Handler, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("handler", [("--users-may-read", "true")], indirect=True)
 def test_a_users_program(handler: Handler, programs_root: Path) -> None:
-    try:
-        built = build(BY_NAME["chain-O2"], programs_root)
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    built = build(BY_NAME["chain-O2"], programs_root)
     program = shutil.copy2(built, handler.folder / "chain")
     as_user([program], handler.folder)
     pid = host_pid(handler, "chain")
@@ -178,10 +172,7 @@ def test_secrets_stay_on_the_device(
     expected: set[bytes], compiler: str, handler: Handler, programs_root: Path
 ) -> None:
     variant = SECRETS.variant(f"secrets-{compiler}", compiler=compiler)
-    try:
-        program = build(variant, programs_root)
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    program = build(variant, programs_root)
     command = [program, "crash", ARGUMENT.decode()]
     pid = crash(command, env={"SECRET": ENVIRONMENT.decode()})
     core = handler.core(pid).read_bytes()
@@ -227,10 +218,7 @@ NAMELESS = ("--paths", "hashed", "--module-names", "hashed", "--thread-names", "
 
 @pytest.mark.parametrize("handler", [NAMELESS], indirect=True)
 def test_names_and_paths_stay_too_if_that_is_wanted(handler: Handler, programs_root: Path) -> None:
-    try:
-        program = build(BY_NAME["threads"], programs_root)
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    program = build(BY_NAME["threads"], programs_root)
     pid = crash([program])
     data = gzip.decompress(handler.report_file(pid).read_bytes())
     for word in (b"threads\"", b"libc", b"ld-linux", b"worker", b"crasher", b"pytest"):
@@ -248,10 +236,7 @@ def test_names_and_paths_stay_too_if_that_is_wanted(handler: Handler, programs_r
 def test_a_minidump_beside_the_report(handler: Handler, programs_root: Path) -> None:
     from .kernel import stack_of
 
-    try:
-        program = build(BY_NAME["threads"], programs_root)
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    program = build(BY_NAME["threads"], programs_root)
     pid = crash([program])
     check_same(handler, pid)
     (dump,) = handler.spool.glob(f"*-{pid}.dmp")
@@ -268,10 +253,7 @@ def test_a_minidump_beside_the_report(handler: Handler, programs_root: Path) -> 
 
 @pytest.mark.parametrize("handler", [("--format", "memfault")], indirect=True)
 def test_the_form_of_memfault(handler: Handler, programs_root: Path) -> None:
-    try:
-        program = build(BY_NAME["chain-O2"], programs_root)
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    program = build(BY_NAME["chain-O2"], programs_root)
     report = handler.report(crash([program, ARGUMENT.decode()]))
     assert report["version"] == "1"
     assert report["signal"] == "SIGSEGV"
@@ -281,10 +263,7 @@ def test_the_form_of_memfault(handler: Handler, programs_root: Path) -> None:
 
 @pytest.mark.parametrize("handler", [("--format", "minidump-stackwalk")], indirect=True)
 def test_the_form_of_minidump_stackwalk(handler: Handler, programs_root: Path) -> None:
-    try:
-        program = build(BY_NAME["threads"], programs_root)
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    program = build(BY_NAME["threads"], programs_root)
     report = handler.report(crash([program]))
     assert report["crash_info"]["crashing_thread"] == 0
     assert len(report["threads"]) == 6
@@ -311,12 +290,9 @@ def test_wine(name: str, handler: Handler, programs_root: Path) -> None:
     root = programs_root / "wine"
     root.mkdir(exist_ok=True)
     with contextlib.ExitStack() as stack:
-        try:
-            zoo = build_zoo(flavour, variant, root)
-            words = scenarios(flavour, variant, (2, 40))
-            running = stack.enter_context(run_zoo(flavour, zoo, words, root))
-        except Unavailable as reason:
-            pytest.skip(str(reason))
+        zoo = build_zoo(flavour, variant, root)
+        words = scenarios(flavour, variant, (2, 40))
+        running = stack.enter_context(run_zoo(flavour, zoo, words, root))
         Path(f"/proc/{running.pid}/coredump_filter").write_text("0x33")
         os.kill(running.pid, signal.SIGXCPU)
         assert eventually(lambda: not alive(running.pid))

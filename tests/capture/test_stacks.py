@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.programs.build import Unavailable, build, compiler_command
+from tests.programs.build import build, compiler_command
 from tests.programs.cores import arguments
 from tests.programs.table import BY_NAME, PROGRAMS, Program
 
@@ -24,10 +24,7 @@ OTHERS = [each.name for each in PROGRAMS if "kernel" in each.kinds and each.lang
 
 
 def made(program: Program, root: Path) -> Path:
-    try:
-        return build(program, root)
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    return build(program, root)
 
 
 def compiled(source: str, folder: Path, *flags: str, name: str = "program") -> Path:
@@ -35,10 +32,7 @@ def compiled(source: str, folder: Path, *flags: str, name: str = "program") -> P
     path = folder / name
     (folder / f"{name}.c").write_text(source)
     key = "gcc-m32" if "-m32" in flags else "gcc"
-    try:
-        command = [*compiler_command(key), "-O1", "-g", *[each for each in flags if each != "-m32"]]
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    command = [*compiler_command(key), "-O1", "-g", *[each for each in flags if each != "-m32"]]
     subprocess.run([*command, "-o", path, path.with_suffix(".c")], check=True)
     return path
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.programs.build import Unavailable
 from tests.programs.wasm_hosts import build_host, installed_library
 
 from .kernel import Handler, check_same, crash
@@ -17,10 +16,7 @@ pytestmark = pytest.mark.oracle
 
 @pytest.fixture(scope="session")
 def host(programs_root: Path) -> Path:
-    try:
-        return build_host(programs_root / "wasm_host", installed_library())
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    return build_host(programs_root / "wasm_host", installed_library())
 
 
 @pytest.mark.parametrize(

@@ -130,7 +130,7 @@ def emulated(folder: Path, library: Path, runs: list[Run]) -> tuple[Path, str | 
 def native(folder: Path, library: Path, runs: list[Run]) -> tuple[Path, str | None, str]:
     host = str(build_host(folder / "build", library))
     steps = str(build_steps(folder / "build"))
-    with usable_core_pattern(ROOT / "core_pattern.lock"):
+    with usable_core_pattern():
         for each in runs:
             said = crash(each.command(host, steps), folder)
             (folder / f"{each.name}.said").write_text(said)

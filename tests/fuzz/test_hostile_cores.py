@@ -20,7 +20,7 @@ from tests.build.elf import PT_LOAD, PT_NOTE, Elf
 from tests.build.notes import note
 from tests.build.process import IMAGE_SIZE, MACHINES, Process, Program
 from tests.fuzz.harness import examine, examine_apart
-from unspool import api
+from unspool.api import walking
 from unspool.model import Report, StopReason
 
 Make = Callable[[], bytes]
@@ -605,7 +605,7 @@ def test_all_threads_together_have_no_more_frames_than_the_limit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """1,000 threads on one stack of 100,000 frames: 100 million from a core of a megabyte."""
-    monkeypatch.setattr(api, "MAX_TOTAL_FRAMES", 150_000)
+    monkeypatch.setattr(walking, "MAX_TOTAL_FRAMES", 150_000)
     report = examine(deep(100_000, 1000))
     assert isinstance(report, Report)
     assert len(report.stacks) == 1001

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.programs.build import Unavailable
 from tests.programs.cores import Core, make_core
 from tests.programs.table import BY_NAME
 
@@ -15,10 +14,7 @@ from .unspool_command import Answer, ask_unspool
 def core(request: pytest.FixtureRequest, programs_root: Path) -> Core:
     """The core that the test's parameter "PROGRAM/KIND" names."""
     name, _, kind = request.param.partition("/")
-    try:
-        return make_core(BY_NAME[name], kind, programs_root)
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    return make_core(BY_NAME[name], kind, programs_root)
 
 
 @pytest.fixture

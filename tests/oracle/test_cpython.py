@@ -14,7 +14,8 @@ import pytest
 import unspool
 from tests.cpython.install import command, environment
 from tests.oracle.test_node import forget, main_stack, names
-from tests.programs.build import HERE, Unavailable, run, tool
+from tests.programs.build import HERE, tool
+from tests.programs.cores import written_by_gcore
 from tests.programs.running import eventually, is_parked, running
 
 pytestmark = pytest.mark.oracle
@@ -23,10 +24,7 @@ MAP, DUMP = "perf", "perf_jit"
 
 
 def python() -> list[str]:
-    try:
-        return command()
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    return command()
 
 
 @contextlib.contextmanager
@@ -77,11 +75,10 @@ def test_a_dump_has_the_unwind_data_as_well(tmp_path: Path) -> None:
 
 
 def test_a_core(tmp_path: Path) -> None:
-    gcore = tool("gcore")
     with waiting(MAP, tmp_path) as (pid, _):
         live = unspool.unwind(unspool.open(pid))
-        run([gcore, "-o", tmp_path / "core", str(pid)])
-        cored = unspool.unwind(unspool.open(str(tmp_path / f"core.{pid}")))
+        core = written_by_gcore(pid, tmp_path)
+        cored = unspool.unwind(unspool.open(str(core)))
         assert names(cored, main_stack(cored)) == names(live, main_stack(live))
 
 

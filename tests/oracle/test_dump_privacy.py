@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.minidumps import Place, crash, stacks
-from tests.programs.build import Unavailable, build
+from tests.programs.build import build
 from tests.programs.cores import make_core
 from tests.programs.running import running
 from tests.programs.table import Program
@@ -31,19 +31,14 @@ SECRETS_32 = SECRETS.variant("secrets-m32", compiler="gcc-m32")
 def place(request: pytest.FixtureRequest, programs_root: Path) -> Iterator[Place]:
     """A process with secrets: its core, or itself."""
     program = SECRETS_32 if request.param.endswith("m32") else SECRETS
-    try:
-        if request.param == "live":
-            command = [build(program, programs_root), "wait", ARGUMENT.decode()]
-            with running(command, env=dict(program.environment)) as process:
-                yield Place(process.pid)
-        else:
-            kind = "gcore" if request.param == "gcore" else "kernel"
-            waiting = program.variant(f"{program.name}-waits", arguments=("", ARGUMENT.decode()))
-            yield Place(
-                make_core(waiting if kind == "gcore" else program, kind, programs_root).path
-            )
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    if request.param == "live":
+        command = [build(program, programs_root), "wait", ARGUMENT.decode()]
+        with running(command, env=dict(program.environment)) as process:
+            yield Place(process.pid)
+    else:
+        kind = "gcore" if request.param == "gcore" else "kernel"
+        waiting = program.variant(f"{program.name}-waits", arguments=("", ARGUMENT.decode()))
+        yield Place(make_core(waiting if kind == "gcore" else program, kind, programs_root).path)
 
 
 def found(path: Path) -> set[bytes]:

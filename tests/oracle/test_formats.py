@@ -19,7 +19,7 @@ from tests import stackwalk
 from tests.conftest import Corpus
 from tests.memfault import Place, StackTrace
 from tests.peers import breakpad
-from tests.programs.build import Unavailable, run, tool
+from tests.programs.build import run, tool
 from tests.programs.cores import Core, make_core
 from tests.programs.table import BY_NAME, Program
 
@@ -58,14 +58,11 @@ PROGRAMS = [
 
 @pytest.fixture(params=PROGRAMS, ids=lambda program: program.name)
 def core(request: pytest.FixtureRequest, programs_root: Path) -> Core:
-    try:
-        tool("llvm-addr2line")
-        for flag in request.param.flags:
-            if flag.startswith("-fuse-ld="):
-                tool(f"ld.{flag.partition('=')[2]}")
-        return make_core(request.param, request.param.kinds[0], programs_root)
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    tool("llvm-addr2line")
+    for flag in request.param.flags:
+        if flag.startswith("-fuse-ld="):
+            tool(f"ld.{flag.partition('=')[2]}")
+    return make_core(request.param, request.param.kinds[0], programs_root)
 
 
 def in_format(form: str, target: Path, tmp_path: Path, *more: str) -> str:
@@ -271,13 +268,10 @@ def test_a_windows_dump_is_as_rust_minidump_has_it(corpus: Corpus, tmp_path: Pat
     "name", ["threads", "chain-no-pie", "chain-m32-O0", "altstack", "chain-aarch64-O2"]
 )
 def test_our_own_dump_is_as_breakpad_has_it(name: str, programs_root: Path, tmp_path: Path) -> None:
-    try:
-        core = make_core(BY_NAME[name], BY_NAME[name].kinds[0], programs_root)
-        dump = tmp_path / "crash.dmp"
-        run_unspool("dump", core.path, "-o", dump, *options(core), cache=tmp_path / "cache")
-        walked = breakpad.minidump_stackwalk(dump)
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    core = make_core(BY_NAME[name], BY_NAME[name].kinds[0], programs_root)
+    dump = tmp_path / "crash.dmp"
+    run_unspool("dump", core.path, "-o", dump, *options(core), cache=tmp_path / "cache")
+    walked = breakpad.minidump_stackwalk(dump)
     more = [*options(core), "--symbols", str(core.executable.parent)]
     document = json.loads(in_format("minidump-stackwalk", dump, tmp_path, *more))
     stackwalk.check(document)

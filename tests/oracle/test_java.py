@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import unspool
-from tests.programs.build import Unavailable, run
+from tests.programs.cores import written_by_kernel
 from tests.programs.jvms import SMALL, Jdk, Said, classes, jdks, running_java, thread_named
 from unspool import api
 from unspool.model import Report, Stack, StopReason, Trust
@@ -92,15 +92,17 @@ def ids(pid: int, said: Said) -> dict[str, int]:
 
 @contextlib.contextmanager
 def started(
-    jdk: Jdk | None, root: Path, *arguments: object, options: tuple[str, ...]
+    jdk: Jdk | None,
+    root: Path,
+    *arguments: object,
+    options: tuple[str, ...],
+    cwd: Path | None = None,
 ) -> Iterator[tuple[subprocess.Popen[str], Said]]:
     if jdk is None:
         pytest.skip("no JDK is installed")
-    try:
-        with running_java(jdk, root, *map(str, arguments), options=(*HIDDEN, *options)) as made:
-            yield made
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    more = (*HIDDEN, *options)
+    with running_java(jdk, root, *map(str, arguments), options=more, cwd=cwd) as made:
+        yield made
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -108,20 +110,18 @@ def started(
 def test_waiting_threads(jdk: Jdk | None, mode: str, programs_root: Path, tmp_path: Path) -> None:
     native = programs_root / "java" / "libstacks.so"
     with started(
-        jdk, programs_root, "Stacks", DEPTH, THREADS, native, options=MODES[mode]
+        jdk, programs_root, "Stacks", DEPTH, THREADS, native, options=MODES[mode], cwd=tmp_path
     ) as (process, said):  # fmt: skip
         tids = ids(process.pid, said)
-        with unspool.open(process.pid) as target:
-            report = unspool.unwind(target)
-            check_whole(report)
-            assert compare(report, said, tids) > 800
+        targets: list[int | str] = [process.pid]
         if mode in ("mixed", "interpreter"):
-            assert not run(["gcore", "-o", tmp_path / "core", str(process.pid)]).returncode
-    for core in tmp_path.glob("core.*"):
-        with unspool.open(str(core)) as target:
-            report = unspool.unwind(target)
-            check_whole(report)
-            assert compare(report, said, tids) > 800
+            targets.append("core")
+        for each in targets:
+            core = each if each != "core" else str(written_by_kernel(process.pid, tmp_path))
+            with unspool.open(core) as target:
+                report = unspool.unwind(target)
+                check_whole(report)
+                assert compare(report, said, tids) > 800
 
 
 @pytest.mark.parametrize("sanitize", [False, True])

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 import unspool
-from tests.programs.build import Unavailable
 from tests.programs.jvms import Jdk, jdks, running_java, thread_named
 from unspool.generated.hotspot.jvm import Jvm
 from unspool.memory import Memory, Region
@@ -148,14 +147,11 @@ def test_the_stack_is_found_at_every_instruction(
 ) -> None:
     if jdk is None:
         pytest.skip("no JDK is installed")
-    try:
-        running = running_java(jdk, programs_root, "Busy", 1, 20_000, options=MODES[mode])
-        with running as (process, _):
-            tid = thread_named(process.pid, "busy-0")
-            with unspool.open(process.pid) as target:
-                follow(target, tid)
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    running = running_java(jdk, programs_root, "Busy", 1, 20_000, options=MODES[mode])
+    with running as (process, _):
+        tid = thread_named(process.pid, "busy-0")
+        with unspool.open(process.pid) as target:
+            follow(target, tid)
 
 
 def follow(target: Target, tid: int) -> None:

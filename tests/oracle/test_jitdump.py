@@ -9,7 +9,7 @@ import pytest
 from elftools.elf.elffile import ELFFile
 
 from tests.cpython.install import command, environment
-from tests.programs.build import HERE, Unavailable, run, tool
+from tests.programs.build import HERE, run, tool
 from unspool.formats.cfi import CfiSection
 from unspool.formats.jitdump import JitCode, Jitdump
 
@@ -20,10 +20,7 @@ pytestmark = pytest.mark.oracle
 def injected(tmp_path_factory: pytest.TempPathFactory) -> tuple[Jitdump, Path]:
     """A jitdump of CPython's that is complete, and the folder with perf's files."""
     folder = tmp_path_factory.mktemp("perf")
-    try:
-        perf, python = tool("perf"), command()
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    perf, python = tool("perf"), command()
     words = [*python, "-X", "perf_jit", HERE / "python_ends.py"]
     done = run([perf, "record", "-k", "mono", "-o", "data", *words], cwd=folder, env=environment())
     if done.returncode:

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 import unspool
-from tests.programs.build import Unavailable, check, run, tool
-from tests.programs.cores import hard_core_limit, usable_core_pattern
+from tests.programs.build import Unavailable
+from tests.programs.cores import hard_core_limit, usable_core_pattern, written_by_gcore
 from tests.programs.running import PATIENCE, build, eventually, is_parked, running
 from tests.programs.table import Program
 from tests.wine.running import prepare
@@ -65,10 +65,7 @@ def told(
     folder = tmp_path_factory.mktemp("layout")
     note = folder / "note.txt"
     note.write_text("something to map\n")
-    try:
-        program = build(request.param, programs_root)
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    program = build(request.param, programs_root)
     errors = folder / "said"
     command = ["sh", "-c", f"exec {program} {note} 2>&1 | tee {errors}"]
     with running(command, cwd=folder, preexec_fn=prepare) as shell:
@@ -100,17 +97,16 @@ def child_of(parent: int, name: str) -> int:
 
 def make_cores(facts: Told) -> None:
     with contextlib.suppress(Unavailable):
-        check(run([tool("gcore"), "-o", facts.folder / "gcore", str(facts.pid)]))
+        written_by_gcore(facts.pid, facts.folder).rename(facts.folder / "gcore")
     if hard_core_limit() == 0:
         return
-    lock = Path(f"/tmp/unspool-core-pattern.{os.getuid()}.lock")
-    with contextlib.suppress(Unavailable, OSError), usable_core_pattern(lock):
+    with contextlib.suppress(Unavailable, OSError), usable_core_pattern():
         os.kill(facts.pid, signal.SIGXCPU)
         eventually(lambda: not Path(f"/proc/{facts.pid}/maps").read_bytes(), PATIENCE)
 
 
 def core(facts: Told, kind: str) -> Path:
-    pattern = f"gcore.{facts.pid}" if kind == "gcore" else "core*"
+    pattern = "gcore" if kind == "gcore" else "core*"
     found = [path for path in facts.folder.glob(pattern) if path.stat().st_size]
     if not found:
         pytest.skip(f"no {kind} core could be made")
@@ -187,10 +183,7 @@ def test_blocks_of_malloc_are_in_heaps(
     name, *flags = compiler.split()
     variant = "heap-" + compiler.replace(" ", "")
     made = HEAP.variant(variant, compiler=name, flags=(*HEAP.flags, *flags))
-    try:
-        program = build(made, programs_root)
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    program = build(made, programs_root)
     said: list[str] = []
     with running([program], said=said, cwd=tmp_path) as process:
         assert eventually(lambda: is_parked(process.pid))
@@ -199,8 +192,8 @@ def test_blocks_of_malloc_are_in_heaps(
         with unspool.open(process.pid) as target:
             layouts.append(unspool.api.layout(target))
         with contextlib.suppress(Unavailable):
-            check(run([tool("gcore"), "-o", tmp_path / "core", str(process.pid)]))
-            with unspool.open(str(tmp_path / f"core.{process.pid}")) as target:
+            core = written_by_gcore(process.pid, tmp_path)
+            with unspool.open(str(core)) as target:
                 layouts.append(unspool.api.layout(target))
     for found in layouts:
         for name, place in places.items():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import resource
 import signal
 import subprocess
@@ -17,9 +16,9 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from tests.conftest import Tool
-from tests.programs.build import Unavailable, build
+from tests.programs.build import build
 from tests.programs.build import tool as tool_path
-from tests.programs.cores import EMULATORS, hard_core_limit, usable_core_pattern
+from tests.programs.cores import EMULATORS, hard_core_limit, usable_core_pattern, written_by_gcore
 from tests.programs.running import running
 from tests.programs.waits import NATIVE, VARIANTS, calm_survey, started, survey, wait_until_calm
 from tests.unit.render.test_json import closed
@@ -52,11 +51,8 @@ class Live:
         self.root = root
 
     def __call__(self, name: str, *arguments: str, waits: int) -> LockReport:
-        try:
-            with started(name, self.root, *arguments) as process:
-                report = calm_survey([process.pid], waits)
-        except Unavailable as reason:
-            pytest.skip(str(reason))
+        with started(name, self.root, *arguments) as process:
+            report = calm_survey([process.pid], waits)
         keeps_its_promises(report)
         return report
 
@@ -220,7 +216,7 @@ def test_two_processes_share_mutexes(
         report = calm_survey(pids, 2)
         for pid in pids:
             Path(f"/proc/{pid}/coredump_filter").write_text("0x3f")
-            tool("gcore", "-o", tmp_path / "core", str(pid))
+            written_by_gcore(pid, tmp_path)
         cores = [str(tmp_path / f"core.{pid}") for pid in pids]
         alone = survey(pids[0])
     for found in (report, survey(*cores)):
@@ -331,8 +327,8 @@ def test_a_library_whose_constructor_waits(live: Live, tmp_path: Path) -> None:
 def test_a_core_says_the_same(programs_root: Path, tmp_path: Path, tool: Tool, name: str) -> None:
     with started(name, programs_root, "ring", "3") as process:
         calm_survey([process.pid], 3)
-        tool("gcore", "-o", tmp_path / "core", str(process.pid))
-    report = survey(str(tmp_path / f"core.{process.pid}"))
+        core = written_by_gcore(process.pid, tmp_path)
+    report = survey(str(core))
     keeps_its_promises(report)
     (deadlock,) = report.deadlocks
     assert deadlock.certain
@@ -344,10 +340,7 @@ def test_cores_of_other_processors(programs_root: Path, tmp_path: Path, processo
     """Written by qemu-user, which the kernel's signal ends."""
     program = VARIANTS["locks"].variant(f"locks-{processor}", compiler=processor)
     emulator, sysroot = EMULATORS[processor.partition("-")[0]]
-    try:
-        command = [tool_path(emulator), "-L", sysroot, build(program, programs_root)]
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    command = [tool_path(emulator), "-L", sysroot, build(program, programs_root)]
     for mode, waits in (("ring", 3), ("writer", 2)):
         folder = tmp_path / mode
         folder.mkdir()
@@ -389,14 +382,11 @@ def test_a_minidump_says_the_same(
     that is waited for is left by sanitizing.
     """
     dump = str(tmp_path / "a.dmp")
-    try:
-        words = [str(tmp_path / "words")] if mode == "vector" else []
-        with started(name, programs_root, *mode.split(), *words) as process:
-            live = calm_survey([process.pid], waits)
-            with api.open(process.pid) as target:
-                api.dump(target, dump, sanitize=sanitize)
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    words = [str(tmp_path / "words")] if mode == "vector" else []
+    with started(name, programs_root, *mode.split(), *words) as process:
+        live = calm_survey([process.pid], waits)
+        with api.open(process.pid) as target:
+            api.dump(target, dump, sanitize=sanitize)
     report = survey(dump)
     keeps_its_promises(report)
     if not sanitize or mode not in ("readers", "others"):
@@ -432,18 +422,14 @@ def test_the_kernels_core_says_the_same(programs_root: Path, tmp_path: Path, nam
     """And the dump that is made of it."""
     if hard_core_limit() == 0:
         pytest.skip("cores are forbidden here (hard RLIMIT_CORE is 0)")
-    lock = Path(f"/tmp/unspool-core-pattern.{os.getuid()}.lock")
     command = [build(VARIANTS[name], programs_root), "behind", "3"]
-    try:
-        with (
-            usable_core_pattern(lock),
-            running(command, cwd=tmp_path, preexec_fn=allow_cores) as process,
-        ):
-            live = calm_survey([process.pid], 6)
-            process.send_signal(signal.SIGABRT)
-            process.wait()
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    with (
+        usable_core_pattern(),
+        running(command, cwd=tmp_path, preexec_fn=allow_cores) as process,
+    ):
+        live = calm_survey([process.pid], 6)
+        process.send_signal(signal.SIGABRT)
+        process.wait()
     (core,) = tmp_path.glob("core*")
     dump = str(tmp_path / "a.dmp")
     with api.open(str(core)) as target:
@@ -474,10 +460,7 @@ def test_three_parties_of_several_processes(programs_root: Path, tmp_path: Path)
         live = calm_survey([first, second, third], 3)
         # Its core lacks the file's memory: the others have it as well.
         Path(f"/proc/{first}/coredump_filter").write_text("0x33")
-        core, dump = str(tmp_path / f"core.{first}"), str(tmp_path / "b.dmp")
-        subprocess.run(
-            ["gcore", "-o", tmp_path / "core", str(first)], check=True, capture_output=True
-        )
+        core, dump = str(written_by_gcore(first, tmp_path)), str(tmp_path / "b.dmp")
         with api.open(second) as target:
             api.dump(target, dump)
         mixed = survey(core, dump, third)

@@ -14,7 +14,7 @@ import pytest
 from tests.minidumps import Place
 from tests.peers import breakpad, lldb, python_minidump, search_path
 from tests.peers.memory import core_bytes
-from tests.programs.build import Unavailable, run, tool
+from tests.programs.build import run, tool
 from tests.programs.cores import Core, make_core
 from tests.programs.table import BY_NAME
 from unspool.write.minidump import Written
@@ -78,10 +78,7 @@ def subjects(
     def subject(name: str) -> Subject:
         if name not in made:
             program, _, kind = name.partition("/")
-            try:
-                core = make_core(BY_NAME[program], kind, programs_root)
-            except Unavailable as reason:
-                pytest.skip(str(reason))
+            core = make_core(BY_NAME[program], kind, programs_root)
             path = folder / f"{name.replace('/', '.')}.dmp"
             place = Place(core.path, **options(core))
             _, written = place.dump(path)
@@ -98,10 +95,7 @@ def subject(request: pytest.FixtureRequest, subjects: Callable[[str], Subject]) 
 
 def asked(peer: Callable[..., Any], *arguments: Any) -> Any:
     """The peer's answer; skips the test where it is not installed."""
-    try:
-        return peer(*arguments)
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    return peer(*arguments)
 
 
 def pcs(thread: Mapping[str, Any]) -> list[int]:
@@ -146,10 +140,7 @@ def test_the_exception_is_as_breakpad_writes_it(subject: Subject) -> None:
 
 def own_build_id(file: Path) -> str | None:
     """What readelf says."""
-    try:
-        done = run([tool("readelf"), "-n", file])
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    done = run([tool("readelf"), "-n", file])
     match = re.search(r"Build ID: ([0-9a-f]+)", done.stdout)
     return match[1] if match else None
 

@@ -15,7 +15,8 @@ import pytest
 
 import unspool
 from tests.minidumps import Place, check
-from tests.programs.build import HERE, run, tool
+from tests.programs.build import HERE
+from tests.programs.cores import written_by_gcore
 from tests.programs.running import eventually, is_parked, running
 from unspool.model import Frame, Report, Stack
 
@@ -118,11 +119,9 @@ def test_the_same_frames_are_found_without_any_switch(tmp_path: Path) -> None:
 
 
 def test_a_core_and_a_dump_of_it(tmp_path: Path) -> None:
-    gcore = tool("gcore")
     with waiting(*MAP, folder=tmp_path) as (pid, _):
         live = unspool.unwind(unspool.open(pid))
-        run([gcore, "-o", tmp_path / "core", str(pid)])
-        core = tmp_path / f"core.{pid}"
+        core = written_by_gcore(pid, tmp_path)
         cored = unspool.unwind(unspool.open(str(core)))
         assert names(cored, main_stack(cored)) == names(live, main_stack(live))
         # Elsewhere: the map is with the symbols, or in a copy of the machine's files.

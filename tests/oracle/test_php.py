@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from tests.minidumps import Place, check
-from tests.programs.build import HERE, Unavailable, run, tool
+from tests.programs.build import HERE, tool
+from tests.programs.cores import written_by_gcore
 from tests.programs.running import eventually, is_parked, running
 
 from .peers import ask_gdb_about
@@ -56,10 +57,7 @@ def compiled(report: dict[str, Any]) -> list[str | None]:
 def test_a_process_as_gdb_sees_it(pid: int) -> None:
     ours = Place(pid).report()
     assert compiled(ours) == LEVELS
-    try:
-        theirs = ask_gdb_about(pid)[pid]
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    theirs = ask_gdb_about(pid)[pid]
     frames = ours["threads"][0]["frames"]
     assert [int(f["pc"], 16) for f in frames] == [pc for pc, _ in theirs]
     assert [name for _, name in theirs if name == "JIT$level"] == LEVELS
@@ -67,8 +65,7 @@ def test_a_process_as_gdb_sees_it(pid: int) -> None:
 
 def test_a_core_and_a_dump_of_it(pid: int, tmp_path: Path) -> None:
     """In a core's list of mapped files the compiled code is in one, "/dev/zero"."""
-    run([tool("gcore"), "-o", tmp_path / "core", str(pid)])
-    core = Place(tmp_path / f"core.{pid}")
+    core = Place(written_by_gcore(pid, tmp_path))
     assert compiled(core.report()) == LEVELS
     dumped, _ = core.dump(tmp_path / "a.dmp")
     check(core.report(), dumped.report())

@@ -7,7 +7,7 @@ from itertools import groupby
 
 import pytest
 
-from tests.programs.build import HERE, Unavailable
+from tests.programs.build import HERE
 from tests.programs.cores import Core
 from tests.programs.table import PROGRAMS
 
@@ -68,10 +68,7 @@ def test_frames_agree(core: Core, answer: Answer, peer: str) -> None:
     hangs = [d for d in differences(f"{core.program.name}/{core.kind}", peer) if d.hangs]
     if hangs:
         pytest.skip(hangs[0].why)
-    try:
-        theirs = PEERS[peer](core)
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    theirs = PEERS[peer](core)
     assert {thread["tid"] for thread in answer.threads} == set(theirs)
     problems = disagreements(answer, core.program, core.kind, peer, theirs)
     assert not problems, problems

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.programs.build import Unavailable, build
+from tests.programs.build import build
 from tests.programs.cores import waiting
 from tests.programs.table import BY_NAME
 
@@ -32,10 +32,7 @@ def states(pid: int) -> set[str]:
 @pytest.mark.parametrize("name", THREADED)
 def test_a_waiting_process(name: str, programs_root: Path, tmp_path: Path) -> None:
     program = BY_NAME[name]
-    try:
-        executable = build(program, programs_root)
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    executable = build(program, programs_root)
     with waiting(program, [str(executable)], tmp_path) as pid:
         done = run_unspool("stack", pid, "--format", "json", cache=programs_root / "cache")
         assert done.returncode == 0, done.stderr
@@ -43,10 +40,7 @@ def test_a_waiting_process(name: str, programs_root: Path, tmp_path: Path) -> No
         answer = Answer(done.returncode, json.loads(done.stdout), done.stderr)
         theirs = {}
         for peer, ask in LIVE_PEERS.items():
-            try:
-                theirs[peer] = ask(pid)
-            except Unavailable as reason:
-                pytest.skip(str(reason))
+            theirs[peer] = ask(pid)
     expected = program.others + Counter([program.waiting] if program.waiting else [])
     assert Counter(tuple(functions(t, program)) for t in answer.threads) == expected
     assert {thread["stop"]["reason"] for thread in answer.threads} == {"root"}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import unspool
-from tests.programs.build import HERE, Unavailable, check, run, tool
+from tests.programs.build import HERE, check, run, tool
 from tests.programs.running import eventually, is_parked, running
 
 pytestmark = [
@@ -24,11 +24,8 @@ SOURCE = HERE / "wasm_lines.c"
 
 @pytest.fixture
 def module(tmp_path: Path) -> Path:
-    try:
-        tool("wasm-ld")
-        command = [tool("clang"), "--target=wasm32", "-g", "-O1", "-nostdlib", "-Wl,--no-entry"]
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    tool("wasm-ld")
+    command = [tool("clang"), "--target=wasm32", "-g", "-O1", "-nostdlib", "-Wl,--no-entry"]
     made = tmp_path / "lines.wasm"
     check(run([*command, SOURCE, "-o", made]))
     return made

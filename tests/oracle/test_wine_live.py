@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from tests.programs.build import Unavailable
 from tests.programs.running import eventually, is_free
 from tests.wine.cores import made_by_kernel
 from tests.wine.expected import scenarios
@@ -39,11 +38,8 @@ def running(
     root = programs_root / "wine"
     root.mkdir(exist_ok=True)
     with contextlib.ExitStack() as stack:
-        try:
-            program = build(FLAVOURS[name], VARIANTS[variant], root)
-            zoo = stack.enter_context(run_zoo(FLAVOURS[name], program, arguments, root))
-        except Unavailable as reason:
-            pytest.skip(str(reason))
+        program = build(FLAVOURS[name], VARIANTS[variant], root)
+        zoo = stack.enter_context(run_zoo(FLAVOURS[name], program, arguments, root))
         yield zoo
 
 
@@ -106,10 +102,7 @@ def test_stacks_are_those_of_a_core(
         # A wait that was interrupted is begun again: each thread runs for a moment first.
         assert eventually(lambda: running_threads(zoo) == spinning)
         path = tmp_path / "core"
-        try:
-            made_by_kernel(zoo, path)
-        except Unavailable as reason:
-            pytest.skip(str(reason))
+        made_by_kernel(zoo, path)
     sysroot = ("--sysroot", flavour.sysroot) if flavour.sysroot else ()
     core = stacks(ask(path, "--symbols", zoo.zoo.folder, *sysroot, cache=tmp_path))
     path.unlink()

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from tests.conftest import CORPUS
-from tests.programs.build import Unavailable
 
 from . import breakpad, lldb, python_minidump
 
@@ -39,10 +38,7 @@ def expected(dump: Path) -> dict[int, int]:
 
 @pytest.mark.parametrize("dump", NAMES, indirect=True)
 def test_breakpad(dump: Path) -> None:
-    try:
-        dumped, walked = breakpad.minidump_dump(dump), breakpad.minidump_stackwalk(dump)
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    dumped, walked = breakpad.minidump_dump(dump), breakpad.minidump_stackwalk(dump)
     found = [breakpad.number(thread, "thread_id") for thread in dumped.threads]
     assert set(expected(dump)) <= set(found)
     pcs = {index: stack[0].pc for index, stack in walked.stacks.items() if stack}
@@ -55,10 +51,7 @@ def test_breakpad(dump: Path) -> None:
 
 @pytest.mark.parametrize("dump", NAMES, indirect=True)
 def test_lldb(dump: Path) -> None:
-    try:
-        seen = lldb.lldb(dump)
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    seen = lldb.lldb(dump)
     assert seen.loaded
     assert set(expected(dump)) <= set(seen.stacks)
     for tid, pc in expected(dump).items():

@@ -29,10 +29,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .build import Unavailable, build, locked, run, tool
+from .build import Unavailable, build, check, locked, run, tool
 from .table import Program
 
 CORE_PATTERN = Path("/proc/sys/kernel/core_pattern")
+CORE_PATTERN_LOCK = Path(f"/tmp/unspool-core-pattern.{os.getuid()}.lock")  # of all test runs
 FILTERS = {"kernel": "0x33", "kernel-anonymous": "0x1", "kernel-everything": "0x7f"}
 STACK = 4 << 20  # bytes; more than 100,000 frames of overflow.c
 TRUNCATED = 192 * 1024
@@ -125,8 +126,7 @@ def hard_core_limit() -> int:
 def made_by_kernel(core: Core, command: list[str]) -> None:
     if hard_core_limit() == 0:
         raise Unavailable("cores are forbidden here (hard RLIMIT_CORE is 0)")
-    lock = Path(f"/tmp/unspool-core-pattern.{os.getuid()}.lock")
-    with usable_core_pattern(lock):
+    with usable_core_pattern():
         crash(core, command, FILTERS.get(core.kind, "0x33"))
         found = [path for path in core.folder.glob("core*") if path.stat().st_size]
         if not found:
@@ -135,9 +135,9 @@ def made_by_kernel(core: Core, command: list[str]) -> None:
 
 
 @contextlib.contextmanager
-def usable_core_pattern(lock: Path) -> Iterator[None]:
+def usable_core_pattern() -> Iterator[None]:
     """Let cores go to the working directory; put the pattern back afterwards if it is changed."""
-    with locked(lock):
+    with locked(CORE_PATTERN_LOCK):
         before = CORE_PATTERN.read_text()
         if before.startswith("core") and "/" not in before:
             yield
@@ -165,13 +165,62 @@ def made_by_gdb(core: Core, command: list[str]) -> None:
 
 
 def made_by_gcore(core: Core, command: list[str]) -> None:
-    gcore = tool("gcore")
+    tool("gcore")
     with waiting(core.program, command, core.folder) as pid:
-        done = run([gcore, "-o", core.folder / "live", str(pid)])
-    made = core.folder / f"live.{pid}"
+        made = written_by_gcore(pid, core.folder)
+    made.rename(core.path)
+
+
+def written_by_gcore(pid: int, folder: Path) -> Path:
+    """A core of any process, which goes on: `folder`/core.PID.
+
+    gdb writes zeros for all address space that is only reserved, gigabytes of it in Wine, Java
+    and Wasmtime: holes are made of them. Raises Unavailable when there is no gcore or no core.
+    """
+    done = run([tool("gcore"), "-o", folder / "core", str(pid)])
+    made = folder / f"core.{pid}"
     if not made.exists():
         raise Unavailable(f"gcore wrote no core: {done.stderr.strip()[-300:]}")
-    made.rename(core.path)
+    check(run([tool("fallocate"), "--dig-holes", made]))
+    return made
+
+
+def written_by_kernel(pid: int, folder: Path) -> Path:
+    """The same of any process whose working directory `folder` is, by a signal that ends it.
+
+    Of reserved address space the kernel writes nothing, so that it is quick where gcore is not.
+    Raises Unavailable where the kernel writes none.
+    """
+    allow_core(pid)
+    with usable_core_pattern():
+        os.kill(pid, signal.SIGXCPU)
+        wait_until_ended(pid)
+    found = [path for path in folder.glob("core*") if path.stat().st_size]
+    if not found:
+        raise Unavailable("the kernel wrote no core")
+    return found[0]
+
+
+def allow_core(pid: int) -> None:
+    """Lets a process have a core of any size. Raises Unavailable where it may have none."""
+    if hard_core_limit() == 0:
+        raise Unavailable("cores are forbidden here (hard RLIMIT_CORE is 0)")
+    hard = resource.prlimit(pid, resource.RLIMIT_CORE)[1]
+    resource.prlimit(pid, resource.RLIMIT_CORE, (hard, hard))
+
+
+def wait_until_ended(pid: int) -> None:
+    """Waits until a process is at most an entry that waits for its parent: its core is whole."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            return
+        if stat.rpartition(")")[2].split()[0] in "ZX":
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"process {pid} has not ended")
 
 
 @contextlib.contextmanager

@@ -113,7 +113,12 @@ class Said:
 
 @contextlib.contextmanager
 def running_java(
-    made: Jdk, root: Path, program: str, *arguments: object, options: Sequence[str] = ()
+    made: Jdk,
+    root: Path,
+    program: str,
+    *arguments: object,
+    options: Sequence[str] = (),
+    cwd: Path | None = None,
 ) -> Iterator[tuple[subprocess.Popen[str], Said]]:
     """A program that has printed its threads and "ready". Raises `Unavailable`."""
     home = newer_classes(root, made) if program in _NEWER else classes(root)
@@ -121,7 +126,7 @@ def running_java(
     more = ["--enable-native-access=ALL-UNNAMED"] if made.version >= 22 else []
     command = [made.tool("java"), *SMALL, *options, *more, "-cp", home, program, *words]
     said: list[str] = []
-    with running(command, before_ready=said, stderr=subprocess.DEVNULL) as process:
+    with running(command, before_ready=said, stderr=subprocess.DEVNULL, cwd=cwd) as process:
         found = Said()
         found.read(said)
         yield process, found

@@ -34,12 +34,18 @@ class Host:
         self.version = version
         self.pid = process.pid
         self.said: dict[str, Any] = {}
+        self._heard = b""
 
     def listen(self, patience: float = _PATIENCE) -> dict[str, Any]:
         assert self.process.stdout is not None
-        ready, _, _ = select.select([self.process.stdout], [], [], patience)
-        line = self.process.stdout.readline() if ready else ""
-        assert line, "the host says nothing"
+        output = self.process.stdout.fileno()
+        # Not by lines: what the stream has read ahead, `select` does not know of.
+        while b"\n" not in self._heard:
+            ready, _, _ = select.select([output], [], [], patience)
+            more = os.read(output, 1 << 16) if ready else b""
+            assert more, "the host says nothing"
+            self._heard += more
+        line, _, self._heard = self._heard.partition(b"\n")
         self.said = json.loads(line)
         return self.said
 
@@ -77,7 +83,7 @@ def frames_of(said: list[list[Any]]) -> Frames:
 
 
 @contextlib.contextmanager
-def host(version: str = NEWEST, *config: str) -> Iterator[Host]:
+def host(version: str = NEWEST, *config: str, cwd: Path | None = None) -> Iterator[Host]:
     """A host with that version of the runtime, configured with these names set to true."""
     path = folder(version)
     environment = {**os.environ, "PYTHONPATH": str(path) if path else ""}
@@ -85,7 +91,7 @@ def host(version: str = NEWEST, *config: str) -> Iterator[Host]:
         environment["WASMTIME_BACKTRACE_DETAILS"] = "1"
     command = [sys.executable, str(HOST), *(each for each in config if each != "details")]
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=cwd
     ) as process:
         made = Host(process, version)
         try:

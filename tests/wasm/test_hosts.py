@@ -13,16 +13,16 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.programs.build import Unavailable, tool
+from tests.programs.build import tool
+from tests.programs.cores import PATIENCE, allow_core, usable_core_pattern, written_by_kernel
+from tests.programs.running import eventually
 from unspool import api
 from unspool.model import Stack, StopReason, Trust
 
 from .hosts import (
-    Frames,
     Host,
     activations,
     assert_same,
@@ -41,10 +41,7 @@ LEVELS = (1, 2, 3, 7, 40, 200)
 
 
 def available(version: str) -> str:
-    try:
-        folder(version)
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    folder(version)
     return version
 
 
@@ -241,11 +238,10 @@ def kinds_of(running: Host, tid: int, first: str) -> list[str]:
 
 def test_compiled_code_that_is_mapped_from_a_file(tmp_path: Path) -> None:
     """`wasmtime compile` makes such files: live, in a core that leaves files out, in a minidump."""
-    with host(available(NEWEST)) as running:
+    with host(available(NEWEST), cwd=tmp_path) as running:
         running.ask(f"file {tmp_path / 'demo.cwasm'}")
         said = running.ask("go 4")
-        core = make_core(running.pid, tmp_path)
-        for source in (running.pid, core, make_dump(running.pid, tmp_path)):
+        for source in in_turn(running.pid, tmp_path):
             report, stack = look(source, said["tid"])
             assert wasm_frames(report, stack) == running.expected()
             assert is_whole(stack)
@@ -274,24 +270,26 @@ def test_minidumps_have_the_same_stacks_and_names(
 
 
 def test_a_trap_where_the_processor_raises_it(tmp_path: Path) -> None:
-    """gdb stops the process at the trap, then lets the runtime have it and say what it was."""
-    core = tmp_path / "core"
-    script = f"handle SIGILL SIGSEGV stop print pass\ncontinue\ngcore {core}\ncontinue\n"
-    (tmp_path / "script").write_text(script)
-    try:
-        gdb = tool("gdb")
-    except Unavailable as reason:
-        pytest.skip(str(reason))
-    with host(available(NEWEST)) as running:
+    """The runtime says what a trap was; at the next, gdb has the kernel write a core instead."""
+    script = "handle SIGILL SIGSEGV stop print nopass\ncontinue\nsignal SIGXCPU\n"
+    (tmp_path / "script").write_text(f"handle SIGXCPU nostop pass\n{script}")
+    gdb = tool("gdb")
+    with host(available(NEWEST), cwd=tmp_path) as running, usable_core_pattern():
+        allow_core(running.pid)
+        running.tell("trap trap")
+        said, frames = running.listen(), frames_of(running.listen()["frames"])
         with subprocess.Popen(
             [gdb, "-q", "-batch", "-p", str(running.pid), "-x", str(tmp_path / "script")],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         ) as debugger:  # fmt: skip
             try:
-                said, frames = trapped(running, debugger.pid, "trap")
+                assert eventually(lambda: tracer(running.pid) == debugger.pid)
+                running.tell("trap trap")
+                assert running.process.wait(PATIENCE) == -signal.SIGXCPU
             finally:
                 running.process.kill()  # gdb would wait for it
-        report, stack = look(core, said["tid"])
+    (core,) = tmp_path.glob("core*")
+    report, stack = look(core, said["tid"])
     assert wasm_frames(report, stack) == frames
     assert [each.kind for each in stack.segments] == ["wasm", "unix"]
     assert stack.frames[0].exact
@@ -337,11 +335,8 @@ def test_files_and_lines_are_the_runtimes_own(
 
 
 def compile_wasm(folder: Path) -> Path:
-    try:
-        compiler = tool("clang")
-        tool("wasm-ld")
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    compiler = tool("clang")
+    tool("wasm-ld")
     binary = folder / "lines.wasm"
     flags = ["--target=wasm32", "-O1", "-g", "-nostdlib", "-Wl,--no-entry", "-Wl,--export=go"]
     command = [compiler, *flags, "-Wl,--allow-undefined", "-o", str(binary), str(LINES)]
@@ -349,24 +344,16 @@ def compile_wasm(folder: Path) -> Path:
     return binary
 
 
-def trapped(running: Host, debugger: int, function: str) -> tuple[dict[str, Any], Frames]:
-    """Runs a function that traps, under gdb; what the host says before and of the trap."""
-    until = time.monotonic() + 120
-    status = Path(f"/proc/{running.pid}/status")
-    while f"TracerPid:\t{debugger}" not in status.read_text():
-        assert time.monotonic() < until
-        time.sleep(0.01)
-    running.tell(f"trap {function}")
-    return running.listen(), frames_of(running.listen(patience=240)["frames"])
+def tracer(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("TracerPid:")[2].split()[0])
 
 
-def make_core(pid: int, folder: Path) -> Path:
-    try:
-        command = [tool("gcore"), "-o", str(folder / "core"), str(pid)]
-    except Unavailable as reason:
-        pytest.skip(str(reason))
-    subprocess.run(command, check=True, capture_output=True, timeout=120)
-    return folder / f"core.{pid}"
+def in_turn(pid: int, folder: Path) -> Iterator[int | Path]:
+    """A process, its minidump, and its core, with which it ends."""
+    yield pid
+    yield make_dump(pid, folder)
+    yield written_by_kernel(pid, folder)
 
 
 def make_dump(pid: int, folder: Path, *, sanitize: bool = False) -> Path:

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.programs.build import Unavailable
-
 from .cores import ZooCore, make_core
 from .flavours import FLAVOURS
 from .running import Running, run_zoo
@@ -32,10 +30,7 @@ def zoo_core(wine_root: Path) -> CoreMaker:
     """zoo_core(flavour, variant, scenarios, kind): a core; the same one for the same arguments."""
 
     def make(flavour: str, variant: str, scenarios: Sequence[str], kind: str) -> ZooCore:
-        try:
-            return make_core(FLAVOURS[flavour], VARIANTS[variant], scenarios, kind, wine_root)
-        except Unavailable as reason:
-            pytest.skip(str(reason))
+        return make_core(FLAVOURS[flavour], VARIANTS[variant], scenarios, kind, wine_root)
 
     return make
 
@@ -48,11 +43,8 @@ def zoo(wine_root: Path) -> Runner:
     def start(flavour: str, variant: str, scenarios: Sequence[str]) -> Iterator[Running]:
         wine = FLAVOURS[flavour]
         with contextlib.ExitStack() as stack:
-            try:
-                program = build(wine, VARIANTS[variant], wine_root)
-                running = stack.enter_context(run_zoo(wine, program, scenarios, wine_root))
-            except Unavailable as reason:
-                pytest.skip(str(reason))
+            program = build(wine, VARIANTS[variant], wine_root)
+            running = stack.enter_context(run_zoo(wine, program, scenarios, wine_root))
             yield running
 
     return start

@@ -10,19 +10,16 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from tests.programs.build import Unavailable, check, locked, run, tool
-from tests.programs.cores import hard_core_limit, usable_core_pattern
+from tests.programs.build import check, locked, run, tool
+from tests.programs.cores import written_by_gcore, written_by_kernel
 
 from .flavours import Flavour
-from .running import PATIENCE, Running, Thread, run_zoo
+from .running import Running, Thread, run_zoo
 from .zoo import Variant, Zoo, build
 
 
@@ -71,36 +68,11 @@ def make_core(
 
 
 def made_by_kernel(running: Running, path: Path) -> None:
-    if hard_core_limit() == 0:
-        raise Unavailable("cores are forbidden here (hard RLIMIT_CORE is 0)")
-    with usable_core_pattern(Path(f"/tmp/unspool-core-pattern.{os.getuid()}.lock")):
-        os.kill(running.pid, signal.SIGXCPU)
-        deadline = time.monotonic() + PATIENCE
-        while alive(running.pid):
-            assert time.monotonic() < deadline, "the process outlives SIGXCPU"
-            time.sleep(0.01)
-    found = [core for core in running.folder.glob("core*") if core.stat().st_size]
-    if not found:
-        raise Unavailable("the kernel wrote no core")
-    found[0].rename(path)
-
-
-def alive(pid: int) -> bool:
-    """Whether a process is more than an entry that waits for its parent: then its core is whole."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return stat.rpartition(")")[2].split()[0] not in "ZX"
+    written_by_kernel(running.pid, running.folder).rename(path)
 
 
 def made_by_gcore(running: Running, path: Path) -> None:
-    done = run([tool("gcore"), "-o", path, str(running.pid)])
-    made = path.with_name(f"{path.name}.{running.pid}")
-    if not made.exists():
-        raise Unavailable(f"gcore wrote no core: {done.stderr.strip()[-300:]}")
-    check(run([tool("fallocate"), "--dig-holes", made]))
-    made.rename(path)
+    written_by_gcore(running.pid, path.parent).rename(path)
 
 
 MAKERS = {"kernel": made_by_kernel, "gcore": made_by_gcore}

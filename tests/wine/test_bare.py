@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from tests.oracle.unspool_command import Answer, run_unspool
-from tests.programs.build import Unavailable
 
 from . import chains
 from .conftest import CoreMaker
@@ -59,11 +58,8 @@ def core_of(request: pytest.FixtureRequest, root: Path, flavour: str, compiler: 
     core = folder / "chains.core"
     if not core.exists():
         folder.mkdir(exist_ok=True)
-        try:
-            build = chains.by_clang if compiler == "clang" else chains.by_gcc
-            chains.make_core(FLAVOURS[flavour], build(folder, *flags), root)
-        except Unavailable as reason:
-            pytest.skip(str(reason))
+        build = chains.by_clang if compiler == "clang" else chains.by_gcc
+        chains.make_core(FLAVOURS[flavour], build(folder, *flags), root)
     return core
 
 

@@ -37,10 +37,7 @@ def package(tmp_path: Path) -> Path:
         "Maintainer: nobody <nobody@example.org>\nDescription: for a test\n"
     )
     path = tmp_path / "libwine_1_amd64.deb"
-    try:
-        check(run([tool("dpkg-deb"), "--build", "--root-owner-group", folder, path]))
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    check(run([tool("dpkg-deb"), "--build", "--root-owner-group", folder, path]))
     return path
 
 
@@ -79,10 +76,7 @@ def test_what_cannot_be_downloaded_is_unavailable(
     monkeypatch.setattr(install, "mirrors", lambda: iter(["file:/nowhere"]))
     monkeypatch.setattr(install, "keyrings", lambda folder: iter([install.KEYRING]))
     monkeypatch.setattr(install.time, "sleep", lambda seconds: None)
-    try:
-        tool("apt-get")
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    tool("apt-get")
     with pytest.raises(Unavailable, match=r"Wine 8.0 cannot be downloaded: .*nowhere"):
         install.install(install.RELEASES[0])
     assert [path.name for path in tmp_path.iterdir()] == ["8.0.lock"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Tool
-from tests.programs.build import Unavailable
+from tests.programs.cores import written_by_gcore
 from tests.programs.waits import calm_survey, survey
 from unspool import api
 from unspool.analyses.locks.records import LockReport
@@ -20,11 +20,8 @@ pytestmark = pytest.mark.oracle
 
 
 def look(name: str, mode: str, root: Path, waits: int, *, stripped: bool = False) -> LockReport:
-    try:
-        with running(FLAVOURS[name], mode, root, stripped=stripped) as pid:
-            return calm_survey([pid], waits)
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    with running(FLAVOURS[name], mode, root, stripped=stripped) as pid:
+        return calm_survey([pid], waits)
 
 
 @pytest.mark.parametrize("stripped", [False, True], ids=["named", "stripped"])
@@ -44,14 +41,11 @@ def test_critical_sections_in_a_circle(name: str, stripped: bool, wine_root: Pat
 def test_the_loader_lock_in_a_circle(name: str, wine_root: Path, tmp_path: Path) -> None:
     """Of the process and of its minidumps, which keep the sections, also sanitized."""
     dumps = [str(tmp_path / "whole.dmp"), str(tmp_path / "sanitized.dmp")]
-    try:
-        with running(FLAVOURS[name], "loader", wine_root) as pid:
-            live = calm_survey([pid], 2)
-            for dump in dumps:
-                with api.open(pid) as target:
-                    api.dump(target, dump, sanitize=dump == dumps[1])
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    with running(FLAVOURS[name], "loader", wine_root) as pid:
+        live = calm_survey([pid], 2)
+        for dump in dumps:
+            with api.open(pid) as target:
+                api.dump(target, dump, sanitize=dump == dumps[1])
     for report in (live, *map(survey, dumps)):
         (deadlock,) = report.deadlocks
         assert deadlock.certain
@@ -154,13 +148,10 @@ def test_a_semaphore_and_the_own_process(wine_root: Path) -> None:
 def test_a_debugger_its_program_and_who_stands_by(name: str, wine_root: Path) -> None:
     """The program owns a mutant and loads a library, of which its debugger is told; that waits
     for the mutant before it lets the program go on. A third process waits behind them."""
-    try:
-        with running_all(FLAVOURS[name], "debugger", wine_root) as (pids, _):
-            assert len(pids) == 3
-            report = calm_survey(pids, 3)
-            partial = survey(*[pid for pid in pids if debugs(pid)])
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    with running_all(FLAVOURS[name], "debugger", wine_root) as (pids, _):
+        assert len(pids) == 3
+        report = calm_survey(pids, 3)
+        partial = survey(*[pid for pid in pids if debugs(pid)])
     (deadlock,) = report.deadlocks
     assert deadlock.certain
     assert len({report.waits[index].party for index in deadlock.chain}) == 2
@@ -184,15 +175,12 @@ def test_two_processes_and_their_named_objects(
     name: str, wine_root: Path, tmp_path: Path, tool: Tool
 ) -> None:
     """Of running processes the server is found; of cores, its core is given as well."""
-    try:
-        with running_all(FLAVOURS[name], "pair", wine_root) as (pids, server):
-            assert len(pids) == 2
-            live = calm_survey(pids, 2)
-            alone = survey(pids[0])
-            for pid in (*pids, server):
-                tool("gcore", "-o", tmp_path / "core", str(pid))
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    with running_all(FLAVOURS[name], "pair", wine_root) as (pids, server):
+        assert len(pids) == 2
+        live = calm_survey(pids, 2)
+        alone = survey(pids[0])
+        for pid in (*pids, server):
+            written_by_gcore(pid, tmp_path)
     paths = [str(tmp_path / f"core.{pid}") for pid in (*pids, server)]
     cores, without = survey(*paths), survey(*paths[:2])
     for path in paths:
@@ -213,14 +201,11 @@ def test_two_processes_and_their_named_objects(
 
 @pytest.mark.parametrize("name", ["8.0-x86_64", "8.0-i386"])
 def test_a_core_says_the_same(name: str, wine_root: Path, tmp_path: Path, tool: Tool) -> None:
-    try:
-        with running(FLAVOURS[name], "ring", wine_root) as pid:
-            calm_survey([pid], 2)
-            tool("gcore", "-o", tmp_path / "core", str(pid))
-    except Unavailable as reason:
-        pytest.skip(str(reason))
-    report = survey(str(tmp_path / f"core.{pid}"))
-    (tmp_path / f"core.{pid}").unlink()
+    with running(FLAVOURS[name], "ring", wine_root) as pid:
+        calm_survey([pid], 2)
+        core = written_by_gcore(pid, tmp_path)
+    report = survey(str(core))
+    core.unlink()
     (deadlock,) = report.deadlocks
     assert deadlock.certain
     assert [lock.kind for lock in report.locks] == ["critical_section"] * 2

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.programs.build import Unavailable, check, run, tool
+from tests.programs.build import check, run, tool
 from unspool import api
 from unspool.analyses.patch import patch_check
 from unspool.analyses.patch.functions import resolve
@@ -84,28 +84,23 @@ def test_two_builds_of_the_program(name: str, wine_root: Path) -> None:
     """Built again with one function more and one changed, of which neither is on a stack."""
     flavour = FLAVOURS[name]
     zoo = Zoo(VARIANTS["O0"], flavour.machine, wine_root / f"{flavour.machine}-builds")
-    try:
-        compiler = tool(f"{flavour.machine}-w64-mingw32-gcc")
-        zoo.folder.mkdir(exist_ok=True)
-        text = (SOURCES / "libraries.c").read_text()
-        more = "\nint never(int a) { return a * %d; }\n"
-        for build, factor, added in (("zoo", 3, ""), ("new", 4, "int added;\nvoid f(void) {}\n")):
-            source = zoo.folder / f"{build}.c"
-            source.write_text(text + added + more % factor)
-            check(
-                run([compiler, "-O1", "-Wl,--build-id", source, "-o", zoo.folder / f"{build}.exe"])
-            )
-        # Arguments are DLLs: one thread line is what says that it runs.
-        with (
-            run_zoo(flavour, zoo, ["kernel32.dll"], wine_root) as running,
-            api.open(running.pid) as target,
-        ):
-            old, new = str(zoo.executable), str(zoo.folder / "new.exe")
-            changed = api.patch_check(target, ["zoo!main"], old=old, new=new)
-            with pytest.raises(InputError, match="runs no file"):
-                api.patch_check(target, [], old=new, new=old)
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    compiler = tool(f"{flavour.machine}-w64-mingw32-gcc")
+    zoo.folder.mkdir(exist_ok=True)
+    text = (SOURCES / "libraries.c").read_text()
+    more = "\nint never(int a) { return a * %d; }\n"
+    for build, factor, added in (("zoo", 3, ""), ("new", 4, "int added;\nvoid f(void) {}\n")):
+        source = zoo.folder / f"{build}.c"
+        source.write_text(text + added + more % factor)
+        check(run([compiler, "-O1", "-Wl,--build-id", source, "-o", zoo.folder / f"{build}.exe"]))
+    # Arguments are DLLs: one thread line is what says that it runs.
+    with (
+        run_zoo(flavour, zoo, ["kernel32.dll"], wine_root) as running,
+        api.open(running.pid) as target,
+    ):
+        old, new = str(zoo.executable), str(zoo.folder / "new.exe")
+        changed = api.patch_check(target, ["zoo!main"], old=old, new=new)
+        with pytest.raises(InputError, match="runs no file"):
+            api.patch_check(target, [], old=new, new=old)
     found = {each.wanted: each for each in changed.functions}
     never = found.pop("zoo.exe!never")
     assert (never.conservative.verdict, never.unwinding.verdict) == (SAFE, SAFE)

@@ -11,7 +11,7 @@ import pytest
 
 import unspool
 from tests.oracle.test_layout import area_at, mappings
-from tests.programs.build import Unavailable, check, locked, run, tool
+from tests.programs.build import check, locked, run, tool
 from unspool.analyses.layout import Layout
 from unspool.analyses.layout.records import Kind, Rule
 
@@ -77,14 +77,11 @@ def seen(request: pytest.FixtureRequest, wine_root: Path) -> Iterator[Seen]:
     if name in PRELOADS and not PRELOADED.is_dir():
         pytest.skip("Wine's preloader is absent: run python -m tests.wine.install")
     flavour = PRELOADS[name] if name in PRELOADS else FLAVOURS[name]
-    try:
-        zoo = build_libraries(flavour.machine, wine_root)
-        with run_zoo(flavour, zoo, ["moved.dll", "stays.dll"], wine_root) as running:
-            maps = mappings(running.pid)
-            with unspool.open(running.pid) as target:
-                yield name, running, unspool.api.layout(target), maps
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    zoo = build_libraries(flavour.machine, wine_root)
+    with run_zoo(flavour, zoo, ["moved.dll", "stays.dll"], wine_root) as running:
+        maps = mappings(running.pid)
+        with unspool.open(running.pid) as target:
+            yield name, running, unspool.api.layout(target), maps
 
 
 def rules(found: Layout, name: str) -> list[Rule]:

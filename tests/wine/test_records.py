@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.oracle.unspool_command import run_unspool
-from tests.programs.build import Unavailable, tool
+from tests.programs.build import tool
 
 from .cores import made_by_kernel
 from .flavours import FLAVOURS, Flavour, check, make_prefix
@@ -140,19 +140,16 @@ def subject(
     root.mkdir(exist_ok=True)
     folder = tmp_path_factory.mktemp(f"records-{flavour.name}")
     cache, core = folder / "cache", folder / "core"
-    try:
-        with run_zoo(flavour, build_records(root, safe_seh=False), SCENARIOS, root) as running:
-            plain = ask(str(running.pid), cache)
-        with run_zoo(flavour, build_records(root, safe_seh=True), SCENARIOS, root) as running:
-            memory = {each.tid: raw_chain(running.pid, teb_of(each)) for each in running.threads}
-            live = ask(str(running.pid), cache)
-            made_by_kernel(running, core)
-            threads = running.threads
-        of_core = ask(core, cache, *system(flavour), "--executable", zoo_path(root))
-        with run_zoo(flavour, build_records(root, safe_seh=True), SCENARIOS, root) as running:
-            debugger = "" if flavour.wow64 else ask_winedbg(running, root)
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    with run_zoo(flavour, build_records(root, safe_seh=False), SCENARIOS, root) as running:
+        plain = ask(str(running.pid), cache)
+    with run_zoo(flavour, build_records(root, safe_seh=True), SCENARIOS, root) as running:
+        memory = {each.tid: raw_chain(running.pid, teb_of(each)) for each in running.threads}
+        live = ask(str(running.pid), cache)
+        made_by_kernel(running, core)
+        threads = running.threads
+    of_core = ask(core, cache, *system(flavour), "--executable", zoo_path(root))
+    with run_zoo(flavour, build_records(root, safe_seh=True), SCENARIOS, root) as running:
+        debugger = "" if flavour.wow64 else ask_winedbg(running, root)
     return Subject(flavour, threads, memory, debugger, live, of_core, plain)
 
 
@@ -282,11 +279,8 @@ def test_wine_calls_the_handlers_that_it_is_said_to_accept(name: str, programs_r
     flavour = FLAVOURS[name]
     root = programs_root / "wine"
     root.mkdir(exist_ok=True)
-    try:
-        check(flavour, root)
-        program = build_records(root, safe_seh=True).executable
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    check(flavour, root)
+    program = build_records(root, safe_seh=True).executable
     folder = Path(tempfile.mkdtemp(prefix="run-", dir=root))
     prefix = folder / "prefix"
     make_prefix(flavour, prefix)

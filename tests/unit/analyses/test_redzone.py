@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Tool
-from tests.programs.build import Unavailable
 from tests.programs.running import eventually, is_parked, running_program
 from tests.programs.table import Program
 from unspool import api
@@ -147,10 +146,7 @@ PATCH = Program(name="patch", source="patch.c", flags=("-O2", "-g", "-pthread"))
 def test_threads_of_a_process(variant: str, programs_root: Path) -> None:
     program = PATCH if variant == "x86-64" else PATCH.variant("patch-m32", compiler="gcc-m32")
     with contextlib.ExitStack() as stack:
-        try:
-            running = stack.enter_context(running_program(program, programs_root))
-        except Unavailable as reason:
-            pytest.skip(str(reason))
+        running = stack.enter_context(running_program(program, programs_root))
         assert eventually(lambda: is_parked(running.pid))
         with api.open(running.pid) as target:
             zones = list(thread_zones(target))

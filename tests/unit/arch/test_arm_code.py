@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.conftest import Tool
-from tests.programs.build import Unavailable, build
+from tests.programs.build import build
 from tests.programs.table import BY_NAME
 from tests.unit.arch.arm_disassembly import (
     Instruction,
@@ -35,10 +35,7 @@ RETURNS = re.compile(f"^bx({CONDITIONS})$")
 @pytest.fixture(scope="module")
 def real(tool: Tool, programs_root: Path) -> tuple[list[Instruction], list[Instruction]]:
     """All of a static program: glibc's hand-written A32 code, and T32 code of GCC."""
-    try:
-        program = build(BY_NAME["chain-arm-static"], programs_root)
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    program = build(BY_NAME["chain-arm-static"], programs_root)
     text = tool("arm-linux-gnueabihf-objdump", "-d", program)
     return list(parse(text, is_thumb=False)), list(parse(text, is_thumb=True))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Tool
-from tests.programs.build import Unavailable, build
+from tests.programs.build import build
 from tests.programs.table import BY_NAME
 from unspool.formats.elf import PT_ARM_EXIDX, Elf
 from unspool.formats.exidx import Entry, ExidxTable, table_instructions
@@ -111,10 +111,7 @@ def test_every_entry_is_that_of_readelf(tool: Tool, path: str) -> None:
 
 def test_every_entry_of_a_static_program(tool: Tool, programs_root: Path) -> None:
     """With symbols readelf knows which personality routines have GNU's form of data."""
-    try:
-        program = build(BY_NAME["chain-arm-static"], programs_root)
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    program = build(BY_NAME["chain-arm-static"], programs_root)
     count, nameless = compare(tool, program)
     assert count > 150
     assert nameless == 0

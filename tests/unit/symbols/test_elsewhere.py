@@ -11,7 +11,6 @@ import pytest
 
 from tests.conftest import Tool
 from tests.peers import install as peers
-from tests.programs.build import Unavailable
 from tests.unit.symbols.conftest import Compile, Run, module_of
 from tests.unit.symbols.pe_programs import Programs
 from tests.unit.symbols.pe_programs import module_of as pe_module_of
@@ -227,10 +226,7 @@ def test_without_the_library_for_lines(
 
 
 def dump_syms(path: Path) -> bytes:
-    try:
-        program = peers.breakpad("dump_syms")
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    program = peers.breakpad("dump_syms")
     done = subprocess.run([program, path], capture_output=True, timeout=60, check=True)
     return done.stdout
 

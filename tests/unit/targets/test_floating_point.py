@@ -10,7 +10,6 @@ import pytest
 
 import unspool
 from tests.build.core import NT_FPREGSET, NT_X86_XSTATE, Core
-from tests.programs.build import Unavailable
 from tests.programs.cores import make_core
 from tests.programs.running import eventually, is_parked, running_program
 from tests.programs.table import Program
@@ -40,10 +39,7 @@ x86_only = pytest.mark.skipif(os.uname().machine != "x86_64", reason="the progra
 @x86_only
 @pytest.mark.parametrize("name", KINDS)
 def test_real_cores(name: str, programs_root: Path) -> None:
-    try:
-        core = make_core(*KINDS[name], programs_root)
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    core = make_core(*KINDS[name], programs_root)
     with unspool.open(str(core.path)) as target:
         images = [target.floating_point(thread) for thread in target.threads]
     assert [image and len(image) for image in images] == [512] * 4
@@ -58,15 +54,12 @@ def test_real_cores(name: str, programs_root: Path) -> None:
 @pytest.mark.parametrize("compiler", ["gcc", "gcc-m32"])
 def test_live_processes(compiler: str, programs_root: Path) -> None:
     program = REGISTERS.variant(f"registers-{compiler}", compiler=compiler)
-    try:
-        with running_program(program, programs_root, "wait") as process:
-            assert eventually(lambda: is_parked(process.pid))
-            with open_live(process.pid, Options(floating_point=True)) as target:
-                images = [target.floating_point(thread) for thread in target.threads]
-            with open_live(process.pid, Options()) as target:
-                assert target.floating_point(target.threads[0]) is None
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    with running_program(program, programs_root, "wait") as process:
+        assert eventually(lambda: is_parked(process.pid))
+        with open_live(process.pid, Options(floating_point=True)) as target:
+            images = [target.floating_point(thread) for thread in target.threads]
+        with open_live(process.pid, Options()) as target:
+            assert target.floating_point(target.threads[0]) is None
     assert [vector(image or b"", 7) for image in images] == [
         bytes([index]) * 16 for index in (1, 2, 3, 4)
     ]

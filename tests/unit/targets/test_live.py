@@ -17,7 +17,6 @@ from typing import Any
 
 import pytest
 
-from tests.programs.build import Unavailable
 from tests.programs.running import (
     LIVE,
     LIVE_32,
@@ -51,10 +50,7 @@ def start(programs_root: Path) -> Start:
         *arguments: str, program: Program = LIVE
     ) -> Iterator[subprocess.Popen[str]]:
         with contextlib.ExitStack() as stack:
-            try:
-                process = stack.enter_context(running_program(program, programs_root, *arguments))
-            except Unavailable as reason:
-                pytest.skip(str(reason))
+            process = stack.enter_context(running_program(program, programs_root, *arguments))
             yield process
             if process.poll() is None:
                 assert eventually(lambda: is_free(process.pid) or process.poll() is not None)
@@ -586,10 +582,7 @@ def test_a_replaced_program_without_a_way_to_it(
 def copy_of_live(root: Path, folder: Path) -> Path:
     from tests.programs.build import build
 
-    try:
-        original = build(LIVE, root)
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    original = build(LIVE, root)
     path = folder / "live"
     path.write_bytes(original.read_bytes())
     path.chmod(0o755)

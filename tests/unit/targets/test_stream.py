@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
+import unspool
 from tests.build.core import REGISTERS, Core
-from tests.programs.build import Unavailable
 from tests.programs.running import (
     LIVE,
     LIVE_32,
@@ -70,11 +70,8 @@ MODES = [("park",), ("alt", "heap"), ("jit",), ("deep", "300000"), ("leader",)]
 def stopped(request: pytest.FixtureRequest, programs_root: Path) -> Iterator[Stopped]:
     program: Program = request.param[0]
     with contextlib.ExitStack() as stack:
-        try:
-            words = request.param[1:]
-            process = stack.enter_context(running_program(program, programs_root, *words))
-        except Unavailable as reason:
-            pytest.skip(str(reason))
+        words = request.param[1:]
+        process = stack.enter_context(running_program(program, programs_root, *words))
         # The first thread may have ended.
         assert eventually(lambda: set(states(process.pid).values()) <= {"S", "Z"})
         os.kill(process.pid, signal.SIGSTOP)
@@ -222,7 +219,7 @@ def test_the_handler_loads_no_network_and_no_symbols(stopped: Stopped, tmp_path:
 
 RUN = f"""
 import sys
-sys.path.insert(0, {str(Path(api.__file__).parents[1])!r})
+sys.path.insert(0, {str(Path(unspool.__file__).parents[1])!r})
 from unspool.cli import run
 run()
 """

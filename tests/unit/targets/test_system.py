@@ -13,7 +13,6 @@ import pytest
 from tests.build.core import AT_SYSINFO_EHDR, Core
 from tests.build.elf import EM_X86_64, PT_NOTE, Elf
 from tests.build.notes import note
-from tests.programs.build import Unavailable
 from tests.programs.cores import make_core
 from tests.programs.running import LIVE, LIVE_32, running_program
 from tests.programs.table import Program
@@ -67,11 +66,8 @@ def test_a_process_and_the_minidump_of_it(
     from unspool.cli import main
 
     dump = str(tmp_path / "dump.dmp")
-    try:
-        context = running_program(program, programs_root, "park")
-        process = context.__enter__()
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    context = running_program(program, programs_root, "park")
+    process = context.__enter__()
     try:
         found = system_of(process.pid)
         assert main(["dump", str(process.pid), "-o", dump]) == 0
@@ -138,10 +134,7 @@ def test_a_real_core_tells_the_kernel_s_version(
     compiler: str, maker: str, programs_root: Path
 ) -> None:
     program = REGISTERS.variant(f"registers-{compiler}", compiler=compiler)
-    try:
-        core = make_core(program, maker, programs_root)
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    core = make_core(program, maker, programs_root)
     found = system_of(str(core.path))
     numbers = re.findall(r"\d+", os.uname().release)[:3]
     # The kernel's third number stops at 255 there.
