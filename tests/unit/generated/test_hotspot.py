@@ -15,7 +15,7 @@ from unspool.generated.code import GeneratedCode, Process
 from unspool.generated.hotspot import find
 from unspool.generated.hotspot.jvm import Jvm
 from unspool.generated.hotspot.packed import Packed
-from unspool.generated.hotspot.reader import Reader
+from unspool.generated.reader import Reader
 from unspool.generated.hotspot.tables import VmTables
 from unspool.memory import Fault, Memory, Region
 from unspool.model import (

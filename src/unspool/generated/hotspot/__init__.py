@@ -28,7 +28,7 @@ def find(process: Process) -> list[GeneratedModule]:
         from functools import partial
 
         from unspool.generated.hotspot.jvm import Jvm
-        from unspool.generated.hotspot.reader import Reader
+        from unspool.generated.reader import Reader
         from unspool.generated.hotspot.tables import VmTables
 
         tables = VmTables(Reader(process.now), partial(process.symbol, library))

@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from unspool.generated.hotspot.reader import Reader
+    from unspool.generated.reader import Reader
 
 # JDK 17 has 1,100 fields, 700 types, 240 constants.
 _MOST_ENTRIES = 8192

@@ -1,4 +1,4 @@
-"""Reads a process's memory in pages, each once: a JVM's data are small and lie close together."""
+"""Reads a process's memory in pages, each once: what runtimes keep of their code lies close."""
 
 from __future__ import annotations
 
