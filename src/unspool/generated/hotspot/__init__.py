@@ -28,8 +28,8 @@ def find(process: Process) -> list[GeneratedModule]:
         from functools import partial
 
         from unspool.generated.hotspot.jvm import Jvm
-        from unspool.generated.reader import Reader
         from unspool.generated.hotspot.tables import VmTables
+        from unspool.generated.reader import Reader
 
         tables = VmTables(Reader(process.now), partial(process.symbol, library))
         jvm = Jvm(tables)
