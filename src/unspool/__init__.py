@@ -13,37 +13,32 @@ from __future__ import annotations
 __version__ = "0.1.0"
 
 _HOMES = {
-    "api": ("open", "open_stream", "unwind"),
+    "api.opening": ("open", "open_stream"),
+    "api.walking": ("unwind",),
     "errors": ("InputError", "MissingDependency", "UnspoolError", "UsageError"),
-    "model": (
-        "Attempt", "Crash", "Finding", "Frame", "Gap", "Inline", "Location", "Module", "Report",
-        "Segment", "Stack", "Stop", "StopReason", "TargetInfo", "Thread", "Trust",
-    ),
+    "model.report": ("Finding", "Inline", "Location", "Report"),
+    "model.stack": ("Attempt", "Frame", "Gap", "Segment", "Stack", "Stop", "StopReason", "Trust"),
+    "model.target": ("Crash", "Module", "TargetInfo", "Thread"),
     "targets.base": ("Target",),
 }  # fmt: skip
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from unspool.api import open, open_stream, unwind
+    from unspool.api.opening import open, open_stream
+    from unspool.api.walking import unwind
     from unspool.errors import InputError, MissingDependency, UnspoolError, UsageError
-    from unspool.model import (
+    from unspool.model.report import Finding, Inline, Location, Report
+    from unspool.model.stack import (
         Attempt,
-        Crash,
-        Finding,
         Frame,
         Gap,
-        Inline,
-        Location,
-        Module,
-        Report,
         Segment,
         Stack,
         Stop,
         StopReason,
-        TargetInfo,
-        Thread,
         Trust,
     )
+    from unspool.model.target import Crash, Module, TargetInfo, Thread
     from unspool.targets.base import Target
 else:
     # `unspool.unwind` is the function. The package of that name is loaded here, empty as it
@@ -82,14 +77,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    for home, names in _HOMES.items():
-        if name in names:
-            from importlib import import_module
+    from unspool.lazy import load
 
-            value: object = getattr(import_module(f"unspool.{home}"), name)
-            globals()[name] = value
-            return value
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return load(__name__, _HOMES, name)
 
 
 def __dir__() -> list[str]:

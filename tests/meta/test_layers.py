@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -86,6 +87,14 @@ def own_imports(path: Path) -> Iterator[tuple[str, str, int, bool]]:
 def test_every_module_has_a_rank() -> None:
     components = {path.relative_to(SOURCE).parts[0].removesuffix(".py") for path in FILES}
     assert components <= set(RANK)
+
+
+def test_the_map_of_the_documentation_has_every_layer_in_its_place() -> None:
+    guide = (SOURCE.parents[1] / "docs" / "how-it-works.md").read_text("utf-8")
+    rows = guide.partition("imports only go down")[2].split("```")[1].strip().splitlines()
+    ranks = [RANK[row.split()[0]] for row in rows]
+    assert ranks == sorted(ranks, reverse=True)
+    assert set(RANK) - {"__main__"} <= set(re.findall(r"\w+", "\n".join(rows)))
 
 
 @pytest.mark.parametrize(

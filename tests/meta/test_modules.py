@@ -67,10 +67,9 @@ def test_no_function_is_endless(path: Path) -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_a_module_says_what_it_is(path: Path) -> None:
-    tree = ast.parse(path.read_text("utf-8"))
-    if tree.body:
-        assert ast.get_docstring(tree), "no docstring"
-        assert "from __future__ import annotations" in path.read_text("utf-8")
+    text = path.read_text("utf-8")
+    assert ast.get_docstring(ast.parse(text)), "no docstring"
+    assert "from __future__ import annotations" in text
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
