@@ -70,21 +70,27 @@ def open(
 
 
 def open_stream(
-    descriptor: int, pid: int, *, floating_point: bool = False, release: bool = False
+    descriptor: int,
+    pid: int,
+    *,
+    floating_point: bool = False,
+    release: bool = False,
+    system: bool = True,
 ) -> Target:
     """Opens a process that crashed, in the kernel's core handler.
 
     `descriptor` is where the kernel writes the core to, of which the notes alone are read; keep it
     open, since everything else is read from /proc as long as the kernel waits. `pid` is what
     core_pattern's %P says. `floating_point` keeps vector registers, for `dump`. `release` closes
-    the descriptor after the notes, if another process holds the pipe meanwhile.
+    the descriptor after the notes, if another process holds the pipe meanwhile. Without `system`
+    no facts of the machine are looked up (`TargetInfo.system`), which takes milliseconds.
 
     Raises `InputError` if no core comes there, or if there is no such process.
     """
     from unspool.targets.stream import open_stream
 
     options = Options(floating_point=floating_point)
-    return open_stream(descriptor, pid, options, release=release)
+    return open_stream(descriptor, pid, options, release=release, system=system)
 
 
 def _open_dump(source: Source, kind: str, options: Options) -> Target:

@@ -109,6 +109,7 @@ class Sender:
 
 def _capture(crash: KernelCrash, config: Config, sender: Sender, dump_path: str) -> None:
     from unspool import api
+    from unspool.capture.config import IN
 
     minidump = config.text("minidump")
     # The supervisor keeps the pipe open. If this process hangs, it must not be what the kernel
@@ -117,8 +118,9 @@ def _capture(crash: KernelCrash, config: Config, sender: Sender, dump_path: str)
     nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     os.dup2(nothing, 0)
     with api.open_stream(
-        stream, crash.pid, floating_point=minidump != "none", release=True
-    ) as target:
+        stream, crash.pid, floating_point=minidump != "none", release=True,
+        system=config.text("system") == IN,
+    ) as target:  # fmt: skip
         target.info.captured_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         maker = _Maker(target, crash, config, sender)
         maker.walk()

@@ -24,7 +24,6 @@ from unspool.targets.live_modules import LiveModules, read_headers
 from unspool.targets.note_stream import NoteStream
 from unspool.targets.process_regions import ProcessRegions
 from unspool.targets.procfs import parse_maps
-from unspool.targets.system import live_system
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,13 +39,14 @@ _VECTORS = {notes.NT_FPREGSET, notes.NT_X86_XSTATE, notes.NT_PRXFPREG}
 
 
 def open_stream(
-    descriptor: int, pid: int, options: Options, *, release: bool = False
+    descriptor: int, pid: int, options: Options, *, release: bool = False, system: bool = True
 ) -> StreamTarget:
     """The process of the core that comes from `descriptor`.
 
     `pid` is its id as this process sees it, core_pattern's %P. The descriptor stays the caller's,
     who must not close it before the target has been used; with `release` it is closed as soon as
-    the notes have been read, since another process keeps the pipe open. Raises `InputError`.
+    the notes have been read, since another process keeps the pipe open. Without `system` no
+    facts of the machine are looked up. Raises `InputError`.
     """
     process = open_process(pid)
     try:
@@ -54,7 +54,10 @@ def open_stream(
         source = NoteStream(descriptor, wanted, f"core of {pid}")
         if release:
             os.close(descriptor)
-        return StreamTarget(source, process, options)
+        target = StreamTarget(source, process, options)
+        if system:
+            target.look_at_system()
+        return target
     except BaseException:
         process.close()
         raise
@@ -113,8 +116,13 @@ class StreamTarget(Target):
             arch, memory, modules.modules, modules.image, modules.entry_points()
         )
         self._note_losses(maps)
+
+    def look_at_system(self) -> None:
+        """Learns `TargetInfo.system`. It takes some milliseconds."""
+        from unspool.targets.system import live_system
+
         # The device's own files: those of a crashed container may be on a disk that hangs.
-        self.info.system = live_system(arch.report_name, self.maps_text, "")
+        self.info.system = live_system(self.arch.report_name, self.maps_text, "")
 
     def _frozen_memory(self, maps: Maps, memory: Memory) -> Memory:
         self.regions = ProcessRegions(self._memory, None)

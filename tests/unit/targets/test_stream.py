@@ -126,6 +126,15 @@ def test_the_stacks_are_those_of_the_process(stopped: Stopped) -> None:
     ]
 
 
+def test_the_machine_is_looked_at_only_where_that_is_wanted(stopped: Stopped) -> None:
+    with (
+        piped(stopped.core) as descriptor,
+        api.open_stream(descriptor, stopped.pid, system=False) as target,
+    ):
+        assert target.info.system is None
+        assert len(target.threads) == len(stopped.report.stacks)
+
+
 def test_memory_is_read_in_pieces_and_forgotten(
     stopped: Stopped, monkeypatch: pytest.MonkeyPatch
 ) -> None:
