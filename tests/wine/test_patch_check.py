@@ -35,7 +35,10 @@ def test_both_halves_of_each_thread(name: str, zoo: Runner) -> None:
         assert found[wanted].conservative.verdict == UNSAFE, wanted
         assert found[wanted].unwinding.verdict == UNSAFE, wanted
     for wanted in ("vectored_thread", "MessageBoxW"):
-        assert found[wanted].conservative.verdict == SAFE, found[wanted].conservative
+        # Among thousands of words of a 32-bit program, one may look like an address of it, by
+        # chance (once in some hundred runs): but not like a return address.
+        conservative = found[wanted].conservative
+        assert not [hit for hit in conservative.hits if hit.kind != "word" or hit.after_call]
         # On i386 ntdll's stubs of system calls have no unwind data; their code says that they
         # return.
         unwound = found[wanted].unwinding
