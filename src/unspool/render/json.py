@@ -18,7 +18,17 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from unspool.model import Crash, Finding, Frame, Inline, Module, Report, Stack, TargetInfo
+    from unspool.model import (
+        Crash,
+        Finding,
+        Frame,
+        Inline,
+        Module,
+        Report,
+        Stack,
+        TargetInfo,
+        WasmIdentity,
+    )
 
     Json = Mapping[str, object]
 
@@ -152,6 +162,9 @@ class _Frames:
             if location.function_offset is not None:
                 # As `module_offset`, from the pc itself, not from the look-up pc.
                 known["function_offset"] = location.function_offset + frame.pc - lookup
+            if location.wasm_function is not None:
+                known["wasm_module"] = location.wasm_module or None
+                known["wasm_function"] = location.wasm_function
             known["wasm_offset"] = location.wasm_offset
             known["file"] = location.file
             known["line"] = location.line
@@ -231,7 +244,12 @@ def _module(module: Module) -> Json:
         "debug_id": module.debug_id,
         "debug_file": module.debug_file,
         "pdb_name": module.pdb_name,
+        "wasm": None if module.wasm is None else _wasm(module.wasm),
     }
+
+
+def _wasm(known: WasmIdentity) -> Json:
+    return {"functions": known.functions, "names": known.names, "points": known.points}
 
 
 def _stack(stack: Stack) -> Json:

@@ -24,6 +24,7 @@ from unspool.model import (
     Stack,
     Stop,
     TargetInfo,
+    WasmIdentity,
 )
 from unspool.render.escape import well_formed
 from unspool.render.json import SCHEMA
@@ -236,6 +237,8 @@ class _Frames:
                 for each in values.children("inlines")
             ),
             values.maybe_integer("wasm_offset"),
+            values.maybe_integer("wasm_function"),
+            values.maybe_integer("wasm_module") or 0,
         )
 
 
@@ -329,7 +332,28 @@ def _module(values: _Object) -> Module:
         debug_id=values.maybe_text("debug_id"),
         debug_file=values.maybe_text("debug_file"),
         pdb_name=values.maybe_text("pdb_name"),
+        wasm=None if values.values.get("wasm") is None else _wasm(values.child("wasm")),
     )
+
+
+def _wasm(values: _Object) -> WasmIdentity:
+    place = values.place("points")
+    points = [_numbers(each, place) for each in values.items("points")]
+    if any(len(point) != 3 for point in points):
+        raise _wrong(place, "a list of three numbers each")
+    return WasmIdentity(
+        _numbers(values.items("functions", required=True), values.place("functions")),
+        values.maybe_text("names"),
+        [(point[0], point[1], point[2]) for point in points],
+    )
+
+
+def _numbers(values: object, place: str) -> list[int]:
+    if not isinstance(values, list) or not all(
+        type(each) is int and 0 <= each <= _MOST for each in values
+    ):
+        raise _wrong(place, "a list of whole numbers")
+    return values
 
 
 def _stack(values: _Object, frames: _Frames) -> Stack:

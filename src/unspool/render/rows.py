@@ -54,7 +54,7 @@ class Rows:
             addresses = f"0x{frame.pc:0{self.digits}x}  {sp:{self.digits + 5}}  "
         module = self._module(lookup)
         if location is None or location.function is None:
-            return [addresses + self._unnamed(frame, module)]
+            return [addresses + self._unnamed(frame, module, location)]
         name = printable(base_name(module.name)) if module else ""
         if location.wasm_offset is not None:
             name += f"+0x{location.wasm_offset:x}"
@@ -99,7 +99,7 @@ class Rows:
             text += f"  {file:{self.file_width}}"
         return (text + "  " + paint("dim", module)).rstrip()
 
-    def _unnamed(self, frame: Frame, module: Module | None) -> str:
+    def _unnamed(self, frame: Frame, module: Module | None, location: Location | None) -> str:
         is_trampoline = frame.pc in self.trampolines
         if is_trampoline:
             text = "(signal trampoline)"
@@ -108,6 +108,8 @@ class Rows:
         text = text.ljust(self.function_width)
         if module is None:
             where = "" if is_trampoline else "in no module"
+        elif location is not None and location.wasm_function is not None:
+            where = f"{printable(base_name(module.name))}:{_wasm_place(location)}"
         else:
             where = f"{printable(base_name(module.name))}+0x{frame.pc - module.base:x}"
         if self.file_width:
@@ -146,6 +148,12 @@ class Rows:
                 files.append(len(self._file(call)))
                 functions.append(len(self._function(call.function)))
         return _width(functions, _FUNCTION_WIDTH), _width(files, _FILE_WIDTH)
+
+
+def _wasm_place(location: Location) -> str:
+    """A place in a WebAssembly binary in the form of browsers (WebAssembly Web API, 6.2)."""
+    place = f"wasm-function[{location.wasm_function}]"
+    return place if location.wasm_offset is None else f"{place}:0x{location.wasm_offset:x}"
 
 
 def _trampolines(frames: list[Frame]) -> Iterator[int]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from unspool.model import Finding, Module, Report
 from unspool.symbols.own_files import OwnFiles
 from unspool.symbols.symbolicate import symbolicate
+from unspool.symbols.wasm_names import WasmElsewhere
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
 
 _MAX_ROUNDS = 4
 # What naming said the last time is not true of this time.
-_STALE = ("missing_files", "download", "no_lines", "mangled", "debug_file_refused")
+_STALE = ("missing_files", "download", "no_lines", "mangled", "debug_file_refused",
+          "wasm_file_refused")  # fmt: skip
 _MOST_NAMES = 5
 
 
@@ -58,14 +60,15 @@ def name_elsewhere(
             report.target, [_copy(module) for module in report.modules], report.stacks,
             crash=report.crash, locations=report.locations, findings=list(findings),
         )  # fmt: skip
+        wasm = WasmElsewhere(fresh, options.symbols)
         named = symbolicate(
-            fresh, OwnFiles(options).find, options,
+            fresh, OwnFiles(options).find, options, code_names=wasm.names,
             lines=lines, progress=progress, missing=missing,
         )  # fmt: skip
         if fetch is None or not missing or not fetch.fetch(missing):
             break
     missing.sort(key=lambda each: (-each.addresses, each.module))
-    named.findings += _store_problems(options)
+    named.findings += _store_problems(options) + wasm.findings
     if fetch is not None:
         named.findings += fetch.findings
     if missing:

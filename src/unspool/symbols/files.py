@@ -27,6 +27,7 @@ _MAX_FILES = 50_000
 _ELF_MAGIC, _PE_MAGIC = b"\x7fELF", b"MZ"
 _PDB_MAGIC = b"Microsoft C/C++ MSF 7.00\r\n"
 _SYM_MAGIC = b"MODULE "
+_WASM_MAGIC = b"\0asm"
 
 
 def map_file(path: str) -> mmap | None:
@@ -161,6 +162,7 @@ class SymbolPaths:
         self._elfs: list[str] = []
         self._pes: list[str] = []
         self._pdbs: list[str] = []
+        self._wasms: list[str] = []
         self._syms: dict[str, list[str]] = {}
         self._stores: tuple[str, ...] | None = None
         self._pe_files: PeFiles | None = None
@@ -228,6 +230,11 @@ class SymbolPaths:
         self._index()
         return self._pdbs
 
+    def wasm_files(self) -> list[str]:
+        """Every WebAssembly file there is."""
+        self._index()
+        return self._wasms
+
     @property
     def stores(self) -> tuple[str, ...]:
         """Symbol stores of this machine: those of `_NT_SYMBOL_PATH`, and our own."""
@@ -260,6 +267,8 @@ class SymbolPaths:
                 self._add_elf(path, buffer)
             elif buffer[:2] == _PE_MAGIC:
                 self._pes.append(path)
+            elif buffer[:4] == _WASM_MAGIC:
+                self._wasms.append(path)
             elif is_pdb(buffer):
                 self._pdbs.append(path)
             elif buffer[: len(_SYM_MAGIC)] == _SYM_MAGIC:

@@ -11,6 +11,7 @@ KINDS = {
     "executable": "program or library",
     "image": "program or DLL",
     "pdb": "PDB file",
+    "wasm": "WebAssembly file",
 }
 
 

@@ -45,6 +45,7 @@ def symbolicate(
     *,
     pe_of: Callable[[Module], PeImage | None] | None = None,
     code_names: Callable[[Module, bool], CodeNames | None] | None = None,
+    subject_names: Callable[[int], Location | None] | None = None,
     lines: bool = True,
     progress: Progress = None,
     missing: list[MissingFile] | None = None,
@@ -53,7 +54,8 @@ def symbolicate(
 
     `elf_of` gives a module's own file or image if it is at hand, `pe_of` that of a module of
     kind "pe", `code_names` the names of code that the process has made; only modules that a
-    frame is in are asked for. `options` says where debug files may be. Without `lines` names
+    frame is in are asked for. `subject_names` tells what is known of a frame's subject that no
+    module names. `options` says where debug files may be. Without `lines` names
     come from symbol tables alone, which is faster. A location that has a function already stays
     as it is. `progress` is called with a sentence before something that takes seconds.
 
@@ -75,9 +77,10 @@ def symbolicate(
     for module, pcs in _by_module(report.modules, sorted(unnamed)):
         if module.kind not in _NATIVE and module.kind != "pe":
             names = code_names(module, lines) if code_names else None
-            named.update(
-                (pc, _of_generated(names, module, pc)) for pc in pcs if pc not in kept
-            )
+            for pc in pcs:
+                named[pc] = _better(_of_generated(names, module, pc), kept.get(pc))
+            if missing is not None and module.wasm is not None and names is None:
+                _add_missing_wasm(missing, module, [named[pc] for pc in pcs], lines)
             continue
         if shared is None:
             from unspool.symbols.finders import DebugFiles
@@ -95,7 +98,9 @@ def symbolicate(
             _add_missing(missing, symbols, [named[pc] for pc in pcs], lines)
         modules[module.index] = symbols.module
         findings.add(symbols, (named[pc] for pc in pcs))
-    _name_subjects(report, named, lambda each: code_names(each, lines) if code_names else None)
+    _name_subjects(
+        report, named, lambda each: code_names(each, lines) if code_names else None, subject_names
+    )
     return Report(
         report.target,
         [modules[module.index] for module in report.modules],
@@ -125,9 +130,9 @@ def _unnamed(report: Report, have_lines: set[int | None] | None) -> list[int]:
 
 def _better(new: Location, old: Location | None) -> Location:
     """The one of two that says more; of equals the old one."""
-    if old is None or old.function is None or (new.file is not None and old.file is None):
+    if old is None or (new.file is not None and old.file is None):
         return new
-    return old
+    return new if old.function is None and new.function is not None else old
 
 
 def _add_missing(
@@ -148,10 +153,27 @@ def _add_missing(
     ]  # fmt: skip
 
 
+def _add_missing_wasm(
+    missing: list[MissingFile], module: Module, found: list[Location], lines: bool
+) -> None:
+    """Appends the binary that a module was compiled from, if it could name something."""
+    count = sum(each.function is None and each.wasm_function is not None for each in found)
+    if count:
+        from unspool.symbols.missing import MissingFile, purpose
+
+        missing.append(
+            MissingFile(
+                module.index, "wasm", module.name, None,
+                purpose=purpose(False, lines), addresses=count,
+            )
+        )  # fmt: skip
+
+
 def _name_subjects(
     report: Report,
     named: dict[int, Location],
     code_names: Callable[[Module], CodeNames | None],
+    subject_names: Callable[[int], Location | None] | None = None,
 ) -> None:
     """Adds locations of what frames work on; the code's own name is that of what works."""
     for stack in report.stacks:
@@ -160,6 +182,11 @@ def _name_subjects(
                 continue
             code = named.get(stack.frames[index].lookup_pc)
             number = code.module if code is not None else None
+            known = subject_names(subject) if subject_names is not None else None
+            if known is not None:
+                known.module = number
+                named[subject] = known
+                continue
             module = report.modules[number] if number is not None else None
             if module is not None:
                 code = _of_generated(code_names(module), module, subject)

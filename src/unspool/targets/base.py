@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from unspool.formats.elf import Elf
     from unspool.generated.code import CodeNames, GeneratedCode
     from unspool.memory import Memory
-    from unspool.model import Crash, Finding, Module, TargetInfo, Thread
+    from unspool.model import Crash, Finding, Location, Module, Report, TargetInfo, Thread
     from unspool.pe_image import PeImage
     from unspool.space import AddressSpace
     from unspool.targets.facts import Facts
@@ -110,6 +110,7 @@ class Target:
                 self.space, self.memory_now(), self.symbol, info=self.info, threads=self.threads,
                 live=self.live_process(), sysroot=self.options.sysroot,
                 symbols=self.options.symbols.paths, owners=self.owners(),
+                symbols_of=self.symbols_of,
             )  # fmt: skip
             self._generated = find_generated(surroundings)
             self.findings += self._generated.findings
@@ -129,6 +130,18 @@ class Target:
         names = ObjectNames(found.elf, lines=lines)
         return names if found.names is None else CompletedNames(found.names, names)
 
+    def add_places(self, report: Report) -> None:
+        """Adds to the locations of WebAssembly code where in its binary that is from."""
+        if self._generated is not None and self._generated.modules:
+            from unspool.generated.wasm_places import add_places
+            from unspool.symbols.symbolicate import lookup_pcs
+
+            add_places(report.locations, lookup_pcs(report), self._generated)
+
+    def locate_subject(self, subject: int) -> Location | None:
+        """What a runtime knows of a frame's subject that is named by no module."""
+        return self._generated.locate_subject(subject) if self._generated is not None else None
+
     def symbol(self, module: Module, name: str) -> int | None:
         """The address of a symbol of an ELF module, by its symbol tables."""
         elf = self.elf(module)
@@ -139,6 +152,16 @@ class Target:
 
         address = ElfSymbols(elf, bias=bias).address_of(name)
         return None if address is None else address + bias
+
+    def symbols_of(self, module: Module, prefix: str) -> dict[str, int]:
+        """The addresses of an ELF module's symbols whose names begin with `prefix`."""
+        elf, bias = self.elf(module), module.bias
+        if elf is None or bias is None:
+            return {}
+        from unspool.symbols.elf_symbols import ElfSymbols
+
+        found = ElfSymbols(elf, bias=bias).addresses_of(prefix)
+        return {name: address + bias for name, address in found.items()}
 
     def record_reads(self) -> list[tuple[int, int]]:
         """From now on, what is read of the memory is appended to the result, as (address, size).
