@@ -79,11 +79,18 @@ CLASSES = (
         always="in",
     ),
     DataClass(
-        "functions, files and lines",
-        "threads.frames.function threads.frames.function_offset threads.frames.wasm_offset "
-        "threads.frames.file threads.frames.line threads.frames.subject threads.frames.inlines "
+        "places in WebAssembly binaries",
+        "threads.frames.wasm_module threads.frames.wasm_function threads.frames.wasm_offset "
+        "modules.wasm.functions modules.wasm.names modules.wasm.points",
+        always="in: numbers, and a hash of all functions' names, as ids of files are",
+    ),
+    DataClass(
+        "functions, files and lines of generated code; of all other code never: symbols are for "
+        "`unspool symbolicate`, elsewhere",
+        "threads.frames.function threads.frames.function_offset threads.frames.file "
+        "threads.frames.line threads.frames.subject threads.frames.inlines "
         "threads.frames.inlines.function threads.frames.inlines.file threads.frames.inlines.line",
-        always="out: symbols are for `unspool symbolicate`, elsewhere",
+        setting="code_names",
     ),
     DataClass(
         "what was tried for each frame",

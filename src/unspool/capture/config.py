@@ -92,6 +92,12 @@ SETTINGS = (
     Setting("privacy", "paths", IN, "paths of the program and of its libraries", choices=_POLICY),
     Setting("privacy", "module_names", IN, "file names of these, without folders", choices=_POLICY),
     Setting("privacy", "thread_names", IN, "names of threads", choices=_POLICY),
+    Setting(
+        "privacy", "code_names", OUT,
+        "functions of WebAssembly, Java, JavaScript and other code that programs make: their "
+        "names are in the process's memory alone",
+        choices=_POLICY,
+    ),
     Setting("privacy", "host_name", OUT, "the device's name", choices=_POLICY),
     Setting("privacy", "user", IN, "ids of the user and the group", choices=_POLICY),
     Setting(

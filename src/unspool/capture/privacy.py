@@ -1,9 +1,9 @@
 """What of a process a report may hold: every class of data is in, hashed or out.
 
-Nothing of the process's memory is in a report, whatever the settings. Program counters and
-stack pointers are addresses; but code that was led astray can have jumped anywhere, and returned
-to any word of its stack. So an address that is in no mapping is left out, wherever it is
-written, but for that of the fault.
+Nothing of the process's memory is in a report but names of code that it made itself, and these
+only if that is wanted (docs/decisions/0033). Program counters and stack pointers are addresses;
+but code that was led astray can have jumped anywhere, and returned to any word of its stack. So
+an address that is in no mapping is left out, wherever it is written, but for that of the fault.
 """
 
 from __future__ import annotations
@@ -72,6 +72,7 @@ class Policy:
         self.salt = Salt(config.text("salt_file"))
         # Sentences of the walk and of findings name files.
         self.texts = config.text("paths") == IN and config.text("module_names") == IN
+        self.has_code_names = config.text("code_names") != OUT
 
     def value(self, kind: str, value: str | None) -> str | None:
         """A text of the class `kind`, as the settings want it: itself, its hash, or None."""
@@ -90,6 +91,10 @@ class Policy:
         except OSError:
             return "hmac:unavailable"
         return f"hmac:{hmac.digest(salt, data, 'sha256').hex()[:16]}"
+
+    def code_name(self, value: str | None) -> str | None:
+        """A name of generated code, or of its source file, as the settings want it."""
+        return self.value("code_names", value)
 
     def environment(self, variables: bytes | None) -> Mapping[str, str] | None:
         """Variables by name; hashed are their values, never their names."""
@@ -167,7 +172,7 @@ class Policy:
         return Stack(
             stack.index, stack.tid, frames, segments, stop,
             name=self.value("thread_names", stack.name), crashed=stack.crashed, gaps=gaps,
-            windows_tid=stack.windows_tid,
+            windows_tid=stack.windows_tid, subjects=stack.subjects if self.has_code_names else None,
         )  # fmt: skip
 
     def _frames(self, frames: Sequence[Frame]) -> list[Frame]:

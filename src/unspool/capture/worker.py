@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from unspool.capture.config import Config
     from unspool.capture.crash import KernelCrash
-    from unspool.model import Thread
+    from unspool.model import Location, Thread
     from unspool.targets.base import Target
 
 # A message: its kind and the size of what follows.
@@ -146,6 +146,7 @@ class _Maker:
         self.policy = Policy(config, target.space.memory)
         self.stacks: list[Stack] = []
         self.missing: list[Finding] = []
+        self.names: dict[int, Location] = {}
         self.environ: bytes | None = None
         if config.text("environment") != "out":
             with open(f"/proc/{crash.pid}/environ", "rb") as file:
@@ -160,6 +161,8 @@ class _Maker:
         most = self.config.number("max_frames")
         try:
             self._walk(self.target.threads, most)
+            if self.policy.has_code_names:
+                self._name()
         except OutOfTime:
             self._stop("time_limit", "the time was up")
         except MemoryError:
@@ -179,6 +182,19 @@ class _Maker:
             if time.monotonic() - begun > pause and len(self.stacks) < len(self.target.threads):
                 self.send(PARTIAL)
                 pause = 2 * (time.monotonic() - begun)
+
+    def _name(self) -> None:
+        """Names generated code. Until that is done there is a document without names."""
+        from unspool.capture.code_names import code_names
+
+        self.send(PARTIAL)
+        try:
+            whole = code_names(self.target, self.stacks, self.names, self.policy.code_name)
+        except (OutOfTime, MemoryError):
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            whole = False
+        if not whole:
+            self._lack("code_names", "not all functions of generated code have their names")
 
     def _stop(self, kind: str, title: str) -> None:
         """Says how far the walk came. If not over the crashed thread, that has a second one.
@@ -233,9 +249,11 @@ class _Maker:
 
         target, policy = self.target, self.policy
         report = Report(
-            policy.target(target.info), policy.modules(target.modules), stacks,
-            crash=policy.crash(target.crash), findings=findings,
+            policy.target(target.info), [], stacks,
+            crash=policy.crash(target.crash), locations=dict(self.names), findings=findings,
         )  # fmt: skip
+        target.add_places(report)
+        report.modules = policy.modules(target.modules)
         chunks = render(report, self.crash, self.config, policy, self.environ)
         self.sender.send(kind, compressed(chunks))
 

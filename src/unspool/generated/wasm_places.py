@@ -12,7 +12,7 @@ from unspool.errors import FormatError
 from unspool.formats.wasmtime import EF_MODULE, WASM
 from unspool.generated.wasmtime import WasmCode
 from unspool.memory import Fault
-from unspool.model import WasmIdentity
+from unspool.model import Location, WasmIdentity
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from unspool.formats.wasmtime import Function
     from unspool.generated.code import GeneratedCode
-    from unspool.model import Location
 
     Point = tuple[int, int, int]
 
@@ -31,18 +30,20 @@ _MAX_NAMES = 8 << 20
 
 
 def add_places(locations: dict[int, Location], pcs: Iterable[int], code: GeneratedCode) -> None:
-    """Adds the place of WebAssembly code at these look-up pcs to what is known of them, and to
-    their modules which binary that is."""
+    """Adds the place of WebAssembly code at these look-up pcs to what is known of them.
+
+    Their modules are told which binary that is.
+    """
     if not any(isinstance(each.runtime, WasmCode) for each in code.modules):
         return
     for pc in pcs:
         found = code.at(pc)
-        location = locations.get(pc)
-        if found is None or location is None or not isinstance(found.runtime, WasmCode):
+        if found is None or not isinstance(found.runtime, WasmCode):
             continue
         function = found.runtime.function_at(pc)
         if function is None or function.kind != WASM or function.index is None:
             continue
+        location = locations.setdefault(pc, Location(found.module.index))
         location.wasm_module, location.wasm_function = function.module or 0, function.index
         if location.wasm_offset is None:
             location.wasm_offset = _position(found.runtime, pc)

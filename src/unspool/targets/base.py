@@ -116,6 +116,11 @@ class Target:
             self.findings += self._generated.findings
         return self._generated
 
+    @property
+    def known_generated(self) -> GeneratedCode | None:
+        """The same, if a walk has met such code; None if not."""
+        return self._generated
+
     def code_names(self, module: Module, lines: bool = True) -> CodeNames | None:
         """The names of code that the process has made, if the module is such and has any."""
         found = self._generated.of(module) if self._generated is not None else None
