@@ -246,6 +246,13 @@ def test_compiled_code_that_is_mapped_from_a_file(tmp_path: Path) -> None:
             assert wasm_frames(report, stack) == running.expected()
             assert is_whole(stack)
             assert "demo.cwasm" not in {each.name for each in report.modules}
+    # A core from elsewhere, without the file: nothing is known but that frame pointers are kept.
+    (tmp_path / "demo.cwasm").unlink()
+    other, again = look(source, said["tid"])
+    assert [each.pc for each in again.frames] == [each.pc for each in stack.frames]
+    assert wasm_frames(other, again) == []
+    assert again.stop.reason == StopReason.ROOT
+    assert any("is not at hand" in each.title for each in other.findings)
 
 
 @pytest.mark.parametrize("sanitize", [False, True], ids=["plain", "sanitized"])

@@ -17,7 +17,7 @@ from unspool.generated.code import GeneratedModule
 from unspool.generated.wasmtime_state import STATE_SIZE
 from unspool.image import Image
 from unspool.memory import Fault
-from unspool.model import Location, Module
+from unspool.model import Finding, Location, Module
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,11 +47,16 @@ _TABLES = (
 def find(process: Process) -> list[GeneratedModule]:
     """The code images of a process."""
     found: list[GeneratedModule] = []
+    lost: list[int] = []
     end = 0
     for region in _new_code(process):
         if region.mapping[0] < end:
             continue
         code = _image_of(process.now, region)
+        if isinstance(code, Lost):
+            lost.append(code.base)
+            end = region.mapping[1]
+            continue
         if code is None or len(found) >= _MAX_IMAGES:
             continue
         end = code.end
@@ -66,6 +71,11 @@ def find(process: Process) -> list[GeneratedModule]:
                 dwarf=code.dwarf if ".wasmtime.dwarf" in code.image.sections else None,
             )
         )
+    if lost:
+        title = f"WebAssembly at 0x{lost[0]:x}"
+        title += f" and {len(lost) - 1} other places" if len(lost) > 1 else ""
+        title += ": the file that its code is mapped from is not at hand (--symbols, --sysroot)"
+        process.findings.append(Finding("generated_code", title))
     return found
 
 
@@ -80,7 +90,18 @@ def _new_code(process: Process) -> Iterator[Region]:
             yield region
 
 
-def _image_of(memory: Memory, region: Region) -> WasmCode | None:
+class Lost:
+    """An image of which the target has its header alone.
+
+    Modules that were compiled before (`Module.deserialize_file`) are mapped from their files, and
+    of these a kernel's core has the first page.
+    """
+
+    def __init__(self, base: int) -> None:
+        self.base = base
+
+
+def _image_of(memory: Memory, region: Region) -> WasmCode | Lost | None:
     """The image whose text is that region."""
     for page in range(_PAGES_BEFORE + 1):
         base = region.mapping[0] - page * _PAGE
@@ -88,8 +109,11 @@ def _image_of(memory: Memory, region: Region) -> WasmCode | None:
         if wasmtime.is_image(header):
             try:
                 code = WasmCode(memory, base)
-            except (FormatError, Fault):
+            except FormatError:
                 return None
+            except Fault:
+                is_there = memory.read_available(region.start, 1)
+                return None if is_there else Lost(base)
             low, high = region.mapping
             return code if code.text_start < high and low < code.text_end else None
     return None

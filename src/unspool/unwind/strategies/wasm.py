@@ -219,6 +219,8 @@ class Wasm(EarlyStrategy):
             self.met.add(query.thread)
             state = self.stored.find(query, self.bounds(query))
         why = self._objection(end, query, sp)
+        if why is not None and not last and self._without_file(end):
+            return Missed(f"Wasm frames: {why}")
         if why is not None:
             past = self._past_entry(query, state, sp, why)
             fault = end.reason == End.UNREADABLE
@@ -271,6 +273,14 @@ class Wasm(EarlyStrategy):
         if end.fp % self.traits.alignment or not sp <= end.fp < high:
             return f"the entry trampoline's frame 0x{end.fp:x} is not above in the stack"
         return None
+
+    def _without_file(self, end: End) -> bool:
+        """Whether frames end where code of a file is that is not at hand, see
+        `generated.wasmtime.Lost`."""
+        region = self.space.memory.region(end.pc - 1)
+        if end.reason != End.LEFT or region is None or not region.executable:
+            return False
+        return self.space.module_at(end.pc - 1) is None and self.space.after_call(end.pc) is None
 
     def is_return(self, pc: int) -> bool:
         """Whether a pc is a return address in Wasm code."""
