@@ -52,16 +52,19 @@ _PREFIXED = {
 def instructions(data: Buffer, start: int, end: int) -> set[int]:
     """Where the instructions of a function's body begin; `[start, end)` is the body in the file.
 
-    Raises `FormatError` for what is no code, or of a kind that is not known.
+    With them the beginning of the body and of each group of locals: compilers have made the code
+    that comes before all others from there. Raises `FormatError` for what is no code, or of a
+    kind that is not known.
     """
     cursor = Cursor(data, start, end)
     groups = cursor.uleb()
     if groups > _MAX_LOCALS:
         raise FormatError(f"offset 0x{start:x}", f"{groups} groups of locals")
+    found = {start}
     for _ in range(groups):
+        found.add(cursor.offset)
         cursor.uleb()
         value_type(cursor)
-    found = set()
     while cursor.offset < end:
         found.add(cursor.offset)
         opcode = cursor.u8()

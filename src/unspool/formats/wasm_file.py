@@ -78,6 +78,11 @@ def is_wasm(data: Buffer) -> bool:
     return bytes(data[:4]) == MAGIC and bytes(data[4:_HEADER]) in (_MODULE, _COMPONENT)
 
 
+def is_component(data: Buffer) -> bool:
+    """Whether a WebAssembly file is a component, and no module itself."""
+    return bytes(data[4:_HEADER]) == _COMPONENT
+
+
 def read_modules(data: Buffer) -> list[WasmModule]:
     """The file's modules in their order: one, or those of a component. Raises `FormatError`."""
     found: list[WasmModule] = []

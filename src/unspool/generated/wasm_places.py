@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     Point = tuple[int, int, int]
 
-# Functions that are looked at, spread over all, and points of all of them together.
-_FUNCTIONS, _POINTS = 16, 48
+# Functions that are looked at, spread over all, and places in all of them together.
+_FUNCTIONS, _PLACES = 16, 96
 _MAX_MODULES = 1000
 _MAX_NAMES = 8 << 20
 
@@ -87,7 +87,7 @@ def _spread(functions: Sequence[Function]) -> list[Function]:
 
 
 def _points(code: WasmCode, functions: Sequence[Function]) -> Iterator[Point]:
-    tries = max(_POINTS // len(functions), 1)
+    tries = _PLACES // len(functions)
     for each in functions:
         start = code.text_start + each.start
         # Places that are spread over its code, and its last byte.

@@ -78,15 +78,18 @@ def open_modules(path: str) -> list[WasmModule] | None:
 
 
 class WasmFiles:
-    """Finds the files that modules of a report were compiled from.
-
-    `problems` are files that were given, or have the right name, and do not fit, and why.
-    """
+    """Finds the files that modules of a report were compiled from."""
 
     def __init__(self, symbols: SymbolPaths | Sequence[str]) -> None:
         self.symbols = symbols if isinstance(symbols, SymbolPaths) else SymbolPaths(symbols)
-        self.problems: list[tuple[str, str]] = []
         self._opened: dict[str, list[WasmModule] | None] = {}
+        self._refused: dict[str, str] = {}
+        self._taken: set[str] = set()
+
+    @property
+    def problems(self) -> list[tuple[str, str]]:
+        """Files that were given, or have a module's name, and fit none, and why."""
+        return [each for each in self._refused.items() if each[0] not in self._taken]
 
     def find(self, module: Module, places: Iterable[Point]) -> list[WasmFile]:
         """The files that fit a module of the report with frames in these places.
@@ -107,10 +110,11 @@ class WasmFiles:
                     fitting = self._fitting(path, identity, points, explicit)
                 except Unfit as why:
                     if explicit or os.path.basename(path) == module.name:
-                        self.problems.append((path, str(why)))
+                        self._refused[path] = str(why)
                     continue
                 if fitting is not None:
                     found.append(fitting)
+                    self._taken.add(path)
             if found:
                 return found
         return []
@@ -125,9 +129,13 @@ class WasmFiles:
         if modules is None:
             return None
         counts = [len(module.bodies) for module in modules]
-        # Of components the runtime has modules that it made itself, behind those of the file.
-        known = list(identity.functions[: len(counts)] if len(counts) > 1 else identity.functions)
-        if not any(counts) or counts != known:
+        if not any(counts):
+            return None  # debug information alone
+        known = list(identity.functions)
+        if wasm_file.is_component(modules[0].data):
+            # The runtime has modules that it made itself, behind those of the file.
+            known = known[: len(counts)]
+        if counts != known:
             raise Unfit(f"it has {_functions(counts)}, not {_functions(known)}")
         if identity.names is not None and names_hash(modules) != identity.names:
             raise Unfit("its functions have other names")
@@ -207,5 +215,7 @@ def _distances(
 
 
 def _functions(counts: Sequence[int]) -> str:
+    if len(counts) < 2:
+        return f"{counts[0]} functions" if counts and counts[0] != 1 else "1 function"
     text = ", ".join(map(str, counts[:8])) + (", …" if len(counts) > 8 else "")
-    return f"{text} functions" if len(counts) < 2 else f"modules of {text} functions"
+    return f"modules of {text} functions"
