@@ -46,8 +46,8 @@ class Process:
         own = Region(self.low, self.high, lambda: loaded, writable=True)
         space.memory.set_regions([*others, own])
 
-    def callers(self, step: Step) -> list[int]:
-        """Where the walk says that the thread's frames return to, as many as there are calls."""
+    def state(self, step: Step) -> list[int | None]:
+        """The registers of a step, whose stack is put into the memory."""
         at = step.sp - self.low
         self.stack[:] = self.true
         self.stack[at : at + len(step.stack)] = step.stack
@@ -56,6 +56,11 @@ class Process:
         registers[arch.pc], registers[arch.sp], registers[arch.fp] = step.pc, step.sp, step.fp
         if arch.link is not None:
             registers[arch.link] = step.link
+        return registers
+
+    def callers(self, step: Step) -> list[int]:
+        """Where the walk says that the thread's frames return to, as many as there are calls."""
+        registers = self.state(step)
         thread = Thread(self.thread.index, self.thread.tid, registers)
         stepper = default_stepper(self.target.space, None, lambda: self.target.generated)
         stack = walk(stepper, thread)

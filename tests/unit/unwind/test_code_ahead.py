@@ -179,6 +179,98 @@ def test_compiled_code_keeps_to_other_rules() -> None:
     assert isinstance(strategy.answer(query(made)), Missed)
 
 
+# --- the same on aarch64, where the return address is in a register at last -----------------
+
+A64 = ARCHES["aarch64"]
+BL = 0x94000000
+RET, RETAA, BR_X17, BR_X3 = 0xD65F03C0, 0xD65F0BFF, 0xD61F0220, 0xD61F0060
+POP, PUSH = 0xA8C17BFD, 0xA9BF7BFD  # ldp x29, x30, [sp], #16; stp x29, x30, [sp, #-16]!
+ADD_16 = 0x910043FF  # add sp, sp, #16
+MADE_CALLER, MADE_OLDER = JIT + 8, JIT + 12
+LEFT = JIT + 0x2000  # whence the code was called, too far from it to be a call of its own
+
+
+def made_arm(*code: int, stack: tuple[int, ...] = (), before: int = 0x100) -> AddressSpace:
+    """Code at JIT + 0x100, calls around it in plenty."""
+    count = 0x1000
+    held = [BL] * count
+    held[before // 4 : before // 4 + len(code)] = code
+    memory = Memory(
+        [
+            region(JIT, b"".join(each.to_bytes(4, "little") for each in held), executable=True),
+            region(STACK, words(A64, *stack), writable=True),
+        ]
+    )
+    return AddressSpace(A64, memory, [], lambda _: None)
+
+
+def arm_query(made: AddressSpace, *, link: int, fp: int, exact: bool = True) -> Query:
+    values: list[int | None] = [0x100 + number for number in range(len(A64.register_names))]
+    values[A64.pc], values[A64.sp], values[A64.fp] = JIT + 0x100, STACK, fp
+    values[30] = link
+    return Query(JIT + 0x100, exact, values, made.memory.window(STACK), above=STACK)
+
+
+def arm_answer(made: AddressSpace, *, link: int = LEFT, exact: bool = True) -> Found:
+    """What the first of all strategies that knows says: of a frame record at word 4."""
+    asked = arm_query(made, link=link, fp=STACK + 32, exact=exact)
+    found = default_stepper(made).step(asked, [])
+    assert isinstance(found, Found)
+    return found
+
+
+ARM_RECORD = (1, 2, 3, 4, STACK + 64, MADE_OLDER, 7, 8, 0, 0)
+
+
+@pytest.mark.parametrize("link", [LEFT, LEFT | 0x5A << 48])
+@pytest.mark.parametrize("code", [(RET,), (0xD503201F, RETAA), (PUSH, POP, RET), (BR_X17,)])
+def test_the_link_register_of_a_function_without_a_frame(code: tuple[int, ...], link: int) -> None:
+    found = arm_answer(made_arm(*code, stack=ARM_RECORD), link=link)
+    assert (found.registers[A64.pc], found.trust, found.gap) == (LEFT, Trust.LEAF, None)
+    assert (found.registers[A64.sp], found.registers[A64.fp]) == (STACK, STACK + 32)
+
+
+def test_an_arm_function_that_has_its_frame() -> None:
+    mov_sp_fp = 0x910003BF
+    found = arm_answer(made_arm(mov_sp_fp, POP, RET, stack=ARM_RECORD))
+    assert (found.registers[A64.pc], found.trust) == (MADE_OLDER, Trust.FRAME_POINTER)
+    assert (found.registers[A64.sp], found.registers[A64.fp]) == (STACK + 48, STACK + 64)
+
+
+def test_a_record_that_is_not_the_frame_pointers() -> None:
+    found = arm_answer(made_arm(ADD_16, POP, RET, stack=(1, 2, 3, MADE_CALLER, *ARM_RECORD[4:])))
+    assert (found.registers[A64.pc], found.trust) == (MADE_CALLER, Trust.LEAF)
+    assert (found.registers[A64.sp], found.registers[A64.fp]) == (STACK + 32, 3)
+
+
+def test_a_jump_behind_a_call_tells_nothing() -> None:
+    """The link register is still that of the call, which is near: no caller's."""
+    found = arm_answer(made_arm(BR_X17, stack=ARM_RECORD), link=JIT + 0x104)
+    assert (found.registers[A64.pc], found.trust) == (MADE_OLDER, Trust.FRAME_POINTER)
+
+
+@pytest.mark.parametrize(("link", "gap"), [(LEFT, True), (MADE_OLDER, False), (7, False)])
+def test_where_arm_code_does_not_tell_a_frame_pointer_may_skip_its_caller(
+    link: int, gap: bool
+) -> None:
+    found = arm_answer(made_arm(BR_X3, stack=ARM_RECORD), link=link)
+    assert (found.registers[A64.pc], found.trust) == (MADE_OLDER, Trust.FRAME_POINTER)
+    assert (found.gap is not None) is gap
+
+
+def test_arm_code_that_has_called_and_returns_at_once() -> None:
+    found = arm_answer(made_arm(POP, RET, stack=(3, MADE_CALLER, *ARM_RECORD[2:])), exact=False)
+    assert (found.registers[A64.pc], found.trust) == (MADE_CALLER, Trust.LEAF)
+    assert found.registers[A64.sp] == STACK + 16
+
+
+def test_arguments_that_are_popped_by_their_number() -> None:
+    add_sp_w9 = 0x8B294FFF  # add sp, sp, w9, uxtw #3
+    found = arm_answer(made_arm(POP, add_sp_w9, RET, stack=(3, MADE_CALLER, *ARM_RECORD[2:])))
+    assert found.registers[A64.pc] == MADE_CALLER
+    assert (found.registers[A64.sp], found.above) == (None, STACK + 16)
+
+
 # --- a leaf that is about to return --------------------------------------------------------
 
 

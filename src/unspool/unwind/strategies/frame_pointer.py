@@ -67,16 +67,28 @@ class FramePointer(DynamicStrategy):
         module = self.space.module_at(query.lookup_pc)
         if module is not None and module.kind == "pe" and self.space.arch.name == "i386":
             return self._gap_if_calls(sp, fp, f"{module.name} need not keep a frame pointer")
-        if self.space.arch.name != "x86-64":
-            return None
         # What it does until it returns did not tell, see `code_ahead`. A function that has called
         # has a frame; if not, then its return address is what the stack ends with.
         why = "the code may not have pushed its frame pointer yet, or never do"
+        if self.space.arch.name == "aarch64" and query.exact and is_made(self.space, query):
+            return why if self._is_linked_elsewhere(query, fp) else None
+        if self.space.arch.name != "x86-64":
+            return None
         if query.exact:
             return self._gap_if_calls(sp, fp, why) if is_made(self.space, query) else None
         if is_generated(self.space, query):
             return self._gap_if_calls(sp, min(fp, sp + 8), why)
         return None
+
+    def _is_linked_elsewhere(self, query: Query, fp: int) -> bool:
+        """Whether the link register leads back to another place than the frame record does."""
+        arch = self.space.arch
+        link = query.registers[arch.link] if arch.link is not None else None
+        if link is None:
+            return False
+        address = link & arch.code_address_mask
+        saved = self.space.memory.read_uint(fp + arch.pointer_size, arch.pointer_size)
+        return address != saved & arch.code_address_mask and bool(self.space.after_call(address))
 
     def _gap_if_calls(self, sp: int, fp: int, why: str) -> str | None:
         word = self.space.arch.pointer_size

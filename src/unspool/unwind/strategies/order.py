@@ -107,8 +107,8 @@ class _Dynamic:
         from unspool.unwind.strategies.scan import Scan
 
         space = self.space
-        self.guesses = [FramePointer(space), *_for_x86(space), Scan(space, self.tables)]
-        if space.arch.name == "x86-64":
+        self.guesses = [FramePointer(space), *_ahead(space), Scan(space, self.tables)]
+        if space.arch.name in ("x86-64", "aarch64"):
             self.guesses.insert(0, _CodeAhead(space, made=True))
         if space.arch.name == "arm":
             from unspool.unwind.strategies.arm_code_analysis import ArmCodeAnalysis
@@ -133,11 +133,12 @@ def _for_32_bit_windows(space: AddressSpace) -> list[DynamicStrategy]:
     return [Fpo(space), X86Epilogue(space), CodeAnalysis(space)]
 
 
-def _for_x86(space: AddressSpace) -> list[DynamicStrategy]:
-    return [_CodeAhead(space)] if space.arch.name in ("i386", "x86-64") else []
+def _ahead(space: AddressSpace) -> list[DynamicStrategy]:
+    return [_CodeAhead(space)] if space.arch.name in ("i386", "x86-64", "aarch64") else []
 
 
 _MOST_LEFT = 64
+_RETURNS = (b"\xc3", b"\xc0\x03\x5f\xd6")  # ret, of both
 
 
 class _CodeAhead(DynamicStrategy):
@@ -165,7 +166,8 @@ class _CodeAhead(DynamicStrategy):
                 return Missed("compiled code keeps to other rules")
             # Of a file's code that has called little must be left, else nothing is loaded for it.
             left = self.space.memory.read_available(query.pc, _MOST_LEFT)
-            if not query.exact and not is_generated(self.space, query) and b"\xc3" not in left:
+            ends = any(code in left for code in _RETURNS)
+            if not query.exact and not is_generated(self.space, query) and not ends:
                 return Missed("the code goes on after its call")
         elif not query.exact:
             return Missed("the frame has called another one")
