@@ -206,7 +206,7 @@ def two_processes(root: Path, memory: Path, kind: str) -> Iterator[list[int]]:
             process.wait()
 
 
-@pytest.mark.parametrize("kind", ["n", "R"])
+@pytest.mark.parametrize("kind", ["n", "R", "p"])
 def test_two_processes_share_mutexes(
     programs_root: Path, tmp_path: Path, tool: Tool, kind: str
 ) -> None:
@@ -292,9 +292,58 @@ def test_rusts_mutexes_note_no_owner(live: Live) -> None:
     assert not report.deadlocks
     (lock,) = (lock for lock in report.locks if lock.name and "LOCK" in lock.name)
     assert lock.name == "locks::LOCK of locks-rust"
-    assert "who will wake it up" in (lock.unknown or "")
+    assert (lock.kind, lock.unknown) == ("mutex", "Rust's locks do not know who holds them")
     text = "\n".join(locks_text.lines(report))
     assert text.count("in locks::main::{{closure}}, locks.rs:") == 2
+    assert "who holds 1 of the locks is not known" in text
+    assert "may be held by thread" in text
+
+
+def test_rusts_guards_on_the_stacks_of_a_ring(live: Live) -> None:
+    """A guard has its lock's address: that is evidence, and no proof."""
+    (deadlock,) = live("locks-rust", "ring", waits=3).deadlocks
+    assert not deadlock.certain
+    assert len(deadlock.chain) == 2
+
+
+def test_who_initialises_and_who_reads_is_guessed(live: Live) -> None:
+    """The static variable, the once_flag, and each thread of the two that read and want to write.
+
+    Who joins one of them holds none of their locks.
+    """
+    report = live("locks-c++", "initialise", waits=7)
+    assert not any(each.certain for each in report.deadlocks)
+    chains = [[report.waits[at].thread for at in each.chain] for each in report.deadlocks]
+    assert sorted(map(sorted, chains)) == [[1, 2], [3, 4], [5], [6]]
+    assert [each.kind for each in report.findings].count("all_wait") == 1
+    text = "\n".join(locks_text.lines(report))
+    assert "one-time initialisation" in text
+    assert "guard variable for app::made()::only" in text
+    assert "in app::upgrade, locks.cpp" in text
+
+
+def test_a_lock_of_a_thread_that_has_ended(live: Live) -> None:
+    report = live("locks", "gone", waits=1)
+    assert not report.deadlocks
+    assert [each.kind for each in report.findings] == ["holder_gone", "all_wait"]
+    assert "is no thread of the process" in report.findings[0].title
+    assert "but see the notes" in "\n".join(locks_text.lines(report))
+
+
+@pytest.mark.parametrize("name", ["locks", "locks-m32"])
+def test_a_reader_behind_a_writer(live: Live, name: str) -> None:
+    """A reader waits for another word there; without others it can only be the one that reads."""
+    report = live(name, "prefer", waits=2)
+    assert {(lock.kind, lock.name) for lock in report.locks} == {("rwlock", "rwlocks of " + name)}
+    assert "a writer that waits comes first" in (report.locks[0].unknown or "")
+    assert [report.waits[at].thread for at in report.deadlocks[0].chain] == [0]
+
+
+@pytest.mark.parametrize("name", ["locks", "locks-static", "locks-m32", "locks-musl"])
+def test_the_lock_of_a_file_that_is_written(live: Live, name: str) -> None:
+    (deadlock,) = live(name, "file", "2", "r", waits=2).deadlocks
+    assert len(deadlock.chain) == 2
+    assert deadlock.certain
 
 
 def test_mutexes_of_cpp(live: Live) -> None:
@@ -371,6 +420,8 @@ def allow_cores() -> None:
         ("locks-m32", "ring 3", 3), ("locks-musl", "ring 3 r", 3), ("locks", "ring 3 R", 3),
         ("locks", "writer", 2), ("locks-m32", "writer", 2), ("locks", "loader", 2),
         ("locks", "readers", 2), ("locks", "others", 4), ("locks", "vector", 2),
+        ("locks", "ring 2 p", 2), ("locks", "gone", 1), ("locks", "file", 2),
+        ("locks-m32", "file", 2),
     ],
 )  # fmt: skip
 def test_a_minidump_says_the_same(

@@ -139,6 +139,47 @@ static void *load(void *argument)
     return NULL;
 }
 
+static void *end_with_lock(void *argument)
+{
+    take(&locks[0]);
+    return argument;
+}
+
+static FILE *file;
+
+static void *file_then_mutex(void *argument)
+{
+    flockfile(file);
+    pthread_barrier_wait(&start);
+    take(&locks[0]);
+    return argument;
+}
+
+static void *mutex_then_file(void *argument)
+{
+    take(&locks[0]);
+    pthread_barrier_wait(&start);
+    putc('x', file);
+    return argument;
+}
+
+/* Holds it for reading, and wants it again behind a writer, who comes first. */
+static void *read_twice(void *argument)
+{
+    pthread_rwlock_rdlock(&rwlocks[0]);
+    pthread_barrier_wait(&start);
+    sleep(1);
+    pthread_rwlock_rdlock(&rwlocks[0]);
+    return argument;
+}
+
+static void *write_between(void *argument)
+{
+    pthread_barrier_wait(&start);
+    pthread_rwlock_wrlock(&rwlocks[0]);
+    return argument;
+}
+
 static void *sleeping(void *argument)
 {
     for (;;) pause();
@@ -289,6 +330,27 @@ int main(int argc, char **argv)
         pthread_barrier_init(&start, NULL, 2);
         make(read_then_write, NULL);
         make(write_then_write, NULL);
+    } else if (!strcmp(mode, "gone")) {
+        pthread_join(make(end_with_lock, NULL), NULL);
+        puts("ready");
+        take(&locks[0]);
+    } else if (!strcmp(mode, "file")) {
+        file = fopen("/dev/null", "w");
+        pthread_barrier_init(&start, NULL, 2);
+        make(file_then_mutex, NULL);
+        make(mutex_then_file, NULL);
+#ifndef __MUSL__
+    } else if (!strcmp(mode, "prefer")) {
+        pthread_rwlockattr_t attributes;
+        pthread_rwlockattr_init(&attributes);
+        pthread_rwlockattr_setkind_np(
+            &attributes, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+        pthread_rwlock_init(&rwlocks[0], &attributes);
+        pthread_barrier_init(&start, NULL, 2);
+        make(write_between, NULL);
+        puts("ready");
+        read_twice(NULL);
+#endif
     } else if (!strcmp(mode, "loader")) {
         pthread_barrier_init(&start, NULL, 2);
         make(iterate, NULL);

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from unspool.analyses.locks.verdicts import ENDS, held_by, key_name, lock_name, place
+from unspool.analyses.locks.verdicts import (
+    ENDS,
+    held_by,
+    key_name,
+    lock_name,
+    place,
+    unknown_holders,
+)
 from unspool.render.escape import printable
 from unspool.render.names import short_function
 from unspool.render.style import Style
@@ -78,8 +85,13 @@ class _Text:
             verdict = f"{verdict if certain else ''}{', ' if certain else ''}" + count(
                 possible, "possible deadlock"
             )
+        if not report.deadlocks and (unknown := unknown_holders(report)):
+            verdict += f" is known; who holds {unknown} of the locks is not known"
+        stuck = any(each.kind in ("holder_gone", "all_wait") for each in report.findings)
+        if not report.deadlocks and stuck:
+            verdict += ", but see the notes"
         waits, locks = len(self.waiting), len(report.locks)
-        role = "bad" if certain else "warning" if possible else "good"
+        role = "bad" if certain else "warning" if possible or stuck else "good"
         yield (
             f"{count(waits, 'thread')} {'waits' if waits == 1 else 'wait'} for "
             f"{count(locks, 'lock')}: {self.style.paint(role, verdict)}"
@@ -91,7 +103,8 @@ class _Text:
         word = "Deadlock" if deadlock.certain else "Possible deadlock"
         title = f"{word} {number}: {threads} in a circle"
         if len(deadlock.chain) == 1:
-            title = f"{word} {number}: a thread waits for what it holds itself"
+            verb = "holds" if deadlock.certain else "may hold"
+            title = f"{word} {number}: a thread waits for what it {verb} itself"
         yield self.style.paint("bad" if deadlock.certain else "warning", title)
         for index in deadlock.chain:
             yield from self.wait(report.waits[index], deadlock)
@@ -148,10 +161,11 @@ class _Text:
         lock = report.locks[number]
         yield f"  {printable(lock_name(report, number))}"
         for holder in lock.holders[:_MOST_WAITS] if lock.kind not in ENDS else ():
-            if holder.certain:
+            if holder.certain or holder.guess == 1:
                 doing = self.doing(*holder.key)
                 name = printable(key_name(report, *holder.key))
-                yield f"    held by {name}: {holder.evidence}; {doing}"
+                verb = held_by(lock, certain=holder.certain)
+                yield f"    {verb} {name}: {holder.evidence}; {doing}"
         if lock.unknown:
             yield f"    {printable(lock.unknown)}"
         if lock.state and lock.kind not in ENDS:
@@ -180,8 +194,10 @@ class _Text:
 
     def doing(self, party: int, thread: int) -> str:
         """What the holder of a lock does itself."""
-        if (party, thread) in self.waiting:
-            return "it waits itself"
+        own = self.waiting.get((party, thread))
+        if own:
+            more = f" and {len(own) - 1} more" if own[1:] else ""
+            return f"it waits itself for {printable(lock_name(self.report, own[0].lock))}{more}"
         if not self.report.parties[party].stack(thread).frames:
             return "its stack is not known"
         return f"it is {self.frame(party, thread, 0)}"

@@ -75,3 +75,8 @@ def inner_tids(process: Process, tids: Iterable[int]) -> dict[int, int]:
         inner = process.status(tid).get("NSpid", "").split()
         found[int(inner[-1]) if inner else tid] = tid
     return found
+
+
+def is_thread(process: Process, tid: int) -> bool:
+    """Whether the process has a thread now that knows itself by this id."""
+    return tid in inner_tids(process, process.tasks())

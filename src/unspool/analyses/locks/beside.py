@@ -12,9 +12,14 @@ if TYPE_CHECKING:
     from unspool.analyses.locks.syscalls import FutexWait
     from unspool.analyses.locks.words import Words
     from unspool.model import Thread
+    from unspool.space import AddressSpace
+    from unspool.targets.base import Target
 
 # What glibc's functions that wait use of the stack, and some of their caller's.
 _PAGE, _MOST_STACK = 0x1000, 0x180
+_KIND_AT = {8: 16, 4: 12}  # of a mutex's words: which kind it is
+# Where a thread's description by glibc has its own address, and its id (nptl/descr.h), on x86.
+_DESCRIPTION = {8: (0x10, 0x2D0), 4: (8, 0x68)}
 
 
 def by_pointer(process: Examined, words: Words, wait: FutexWait, kind: str | None) -> Lock | None:
@@ -24,22 +29,54 @@ def by_pointer(process: Examined, words: Words, wait: FutexWait, kind: str | Non
         return None
     owner = ints[2] | (ints[3] << 32 if words.word == 8 else 0)
     at = bisect_right(process.pointers, (owner, 1 << 62)) - 1
-    if at < 0 or process.pointers[at][0] != owner:
+    holder = None
+    if at >= 0 and process.pointers[at][0] == owner:
+        holder = process.pointers[at][1]
+    elif not process.pointers:
+        holder = process.tids.get(_tid_of(words, owner))
+    if holder is None:
         return None
     lock = Lock("low_level_lock", process.index, wait.address, state="of a FILE, say")
     how = f"the owner at 0x{wait.address + 8:x} is its thread pointer, 0x{owner:x}"
-    lock.holders = [Holder(process.index, process.pointers[at][1], how)]
+    lock.holders = [Holder(process.index, holder, how)]
     return lock
 
 
-def is_own_stack(process: Examined, thread: Thread, address: int) -> bool:
-    region = process.target.space.memory.region(address)
-    sp = thread.registers[process.target.arch.sp] if thread.registers else None
+def _tid_of(words: Words, pointer: int) -> int:
+    """The id in the description of a thread by glibc, which points at itself; 0 if none is there.
+
+    Minidumps do not have the thread pointers of x86-64 threads.
+    """
+    itself, tid = _DESCRIPTION[words.word]
+    size = words.word // 4
+    if pointer < _PAGE or words.ints(pointer + itself, size) != tuple(
+        pointer >> shift & 0xFFFFFFFF for shift in (0, 32)[:size]
+    ):
+        return 0
+    return next(iter(words.ints(pointer + tid, 1)), 0)
+
+
+def owner_of_file(words: Words, wait: FutexWait) -> list[tuple[int, int]]:
+    """Where the lock of a FILE and its owner's description have what `by_pointer` reads."""
+    ints = words.ints(wait.address, 4)
+    if len(ints) < 4 or ints[0] != 2:
+        return []
+    owner = ints[2] | (ints[3] << 32 if words.word == 8 else 0)
+    tid = _tid_of(words, owner)
+    if not tid or words.owners(tid) is None:
+        return []
+    itself, at = _DESCRIPTION[words.word]
+    return [(wait.address, 16), (owner + itself, words.word), (owner + at, 4)]
+
+
+def is_own_stack(target: Target, thread: Thread, address: int) -> bool:
+    region = target.space.memory.region(address)
+    sp = thread.registers[target.arch.sp] if thread.registers else None
     return region is not None and sp is not None and region.mapping[0] <= sp < region.mapping[1]
 
 
 def refused(
-    process: Examined, thread: Thread, wait: FutexWait, words: Words, named: bool
+    target: Target, thread: Thread, wait: FutexWait, words: Words, named: bool
 ) -> Lock | None:
     """The priority-inheriting mutex that the kernel refused, since that is a deadlock.
 
@@ -48,25 +85,43 @@ def refused(
     keeps in registers points at the mutex, or at its kind. Without a function's name it is only
     possible: others wait for words of their own stacks, too.
     """
-    space = process.target.space
+    space = target.space
     sp = thread.registers[space.arch.sp] if thread.registers is not None else None
-    if sp is None or not is_own_stack(process, thread, wait.address):
+    if sp is None or not is_own_stack(target, thread, wait.address):
         return None
-    data = space.memory.read_available(sp, _MOST_STACK)
-    step = space.arch.pointer_size
-    found = [int.from_bytes(data[at : at + step], "little") for at in range(0, len(data), step)]
-    kind_at = 16 if step == 8 else 12
     own = None
+    found = list(_stack_words(space, sp).values())
     for words_of, certain in ((thread.registers or (), named), (found, False)):
         for value in dict.fromkeys(filter(None, words_of)):
-            for address in (value, value - kind_at):
+            for address in (value, value - _KIND_AT[space.arch.pointer_size]):
                 lock = words.inheriting(address) if address >= _PAGE else None
                 if lock is None:
                     continue
+                if not lock.holders:
+                    return lock
                 # What the stack holds can be left of a mutex that was taken before.
-                mine = lock.holders[0].key == (process.index, thread.index)
+                mine = lock.holders[0].key == (words.party, thread.index)
                 lock.holders[0].certain = certain and not mine
                 if not mine:
                     return lock
                 own = own or lock
     return own
+
+
+def _stack_words(space: AddressSpace, sp: int) -> dict[int, int]:
+    """The words above a stack pointer, by their addresses."""
+    data = space.memory.read_available(sp, _MOST_STACK)
+    step = space.arch.pointer_size
+    return {
+        sp + at: int.from_bytes(data[at : at + step], "little") for at in range(0, len(data), step)
+    }
+
+
+def pointers_to(target: Target, thread: Thread, mutex: int) -> tuple[list[int], list[int]]:
+    """Where a thread has the pointers to a mutex that `refused` goes by: stack and registers."""
+    space = target.space
+    registers = thread.registers or []
+    wanted = mutex, mutex + _KIND_AT[space.arch.pointer_size]
+    words = _stack_words(space, registers[space.arch.sp] or 0) if registers else {}
+    on_stack = [at for at, word in words.items() if word in wanted]
+    return on_stack, [number for number, word in enumerate(registers) if word in wanted]

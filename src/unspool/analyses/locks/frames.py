@@ -12,9 +12,14 @@ if TYPE_CHECKING:
 _LIBRARIES = (
     "libc.so", "libc-2.", "libpthread", "ld-linux", "ld-musl", "ld-2.", "ld.so", "ntdll.",
     "kernel32.dll", "kernelbase.dll", "win32u.", "wow64", "linux-vdso", "[vdso]", "libdl.so",
+    "libstdc++.so", "libc++.so", "libc++abi.so",
 )  # fmt: skip
 # Functions of the languages' own libraries, which are linked into programs or expanded in place.
-STANDARD = ("std::", "core::", "alloc::", "<std::", "<core::", "__gthread", "parking_lot")
+STANDARD = (
+    "std::", "core::", "alloc::", "<std::", "<core::", "__gthread", "parking_lot", "__cxa_guard_",
+    "__once_proxy", "_ZSt", "_ZNSt",
+)  # fmt: skip
+_HEADERS = "/include/c++/"
 # Frames of a static program that may be its C library's.
 _FEW = 8
 _MOST = 4000
@@ -36,6 +41,7 @@ class StackNames:
         self.frames = stack.frames
         self.functions: list[str] = []
         self.texts: list[str] = []  # with the calls that were expanded in place
+        self.standard: list[bool] = []  # nothing but a language's own library
         self.modules: list[str] = []
         self.kinds: list[str] = []
         for index in range(min(len(stack.frames), _MOST)):
@@ -46,6 +52,10 @@ class StackNames:
             module = report.modules[number] if number is not None else None
             self.functions.append(plain(name or ""))
             self.texts.append(" ".join([*inlined, name or ""]))
+            calls = [(each.function, each.file) for each in place.inlines] if place else []
+            if place is not None and name:
+                calls.append((name, place.file))
+            self.standard.append(bool(calls) and all(is_standard(*each) for each in calls))
             self.modules.append(module.name.lower() if module is not None else "")
             self.kinds.append(module.kind if module is not None else "")
 
@@ -53,7 +63,7 @@ class StackNames:
         """The first frame outside of the libraries of the system: the program's own call."""
         first = self._first_outside()
         for index in range(first, min(first + _FEW, len(self.functions))):
-            if not self.functions[index].startswith(STANDARD):
+            if not self.standard[index] and not self.modules[index].startswith(_LIBRARIES):
                 return index
         return first
 
@@ -93,6 +103,16 @@ class StackNames:
             if module.startswith(_SYMBOL_MODULES):
                 return f"{name or 'a function'} of {module}"
         return None
+
+
+def is_standard(name: str, file: str | None) -> bool:
+    """Whether a function is of a language's own library.
+
+    One that was made of a template has its result first: `void std::call_once<…>(…)`. Calls that
+    were expanded in place have no namespace, but the header that they are from.
+    """
+    of_header = file is not None and _HEADERS in file
+    return of_header or name.startswith(STANDARD) or name.partition(" ")[2].startswith("std::")
 
 
 def plain(name: str) -> str:

@@ -19,20 +19,21 @@ def deadlocks(waits: Sequence[Wait], locks: Sequence[Lock]) -> list[Deadlock]:
     """Every group of threads that wait for each other, as one closed chain each.
 
     First those where every holder is known; then, among the other threads, those where a lock
-    does not say who holds it, and one of the threads may. A thread waits for all holders of a
-    lock, so that any cycle is one; but one that waits for any of several locks goes on with the
-    first that it gets, so that all of them must lead into cycles.
+    does not say who holds it, and one of the threads may: the likelier ones first. A thread waits
+    for all holders of a lock, so that any cycle is one; but one that waits for any of several
+    locks goes on with the first that it gets, so that all of them must lead into cycles.
     """
     found: list[Deadlock] = []
     taken: set[ThreadKey] = set()
-    for certain in (True, False):
-        graph = _Graph(waits, locks, certain, taken)
+    guesses = {each.guess for lock in locks for each in lock.holders if not each.certain}
+    for guess in (0, *sorted(guesses)):
+        graph = _Graph(waits, locks, guess, taken)
         for group in _components(graph.edges):
             chain = _cycle(group, graph.edges)
             following = [*chain[1:], chain[0]]
             indexes = [graph.between[pair] for pair in zip(chain, following, strict=True)]
             timed = any(waits[index].timed for index in indexes)
-            found.append(Deadlock(indexes, certain=certain, timed=timed))
+            found.append(Deadlock(indexes, certain=not guess, timed=timed))
             taken.update(chain)
     found.sort(key=lambda each: min(waits[index].key for index in each.chain))
     _add_behind(found, waits, locks)
@@ -43,8 +44,9 @@ class _Graph:
     """Who waits for whom, of the threads that cannot go on; and by which wait."""
 
     def __init__(
-        self, waits: Sequence[Wait], locks: Sequence[Lock], certain: bool, without: set[ThreadKey]
+        self, waits: Sequence[Wait], locks: Sequence[Lock], guess: int, without: set[ThreadKey]
     ) -> None:
+        self.guess = guess  # how likely a holder must be that is not known
         self.edges: dict[ThreadKey, list[ThreadKey]] = {}
         self.between: dict[tuple[ThreadKey, ThreadKey], int] = {}
         self.choices: dict[ThreadKey, list[int]] = {}  # of those that need one of several
@@ -56,15 +58,13 @@ class _Graph:
             if wait.any:
                 self.choices.setdefault(wait.key, []).append(index)
             for holder in locks[wait.lock].holders:
-                if holder.key in stuck and (holder.certain or not certain):
+                if holder.key in stuck and (holder.certain or holder.guess <= guess):
                     edges.append(holder.key)
                     self.between.setdefault((wait.key, holder.key), index)
         if self.choices:
-            self.leave_out_free(waits, locks, certain)
+            self.leave_out_free(waits, locks)
 
-    def leave_out_free(
-        self, waits: Sequence[Wait], locks: Sequence[Lock], certain: bool
-    ) -> None:
+    def leave_out_free(self, waits: Sequence[Wait], locks: Sequence[Lock]) -> None:
         """Takes out the threads that may go on: one of their choices is held by none of these.
 
         And then those that wait for nobody but these, until what is left is stuck for ever.
@@ -73,7 +73,11 @@ class _Graph:
         waiters: dict[ThreadKey, set[ThreadKey]] = {}
         for key, edges in self.edges.items():
             groups = [
-                [each.key for each in locks[waits[index].lock].holders if each.certain >= certain]
+                [
+                    each.key
+                    for each in locks[waits[index].lock].holders
+                    if each.certain or each.guess <= self.guess
+                ]
                 for index in self.choices.get(key, ())
             ]
             needs[key] = groups or [edges]

@@ -7,8 +7,9 @@ is kept as the largest lock takes; of a sanitized dump only what proves to be a 
 
 from __future__ import annotations
 
+from unspool.analyses.locks.beside import owner_of_file, pointers_to, refused
 from unspool.analyses.locks.syscalls import VECTOR_ENTRY, futex_waits, syscall_of
-from unspool.analyses.locks.words import Words
+from unspool.analyses.locks.words import WAITERS, Words
 from unspool.write.more import More
 
 TYPE_CHECKING = False
@@ -25,10 +26,13 @@ if TYPE_CHECKING:
 _BEFORE, _BEHIND = 16, 56
 _WORD = 4
 # What a lock's words take, from its address on.
-_SIZES = {"mutex": 24, "rwlock": 32}
+_SIZES = {"mutex": 24, "rwlock": 32, "low_level_lock": 16}
+# PID_MAX_LIMIT of 64-bit kernels; a mutex's kinds whose word has the owner: robust, inheriting.
+_HIGHEST_ID, _BY_ID = 1 << 22, 0x30
 _MOST_THREADS = 4096
 # Of a futex call's arguments: the address, the operation, the value.
 _TELLING = 3
+_FILE_AND_COMMAND = 2
 
 
 def lock_words(target: Target, report: Report, reads: list[Range]) -> More:
@@ -68,6 +72,8 @@ def _lock_words(target: Target, report: Report) -> More:
     facts: list[Range] = []
     registers: dict[int, tuple[int, ...]] = {}
     for thread, call in calls:
+        if call.name in ("fcntl", "flock") and stays(thread):
+            registers[thread.index] = call.registers[:_FILE_AND_COMMAND]
         waits = futex_waits(call, memory)
         if call.name == "futex_waitv":
             facts.append((call.arguments[0], call.arguments[0] + VECTOR_ENTRY * len(waits)))
@@ -81,6 +87,10 @@ def _lock_words(target: Target, report: Report) -> More:
                 pieces.append((start, data))
                 facts.append(known)
                 registers[thread.index] = call.registers[:_TELLING]
+                places, numbers = _beside(target, thread, wait, words)
+                registers[thread.index] += numbers
+                pieces += ((at, memory.read_available(at, size)) for at, size in places)
+                facts += ((at, at + size) for at, size in places)
     kept = More(pieces, facts, registers)
     if target.wine is not None:
         _add_windows(kept, target, report, memory, stays)
@@ -115,10 +125,44 @@ def _add_windows(kept: More, target: Target, report: Report, memory: Memory, sta
                     kept.facts.append((address, address + size))
 
 
+def _beside(
+    target: Target, thread: Thread, wait: FutexWait, words: Words
+) -> tuple[list[Range], tuple[int, ...]]:
+    """What says who holds a lock, and is not where the thread waits: memory, and registers."""
+    places = owner_of_file(words, wait)
+    if wait.value or wait.timed:
+        return places, ()
+    anybody = Words(words.memory, words.word, 0, lambda tid: words.owners(tid) or (1, 0))
+    lock = refused(target, thread, wait, anybody, named=False)
+    if lock is None or lock.address is None:
+        return places, ()
+    on_stack, numbers = pointers_to(target, thread, lock.address)
+    places.append((lock.address, _SIZES["mutex"]))
+    places += ((at, words.word) for at in on_stack)
+    return places, tuple(numbers)
+
+
+def _is_mutex(words: Words, wait: FutexWait) -> bool:
+    """Whether a mutex of glibc lies there whose owner is no thread of this process.
+
+    It is of another one, or has ended. All words must be what they are while one is held.
+    """
+    found = words.ints(wait.address, 5)
+    if len(found) < 5:
+        return False
+    lock, count, owner = found[:3]
+    users, kind = (found[3], found[4]) if words.word == 8 else (found[4], found[3])
+    if users != 1 or not 0 < owner <= _HIGHEST_ID or kind & ~0x1FF:
+        return False
+    if kind & _BY_ID:
+        return lock == owner | WAITERS
+    return (lock, wait.value) == (2, 2) and (kind & 3 == 1 or not count)
+
+
 def _known(words: Words, wait: FutexWait) -> Range:
     """The words of a lock that prove to be one; else the one that is waited for."""
     lock = words.lock(wait, None)
-    size = _SIZES.get(lock.kind)
+    size = _SIZES.get("mutex" if _is_mutex(words, wait) else lock.kind)
     if size is None or lock.address is None:
         return wait.address, wait.address + _WORD
     return lock.address, lock.address + size

@@ -18,15 +18,21 @@ if TYPE_CHECKING:
 
 
 class Holder(Record):
-    """A thread that holds a lock, or may: then `certain` is false. `evidence` says how known."""
+    """A thread that holds a lock, or may: then `certain` is false. `evidence` says how known.
 
-    __slots__ = ("certain", "evidence", "party", "thread")
+    `guess` orders those that may, the likelier ones first, from 1 on.
+    """
 
-    def __init__(self, party: int, thread: int, evidence: str, certain: bool = True) -> None:
+    __slots__ = ("certain", "evidence", "guess", "party", "thread")
+
+    def __init__(
+        self, party: int, thread: int, evidence: str, certain: bool = True, guess: int = 1
+    ) -> None:
         self.party = party
         self.thread = thread
         self.evidence = evidence
         self.certain = certain
+        self.guess = guess
 
     @property
     def key(self) -> ThreadKey:
@@ -40,11 +46,12 @@ class Lock(Record):
     file_lock, critical_section, srw_lock, wait_on_address, mutant, event, timer, process
     or handle. `address` is the lock's
     in process `party`; `shared` says in words which memory or file it is in if processes share
-    it. `state` is what its words say; `unknown` why its holder is not known, if it is not.
+    it. `state` is what its words say; `unknown` why its holder is not known, if it is not;
+    `gone` is the id of a holder that is no thread of the process any more.
     """
 
     __slots__ = (
-        "address", "holders", "kind", "name", "party", "shared", "state", "unknown",
+        "address", "gone", "holders", "kind", "name", "party", "shared", "state", "unknown",
     )  # fmt: skip
 
     def __init__(
@@ -67,6 +74,7 @@ class Lock(Record):
         self.state = state
         self.holders = list(holders)
         self.unknown = unknown
+        self.gone: int | None = None
 
 
 class Wait(Record):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from unspool.analyses.locks.beside import by_pointer, refused
 from unspool.analyses.locks.files import FileWaits
 from unspool.analyses.locks.graph import deadlocks
+from unspool.analyses.locks.guesses import guess_holders
 from unspool.analyses.locks.handles import NOT_KNOWN, Servers
 from unspool.analyses.locks.process import Examined
 from unspool.analyses.locks.proton import (
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
     from unspool.analyses.locks.windows import WindowsWait
     from unspool.model import Report, Stack, Thread
     from unspool.targets.base import Target
-
-# Of so many threads that may be a lock's reader nobody learns anything.
-_MOST_READERS = 64
 
 
 def survey(targets: Sequence[tuple[Target, Report]]) -> LockReport:
@@ -74,8 +72,9 @@ class _Survey:
         for process, known in zip(self.processes, calls, strict=True):
             for thread, stack in zip(process.target.threads, process.report.stacks, strict=True):
                 self.look_at(process, thread, stack, known.get(thread.index))
-        self.possible_readers()
         self.leave_out_moved()
+        self.leave_out_new()
+        guess_holders(self.processes, self.locks, self.waits)
         parties = [process.party for process in self.processes]
         found = deadlocks(self.waits, self.locks)
         report = LockReport(parties, self.locks, self.waits, found, self.findings)
@@ -156,32 +155,41 @@ class _Survey:
         *, any_: bool = False,
     ) -> None:  # fmt: skip
         kind, function = names.waiting()
-        backing = None if wait.private else process.target.shared_file(wait.address)
-
-        def owner(tid: int) -> ThreadKey | None:
-            return self.owner(process, tid, beyond=backing is not None)
-
-        words = Words(process.memory, process.target.arch.pointer_size, process.index, owner)
+        at = wait.address
+        backing = None if wait.private else process.target.shared_file(at)
+        words = self.words(process, beyond=backing is not None)
         lock = None
         if backing is not None and is_fsync_memory(backing[0]):
             lock = fsync_object(wait, process.memory, process.index, self.windows_tids())
         lock = lock or self.join(process, thread, wait, kind)
         lock = lock or by_pointer(process, words, wait, kind)
         if lock is None and kind in ("mutex", None) and not (wait.value or wait.timed):
-            lock = refused(process, thread, wait, words, named=kind is not None)
+            shared = self.words(process, beyond=True)
+            lock = refused(process.target, thread, wait, shared, named=kind is not None)
+            if lock is not None:
+                at = lock.address or 0
+                backing = process.target.shared_file(at)
         lock = lock or words.lock(wait, kind)
         if lock.state == UNREADABLE and backing is not None:
             lock = self.read_elsewhere(process, wait, kind, backing) or lock
         key: tuple[object, ...] = (process.index, lock.kind, lock.address)
         if backing is not None:
             path, inode, offset = backing
-            start = offset - (wait.address - (lock.address or 0))
+            start = offset - (at - (lock.address or 0))
             key = self.shared_key(path, inode, start, lock.address or 0)
             lock.shared = f"{path} at offset 0x{start:x}"
         self.name(process, lock)
         self.add(
             process, thread, names, lock, key, function, wait.evidence, timed=wait.timed, any_=any_
         )
+
+    def words(self, process: Examined, *, beyond: bool) -> Words:
+        """What reads a process's locks; `beyond`: their owners may be of another one."""
+
+        def owner(tid: int) -> ThreadKey | None:
+            return self.owner(process, tid, beyond)
+
+        return Words(process.memory, process.target.arch.pointer_size, process.index, owner)
 
     def read_elsewhere(
         self, process: Examined, wait: FutexWait, kind: str | None, backing: tuple[str, int, int]
@@ -309,24 +317,6 @@ class _Survey:
             if start is not None and 0 <= (lock.address or 0) - start < 0x2000:
                 lock.name = "the dynamic linker's lock (_rtld_global)"
 
-    def possible_readers(self) -> None:
-        """Which threads may hold a lock for reading, which it does not say.
-
-        Only those matter that wait themselves, for another lock: others close no chain.
-        """
-        for index, lock in enumerate(self.locks):
-            if lock.kind != "rwlock" or lock.holders or lock.address is None:
-                continue
-            others = [
-                wait
-                for wait in self.waits
-                if wait.lock != index and (lock.shared or wait.party == lock.party)
-                and self.locks[wait.lock].holders
-            ]  # fmt: skip
-            if len(others) <= _MOST_READERS:
-                how = "the lock does not say who holds it; this thread waits for another one"
-                lock.holders = [Holder(*wait.key, how, certain=False) for wait in others]
-
     def watch(self, calls: Sequence[dict[int, Syscall]]) -> None:
         """Notes where the threads of running processes wait, before any lock is read."""
         for process, known in zip(self.processes, calls, strict=True):
@@ -340,6 +330,17 @@ class _Survey:
             if process.windows is not None:
                 tids = [thread.tid for thread in threads]
             process.waiting = Waiting(live, tids)
+
+    def leave_out_new(self) -> None:
+        """Of running processes: an owner that is no thread of the target may have started since."""
+        for lock in self.locks:
+            live = self.processes[lock.party].target.live_process()
+            if lock.gone is not None and live is not None:
+                from unspool.targets.live_waits import is_thread
+
+                if is_thread(live, lock.gone):
+                    lock.unknown = f"its owner, thread {lock.gone}, has started since"
+                    lock.gone = None
 
     def leave_out_moved(self) -> None:
         """Drops the waits of threads that have moved since their stacks were taken."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from unspool.analyses.locks.frames import STANDARD
-from unspool.analyses.locks.words import UNREADABLE
+from unspool.analyses.locks.frames import is_standard
+from unspool.analyses.locks.words import LEFT_OUT, UNREADABLE
 from unspool.model import Finding
 
 TYPE_CHECKING = False
@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 
     from unspool.analyses.locks.records import Deadlock, Lock, LockReport, Wait
 
+# What the threads of a process release themselves, and nothing from outside.
+_OWN = ("mutex", "rwlock", "once", "join", "low_level_lock", "critical_section", "srw_lock")
+# What nobody holds, so that no holder is missed.
+_NOT_HELD = ("condition", "barrier", "semaphore", "event", "timer", "join", "process")
 _MOST_NAMES = 10
 _MOST_LINKS = 25
 
@@ -34,7 +38,13 @@ def verdicts(report: LockReport) -> Iterator[Finding]:
             threads=[wait.thread for wait in chain if wait.party == chain[0].party],
             detail="\n".join(_links(report, deadlock)),
         )
-    lost = [number for number, lock in enumerate(report.locks) if lock.state == UNREADABLE]
+    yield from _gone(report)
+    yield from _all_wait(report)
+    lost = [
+        number
+        for number, lock in enumerate(report.locks)
+        if lock.state == UNREADABLE or (lock.unknown == LEFT_OUT and lock.kind == "mutex")
+    ]
     if lost:
         names = lock_name(report, lost[0]) + (f" and {len(lost) - 1} more" if lost[1:] else "")
         yield Finding(
@@ -60,6 +70,60 @@ def verdicts(report: LockReport) -> Iterator[Finding]:
                 detail=f"it waits for {lock_name(report, wait.lock)}; what loads takes locks of "
                 "its own, in an order that the program does not choose",
             )
+
+
+def _gone(report: LockReport) -> Iterator[Finding]:
+    """Locks whose owners are no threads any more, and who waits for them."""
+    waiting: dict[int, list[Wait]] = {}
+    for wait in report.waits:
+        waiting.setdefault(wait.lock, []).append(wait)
+    for number, waits in sorted(waiting.items()):
+        lock = report.locks[number]
+        if lock.gone is not None:
+            yield Finding(
+                "holder_gone",
+                f"nobody is left to release {lock_name(report, number)}: "
+                f"its owner, thread {lock.gone}, is no thread of the process",
+                threads=[wait.thread for wait in waits if wait.party == waits[0].party],
+                detail=lock.unknown,
+            )
+
+
+def _all_wait(report: LockReport) -> Iterator[Finding]:
+    """Processes that hang whoever it is that holds the locks: no thread does anything else."""
+    known = {
+        report.waits[index].key
+        for each in report.deadlocks
+        if each.certain
+        for index in (*each.chain, *each.behind)
+    }
+    for party in report.parties:
+        waits = [wait for wait in report.waits if wait.party == party.index]
+        keys = {wait.key for wait in waits}
+        if len(keys) < len(party.report.stacks) or not keys - known:
+            continue
+        own = [report.locks[wait.lock] for wait in waits]
+        if any(wait.timed or wait.any for wait in waits) or any(
+            each.shared or each.kind not in _OWN for each in own
+        ):
+            continue
+        yield Finding(
+            "all_wait",
+            f"all threads of {party_name(report, party.index)} wait for locks of its own or for "
+            "each other's ends: none of them goes on",
+            threads=[wait.thread for wait in waits],
+            detail="whoever holds these locks, it is one that waits, or that has ended",
+        )
+
+
+def unknown_holders(report: LockReport) -> int:
+    """How many locks there are that somebody holds, and nothing says for sure who that is."""
+    return sum(
+        not any(holder.certain for holder in lock.holders)
+        and lock.gone is None
+        and lock.kind not in _NOT_HELD
+        for lock in report.locks
+    )
 
 
 def _links(report: LockReport, deadlock: Deadlock) -> Iterator[str]:
@@ -97,7 +161,7 @@ def place(
     frame, found = stack.frames[index], own.location(stack, index)
     if found is None or (found.function is None and found.module is None):
         return f"at 0x{frame.pc:x}"
-    own_calls = (call for call in found.inlines if not call.function.startswith(STANDARD))
+    own_calls = (call for call in found.inlines if not is_standard(call.function, call.file))
     inner = next(own_calls, None)
     name = inner.function if inner is not None else found.function
     words = f"in {shorten(name) if name else f'0x{frame.pc:x}'}"
