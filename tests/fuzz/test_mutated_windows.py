@@ -17,7 +17,7 @@ from unspool.model import Report
 
 SECONDS = 10
 EXE, DLL = 0x40_0000, 0x7BC0_0000
-CODE = b"\xe8\0\0\0\0" * 0x100
+CODE = b"\xe8\0\0\0\0\x90\x90\x90\x90\x90\x90\x90\x90\x90\x90\xc3" * 0x50  # functions that call
 processes = st.tuples(st.sampled_from([8, 4]), st.booleans())
 
 
@@ -41,10 +41,10 @@ def seed(word: int, lists: bool) -> bytes:
     core = process.core()
     sp = STACK[1] - 0x100
     words = [0x1000 + n for n in range(32)]
-    words[5], words[7], words[11] = DLL + 0x105, EXE + 0x1205, EXE + 0x110A
+    words[0 if word == 4 else 5], words[11] = DLL + 0x1105, EXE + 0x1105
     core.load(sp, struct.pack(f"<32{'Q' if word == 8 else 'I'}", *words), flags="rw")
     names = ("rip", "rsp", "gs_base") if word == 8 else ("eip", "esp", "cs")
-    values = (DLL + 0x1010, sp, TEB if word == 8 else 0x23)
+    values = (DLL + 0x1005, sp, TEB if word == 8 else 0x23)
     core.thread(101, dict(zip(names, values, strict=True)))
     return core.build()
 
@@ -77,6 +77,7 @@ def test_the_seed_has_its_modules() -> None:
         report = examine(seed(word, True))
         assert isinstance(report, Report)
         assert [module.name for module in report.modules] == ["a.exe", "ntdll.dll"]
+        assert len(report.stacks[-1].frames) == (3 if word == 8 else 2)
 
 
 @settings(max_examples=examples(50), suppress_health_check=list(HealthCheck))
