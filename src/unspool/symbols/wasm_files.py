@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _PROOF, _PROOF_IF_MOVED, _BY_NAMES = 16, 24, 8
 # Bytes of functions that are gone through for one file.
 _MOST_CODE = 16 << 20
+_MOST_PROBLEMS = 5
 # Debug information of these sections alone is read.
 _DWARF = ".debug_"
 
@@ -88,8 +89,10 @@ class WasmFiles:
 
     @property
     def problems(self) -> list[tuple[str, str]]:
-        """Files that were given, or have a module's name, and fit none, and why."""
-        return [each for each in self._refused.items() if each[0] not in self._taken]
+        """Files that were given, or have the name of a module without a file, and fit none, and
+        why."""
+        problems = [each for each in self._refused.items() if each[0] not in self._taken]
+        return problems[:_MOST_PROBLEMS]
 
     def find(self, module: Module, places: Iterable[Point]) -> list[WasmFile]:
         """The files that fit a module of the report with frames in these places.
@@ -100,6 +103,7 @@ class WasmFiles:
         if identity is None:
             return []
         points = {*places, *identity.points}
+        refused = {}
         given = [path for path in self.symbols.paths if os.path.isfile(path)]
         for explicit, paths in ((True, given), (False, self.symbols.wasm_files())):
             found = []
@@ -110,13 +114,14 @@ class WasmFiles:
                     fitting = self._fitting(path, identity, points, explicit)
                 except Unfit as why:
                     if explicit or os.path.basename(path) == module.name:
-                        self._refused[path] = str(why)
+                        refused[path] = str(why)
                     continue
                 if fitting is not None:
                     found.append(fitting)
                     self._taken.add(path)
             if found:
                 return found
+        self._refused |= refused
         return []
 
     def _fitting(

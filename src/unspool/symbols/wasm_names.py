@@ -146,7 +146,7 @@ class WasmNames:
     ) -> None:
         self._locations = locations
         self._file = file
-        self._dwarf = dwarf
+        self.dwarf = dwarf
 
     def locate(self, pc: int) -> Location | None:
         """What is known of a look-up pc, of which the report has the place in the binary."""
@@ -159,8 +159,8 @@ class WasmNames:
         made = known.copy()
         name = place[0].names.get(known.wasm_function, b"").decode("utf-8", "replace")
         made.function = made.function or name or None
-        if self._dwarf is not None and made.file is None:
-            self._dwarf.fill(made)
+        if self.dwarf is not None and made.file is None:
+            self.dwarf.fill(made)
         # As the runtime itself calls functions without a name.
         made.function = made.function or f"<wasm function {known.wasm_function}>"
         return made
