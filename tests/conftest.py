@@ -64,6 +64,14 @@ def programs_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def wine_root(programs_root: Path) -> Path:
+    """Where what runs under Wine is made; Wine in a root of its own sees this folder alone."""
+    folder = programs_root / "wine"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def tool() -> Tool:
     """Runs another program for its standard output; skips the test where it is not installed."""
 

@@ -14,9 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.programs.build import build
-from tests.programs.running import eventually
+from tests.programs.running import eventually, has_ended
 from tests.programs.table import BY_NAME, Program
-from tests.wine.cores import alive
 from tests.wine.expected import scenarios
 from tests.wine.flavours import FLAVOURS
 from tests.wine.running import run_zoo
@@ -285,17 +284,13 @@ def test_a_minidump_that_is_too_big_is_left_out(handler: Handler, tmp_path: Path
 
 
 @pytest.mark.parametrize("name", FLAVOURS)
-def test_wine(name: str, handler: Handler, programs_root: Path) -> None:
+def test_wine(name: str, handler: Handler, wine_root: Path) -> None:
     flavour, variant = FLAVOURS[name], VARIANTS["O2"]
-    root = programs_root / "wine"
-    root.mkdir(exist_ok=True)
-    with contextlib.ExitStack() as stack:
-        zoo = build_zoo(flavour, variant, root)
-        words = scenarios(flavour, variant, (2, 40))
-        running = stack.enter_context(run_zoo(flavour, zoo, words, root))
+    zoo = build_zoo(flavour, variant, wine_root)
+    with run_zoo(flavour, zoo, scenarios(flavour, variant, (2, 40)), wine_root) as running:
         Path(f"/proc/{running.pid}/coredump_filter").write_text("0x33")
         os.kill(running.pid, signal.SIGXCPU)
-        assert eventually(lambda: not alive(running.pid))
+        assert eventually(lambda: has_ended(running.pid))
         sysroot = ("--sysroot", str(flavour.sysroot)) if flavour.sysroot else ()
         report = check_same(handler, running.pid, "--symbols", str(zoo.folder), *sysroot)
     assert report["target"]["wine"]["version"]

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.outside.debian import AMD64
 from tests.programs.build import check, locked, run, tool
-from tests.wine import flavours
-from tests.wine.flavours import FLAVOURS, Flavour, make_prefix
-from tests.wine.install import AMD64, windows
-from tests.wine.running import end_all, remove_server_folder
+from tests.wine.flavours import FLAVOURS, Flavour
+from tests.wine.install import windows
+from tests.wine.prefixes import new_prefix
 
 HERE = Path(__file__).parent
 WINE = FLAVOURS["8.0-x86_64"]
@@ -50,31 +48,11 @@ def started(
 ) -> Iterator[subprocess.Popen[str]]:
     """The program under Wine, with a prefix of its own.
 
-    Under Wine 8.0 the process that is started becomes the program. Skips the test where
+    Under Wine 8.0 the process that is started becomes the program. Raises Unavailable where
     there is no such Wine.
     """
-    root = program.parent
-    flavours.check(wine, root)
-    with tempfile.TemporaryDirectory(dir=root) as name:
-        folder = Path(name)
-        prefix = folder / "prefix"
-        inside = str(wine.inside(prefix, root))
-        make_prefix(wine, prefix)
-        process = subprocess.Popen(
-            wine.command(folder, root, [str(wine.inside(program, root)), *arguments]),
-            cwd=folder,
-            env=wine.environment(prefix, root),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        try:
-            yield process
-        finally:
-            process.kill()
-            process.wait()
-            assert process.stdout
-            process.stdout.close()
-            end_all(inside)
-            remove_server_folder(prefix)
-            shutil.rmtree(prefix)
+    with (
+        new_prefix(wine, program.parent) as prefix,
+        prefix.start(program, *arguments) as process,
+    ):
+        yield process

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,8 +11,23 @@ from pathlib import Path
 import pytest
 
 import unspool
-from tests.programs.cores import written_by_kernel
-from tests.programs.jvms import SMALL, Jdk, Said, classes, jdks, running_java, thread_named
+from tests.programs.cores import (
+    allow_cores,
+    usable_core_pattern,
+    written_by_kernel,
+    written_core,
+)
+from tests.programs.jvms import (
+    EACH_JDK,
+    SMALL,
+    Jdk,
+    Said,
+    classes,
+    newest_jdk,
+    oldest_jdk,
+    running_java,
+    thread_named,
+)
 from unspool import api
 from unspool.model import Report, Stack, StopReason, Trust
 from unspool.targets.base import Target
@@ -31,9 +45,6 @@ MODES = {
     "whole-pointers": ("-XX:-UseCompressedOops", "-XX:-UseCompressedClassPointers"),
 }
 HIDDEN = ("-XX:+UnlockDiagnosticVMOptions", "-XX:+ShowHiddenFrames")
-JDKS = pytest.mark.parametrize(
-    "jdk", jdks() or [None], ids=lambda jdk: f"jdk{jdk.version}" if jdk else ""
-)  # fmt: skip
 
 
 def java_frames(report: Report, stack: Stack) -> list[Method]:
@@ -92,22 +103,20 @@ def ids(pid: int, said: Said) -> dict[str, int]:
 
 @contextlib.contextmanager
 def started(
-    jdk: Jdk | None,
+    jdk: Jdk,
     root: Path,
     *arguments: object,
     options: tuple[str, ...],
     cwd: Path | None = None,
 ) -> Iterator[tuple[subprocess.Popen[str], Said]]:
-    if jdk is None:
-        pytest.skip("no JDK is installed")
     more = (*HIDDEN, *options)
     with running_java(jdk, root, *map(str, arguments), options=more, cwd=cwd) as made:
         yield made
 
 
 @pytest.mark.parametrize("mode", MODES)
-@JDKS
-def test_waiting_threads(jdk: Jdk | None, mode: str, programs_root: Path, tmp_path: Path) -> None:
+@EACH_JDK
+def test_waiting_threads(jdk: Jdk, mode: str, programs_root: Path, tmp_path: Path) -> None:
     native = programs_root / "java" / "libstacks.so"
     with started(
         jdk, programs_root, "Stacks", DEPTH, THREADS, native, options=MODES[mode], cwd=tmp_path
@@ -129,11 +138,10 @@ def test_waiting_threads(jdk: Jdk | None, mode: str, programs_root: Path, tmp_pa
 def test_a_minidump_holds_what_names_its_java_frames(
     mode: str, sanitize: bool, programs_root: Path, tmp_path: Path
 ) -> None:
-    jdk = jdks()[0] if jdks() else None
     native = programs_root / "java" / "libstacks.so"
     path = str(tmp_path / "java.dmp")
     with started(
-        jdk, programs_root, "Stacks", 30, 1, native, options=MODES[mode]
+        oldest_jdk(), programs_root, "Stacks", 30, 1, native, options=MODES[mode]
     ) as (process, said):  # fmt: skip
         tids = ids(process.pid, said)
         with unspool.open(process.pid) as target:
@@ -145,28 +153,23 @@ def test_a_minidump_holds_what_names_its_java_frames(
 
 
 @pytest.mark.parametrize("mode", ["interpreter", "c1", "c2"])
-@JDKS
+@EACH_JDK
 def test_a_jvm_that_crashes_in_java(
-    jdk: Jdk | None, mode: str, programs_root: Path, tmp_path: Path
+    jdk: Jdk, mode: str, programs_root: Path, tmp_path: Path
 ) -> None:
     """The kernel's core: through the JVM's own handler, its signal frame, and exact Java code."""
-    if jdk is None:
-        pytest.skip("no JDK is installed")
-    if Path("/proc/sys/kernel/core_pattern").read_text().strip() != "core":
-        pytest.skip("the kernel writes no cores into the working directory")
     depth = 37
     options = {"interpreter": "-Xint", "c1": "-XX:TieredStopAtLevel=1", "c2": "-Xbatch"}[mode]
     command = [
         jdk.tool("java"), *SMALL, options, "-XX:ErrorFile=/dev/null",
         "-cp", classes(programs_root), "Crash", depth,
     ]  # fmt: skip
-    subprocess.run(
-        list(map(str, command)), cwd=tmp_path, check=False, capture_output=True, timeout=120,
-        preexec_fn=lambda: resource.setrlimit(
-            resource.RLIMIT_CORE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
-        ),
-    )  # fmt: skip
-    (core,) = tmp_path.glob("core*")
+    with usable_core_pattern():
+        subprocess.run(
+            list(map(str, command)), cwd=tmp_path, check=False, capture_output=True, timeout=120,
+            preexec_fn=allow_cores,
+        )  # fmt: skip
+    core = written_core(tmp_path)
     with unspool.open(str(core)) as target:
         report = unspool.unwind(target, threads="crashed")
     os.unlink(core)
@@ -181,11 +184,8 @@ def test_a_jvm_that_crashes_in_java(
 @pytest.mark.parametrize("mode", ["mixed", "interpreter"])
 def test_virtual_threads_and_calls_from_c(mode: str, programs_root: Path) -> None:
     """A virtual thread that slept has its oldest frames in the heap: there the stack has a gap."""
-    new = [jdk for jdk in jdks() if jdk.version >= 22]
-    if not new:
-        pytest.skip("no JDK of version 22 or newer is installed")
     with (
-        started(new[-1], programs_root, "Virtual", options=MODES[mode]) as (process, _),
+        started(newest_jdk(22), programs_root, "Virtual", options=MODES[mode]) as (process, _),
         unspool.open(process.pid) as target,
     ):
         report = unspool.unwind(target)
@@ -207,9 +207,9 @@ def test_virtual_threads_and_calls_from_c(mode: str, programs_root: Path) -> Non
 
 
 @pytest.mark.parametrize("stale", [True, False])
-@JDKS
+@EACH_JDK
 def test_code_that_was_given_up_under_a_thread(
-    jdk: Jdk | None, stale: bool, programs_root: Path
+    jdk: Jdk, stale: bool, programs_root: Path
 ) -> None:
     options = ("-Xbatch", "-XX:-TieredCompilation", "-XX:CompileCommand=dontinline,Stale::value")
     words = ["Stale", 20, *(["stale"] if stale else [])]

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import unspool
-from tests.programs.jvms import Jdk, jdks, running_java, thread_named
+from tests.programs.jvms import EACH_JDK, Jdk, running_java, thread_named
 from unspool.generated.hotspot.jvm import Jvm
 from unspool.memory import Memory, Region
 from unspool.model import Report, Stack, StopReason, Thread, Trust
@@ -139,14 +139,10 @@ class Stepped:
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize(
-    "jdk", jdks() or [None], ids=lambda jdk: f"jdk{jdk.version}" if jdk else ""
-)
+@EACH_JDK
 def test_the_stack_is_found_at_every_instruction(
-    jdk: Jdk | None, mode: str, programs_root: Path
+    jdk: Jdk, mode: str, programs_root: Path
 ) -> None:
-    if jdk is None:
-        pytest.skip("no JDK is installed")
     running = running_java(jdk, programs_root, "Busy", 1, 20_000, options=MODES[mode])
     with running as (process, _):
         tid = thread_named(process.pid, "busy-0")

@@ -7,8 +7,6 @@ it ends.
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -18,10 +16,9 @@ import pytest
 
 import unspool
 from tests.programs.build import Unavailable
-from tests.programs.cores import hard_core_limit, usable_core_pattern, written_by_gcore
-from tests.programs.running import PATIENCE, build, eventually, is_parked, running
+from tests.programs.cores import written_by_gcore, written_by_kernel
+from tests.programs.running import build, eventually, is_parked, parked, running
 from tests.programs.table import Program
-from tests.wine.running import prepare
 from unspool.analyses.layout import Area, Layout
 from unspool.analyses.layout.records import Kind
 
@@ -68,7 +65,7 @@ def told(
     program = build(request.param, programs_root)
     errors = folder / "said"
     command = ["sh", "-c", f"exec {program} {note} 2>&1 | tee {errors}"]
-    with running(command, cwd=folder, preexec_fn=prepare) as shell:
+    with running(command, cwd=folder) as shell:
         assert eventually(lambda: errors.exists() and errors.read_text().endswith("\n"))
         pid = child_of(shell.pid, program.name)
         assert eventually(lambda: is_parked(pid))
@@ -98,11 +95,8 @@ def child_of(parent: int, name: str) -> int:
 def make_cores(facts: Told) -> None:
     with contextlib.suppress(Unavailable):
         written_by_gcore(facts.pid, facts.folder).rename(facts.folder / "gcore")
-    if hard_core_limit() == 0:
-        return
-    with contextlib.suppress(Unavailable, OSError), usable_core_pattern():
-        os.kill(facts.pid, signal.SIGXCPU)
-        eventually(lambda: not Path(f"/proc/{facts.pid}/maps").read_bytes(), PATIENCE)
+    with contextlib.suppress(Unavailable):
+        written_by_kernel(facts.pid, facts.folder)
 
 
 def core(facts: Told, kind: str) -> Path:
@@ -185,8 +179,7 @@ def test_blocks_of_malloc_are_in_heaps(
     made = HEAP.variant(variant, compiler=name, flags=(*HEAP.flags, *flags))
     program = build(made, programs_root)
     said: list[str] = []
-    with running([program], said=said, cwd=tmp_path) as process:
-        assert eventually(lambda: is_parked(process.pid))
+    with parked([program], said=said, cwd=tmp_path) as process:
         places = dict(word.split("=") for word in said[0].split()[1:])
         layouts = []
         with unspool.open(process.pid) as target:

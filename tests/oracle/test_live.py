@@ -20,6 +20,7 @@ from tests.programs.running import (
     eventually,
     is_free,
     is_parked,
+    parked_program,
     running_program,
     states,
 )
@@ -37,14 +38,9 @@ SCRIPT = Path(__file__).parent / "gdb_frames.py"
 def parked(
     program: Program, root: Path, *arguments: str
 ) -> Iterator[subprocess.Popen[str]]:
-    context = running_program(program, root, *arguments)
-    process = context.__enter__()
-    try:
-        assert eventually(lambda: is_parked(process.pid))
+    with parked_program(program, root, *arguments) as process:
         yield process
         assert is_free(process.pid)
-    finally:
-        context.__exit__(None, None, None)
 
 
 def ask_gdb(pid: int) -> Threads:
@@ -145,17 +141,13 @@ def test_signal_handler_that_interrupted_a_coroutine(programs_root: Path, tmp_pa
 
 def test_an_incomplete_answer_says_so(programs_root: Path, tmp_path: Path) -> None:
     """A thread that waits for its vfork child cannot be stopped, so its stack is missing."""
-    context = running_program(LIVE, programs_root, "vfork")
-    process = context.__enter__()
-    try:
+    with running_program(LIVE, programs_root, "vfork") as process:
         assert eventually(lambda: states(process.pid)[process.pid] == "D")
         report = ask_unspool(process.pid, tmp_path, expect=1)
         first, second = report["threads"]
         assert first["stop"]["reason"] == "missing_context" and first["frames"] == []
         assert second["stop"]["reason"] == "root"
         assert any("vfork" in finding["title"] for finding in report["findings"])
-    finally:
-        context.__exit__(None, None, None)
 
 
 def test_errors_are_one_line(tmp_path: Path) -> None:

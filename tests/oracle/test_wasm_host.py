@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import subprocess
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -17,6 +16,7 @@ import pytest
 
 from tests.oracle.names import plain
 from tests.programs.cores import usable_core_pattern
+from tests.programs.running import running
 from tests.programs.wasm_hosts import (
     LISTED,
     Told,
@@ -56,14 +56,9 @@ def crashed(host: Path, arguments: list[str], tmp_path: Path) -> tuple[Answer, d
 @contextlib.contextmanager
 def running_host(host: Path, arguments: list[str]) -> Iterator[tuple[int, dict[int, Told]]]:
     """A host that waits: its process id and what the runtime said in each thread."""
-    process = subprocess.Popen([host, "end=wait", *arguments], stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        lines = list(iter(process.stdout.readline, "ready\n"))
-        yield process.pid, told("".join(lines))
-    finally:
-        process.kill()
-        process.communicate()
+    lines: list[str] = []
+    with running([host, "end=wait", *arguments], before_ready=lines) as process:
+        yield process.pid, told("\n".join(lines))
 
 
 def check(answer: Answer, tid: int, own: Told, *, begun: bool = False, end: str = "") -> None:

@@ -10,7 +10,7 @@ import pytest
 
 import unspool
 from tests.programs.build import HERE, check, run, tool
-from tests.programs.running import eventually, is_parked, running
+from tests.programs.running import parked
 
 pytestmark = [
     pytest.mark.oracle,
@@ -35,19 +35,20 @@ def test_lines_and_inlined_calls(module: Path) -> None:
     pytest.importorskip("symbolic")
     text = SOURCE.read_text().splitlines()
     found = []
-    with running([sys.executable, HERE / "wasm_lines.py", module]) as process:
-        assert eventually(lambda: is_parked(process.pid))
-        with unspool.open(process.pid) as target:
-            report = unspool.unwind(target, threads=process.pid)
-            kinds = [each.kind for each in report.modules]
-            for frame in report.stacks[0].frames:
-                known = report.locations[frame.lookup_pc]
-                if known.module is None or kinds[known.module] != "wasm" or not known.file:
-                    continue
-                assert Path(known.file).name == SOURCE.name
-                assert known.wasm_offset is not None
-                found += [(each.function, text[(each.line or 0) - 1]) for each in known.inlines]
-                found.append((known.function or "", text[(known.line or 0) - 1]))
+    with (
+        parked([sys.executable, HERE / "wasm_lines.py", module]) as process,
+        unspool.open(process.pid) as target,
+    ):
+        report = unspool.unwind(target, threads=process.pid)
+        kinds = [each.kind for each in report.modules]
+        for frame in report.stacks[0].frames:
+            known = report.locations[frame.lookup_pc]
+            if known.module is None or kinds[known.module] != "wasm" or not known.file:
+                continue
+            assert Path(known.file).name == SOURCE.name
+            assert known.wasm_offset is not None
+            found += [(each.function, text[(each.line or 0) - 1]) for each in known.inlines]
+            found.append((known.function or "", text[(known.line or 0) - 1]))
     assert kinds.count("wasm") == 1
     assert "jit" not in kinds
     assert [(name, line.strip()) for name, line in found] == [

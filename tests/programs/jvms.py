@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+import pytest
+
 from .build import Unavailable, locked, run, tool
 from .running import running
 
@@ -49,11 +51,18 @@ def jdks() -> tuple[Jdk, ...]:
     return tuple(found[version] for version in sorted(found))
 
 
-def jdk() -> Jdk:
-    """The oldest JDK. Raises `Unavailable`."""
+def oldest_jdk() -> Jdk:
+    """Raises `Unavailable`."""
     if not jdks():
         raise Unavailable("no JDK is installed")
     return jdks()[0]
+
+
+def newest_jdk(at_least: int) -> Jdk:
+    """Raises `Unavailable` if it is older than that."""
+    if not jdks() or jdks()[-1].version < at_least:
+        raise Unavailable(f"no JDK of version {at_least} or newer is installed")
+    return jdks()[-1]
 
 
 def classes(root: Path) -> Path:
@@ -61,7 +70,7 @@ def classes(root: Path) -> Path:
     made = root / "java"
     with locked(root / "java.lock"):
         if not (made / "done").exists():
-            oldest = jdk()
+            oldest = oldest_jdk()
             made.mkdir(exist_ok=True)
             sources = sorted(HERE.glob("*.java"))
             done = run([oldest.tool("javac"), "-g", "-d", made, *sources])
@@ -87,6 +96,13 @@ def newer_classes(root: Path, made: Jdk) -> Path:
             if done.returncode:
                 raise AssertionError(done.stderr)
     return home
+
+
+EACH_JDK = pytest.mark.parametrize(
+    "jdk",
+    jdks() or [pytest.param(None, marks=pytest.mark.skip(reason="no JDK is installed"))],
+    ids=lambda jdk: f"jdk{jdk.version}" if jdk else "",
+)
 
 
 @dataclass

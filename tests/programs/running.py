@@ -68,6 +68,22 @@ def running_program(
         yield process
 
 
+@contextlib.contextmanager
+def parked(command: Sequence[str | Path], **more: object) -> Iterator[subprocess.Popen[str]]:
+    """The same as `running`, once all threads sleep."""
+    with running(command, **more) as process:  # type: ignore[arg-type]
+        assert eventually(lambda: is_parked(process.pid)), states(process.pid)
+        yield process
+
+
+@contextlib.contextmanager
+def parked_program(
+    program: Program, root: Path, *arguments: str
+) -> Iterator[subprocess.Popen[str]]:
+    with parked([build(program, root), *arguments]) as process:
+        yield process
+
+
 def states(pid: int) -> dict[int, str]:
     """The state of each thread, as one letter: S sleeps, R runs, T stopped, t held by a tracer."""
     found = {}
@@ -90,6 +106,15 @@ def eventually(condition: Callable[[], bool], seconds: float = PATIENCE) -> bool
 def is_parked(pid: int) -> bool:
     """Whether all threads sleep."""
     return set(states(pid).values()) == {"S"}
+
+
+def has_ended(pid: int) -> bool:
+    """Whether a process is at most an entry that waits for its parent: its core is whole."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return stat.rpartition(")")[2].split()[0] in "ZX"
 
 
 def is_free(pid: int) -> bool:

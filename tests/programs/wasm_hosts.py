@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import platform
-import resource
 import struct
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .build import HERE, Unavailable, check, locked, run, tool
-from .cores import FILTERS, PATIENCE, hard_core_limit
+from .cores import PATIENCE, allow_cores, written_core
 
 LIBRARY = "_libwasmtime.so"
 FLAGS = ("-O2", "-g", "-pthread", "-Wall", "-Wextra", f"-ffile-prefix-map={HERE}=tests/programs")
@@ -84,22 +83,13 @@ def crash(command: Sequence[str | Path], folder: Path) -> str:
 
     To be called where cores go to the working directory, see `cores.usable_core_pattern`.
     """
-
-    def prepare() -> None:
-        limit = hard_core_limit()
-        resource.setrlimit(resource.RLIMIT_CORE, (limit, limit))
-        Path("/proc/self/coredump_filter").write_text(FILTERS["kernel"])
-
     done = subprocess.run(
         command, cwd=folder, capture_output=True, text=True, timeout=PATIENCE,
-        check=False, preexec_fn=prepare,
+        check=False, preexec_fn=allow_cores,
     )  # fmt: skip
     # Who watches a host crash ends as it should.
     assert done.returncode <= 0, (done.returncode, done.stderr)
-    found = [path for path in folder.glob("core*") if path.stat().st_size]
-    if not found:
-        raise Unavailable("the kernel wrote no core")
-    found[0].rename(folder / "core")
+    written_core(folder).rename(folder / "core")
     return done.stdout
 
 

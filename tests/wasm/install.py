@@ -10,10 +10,11 @@ import importlib.util
 import os
 import subprocess
 import sys
-import tempfile
+from functools import partial
 from pathlib import Path
 
-from tests.programs.build import Unavailable, locked
+from tests.outside.kept import Kept, install
+from tests.programs.build import Unavailable
 
 HOME = Path(os.environ.get("UNSPOOL_WASMTIME", "/var/cache/unspool-wasmtime"))
 NEWEST = "newest"
@@ -23,52 +24,26 @@ OLDER = ("8.0.1", "15.0.0", "24.0.0", "36.0.0")
 VERSIONS = (NEWEST, *OLDER)
 
 
+def kept(version: str) -> Kept:
+    return Kept(f"Wasmtime {version}", HOME / version, "tests.wasm.install", recipe="1")
+
+
 def folder(version: str) -> Path | None:
     """Where a version's package is, None if Python finds it anyway. Raises Unavailable."""
-    if version == NEWEST:
-        if importlib.util.find_spec("wasmtime") is None:
-            raise Unavailable("the package wasmtime is not installed (requirements-dev.txt)")
-        return None
-    path = HOME / version
-    if not (path / "wasmtime").is_dir():
-        raise Unavailable(f"Wasmtime {version} is absent: run python -m tests.wasm.install")
-    return path
+    if version != NEWEST:
+        return kept(version).need()
+    if importlib.util.find_spec("wasmtime") is None:
+        raise Unavailable("the package wasmtime is not installed (requirements-dev.txt)")
+    return None
 
 
-def install() -> None:
-    """Unpacks the versions that are not there. Raises Unavailable with the reason."""
-    try:
-        with locked(HOME / "install.lock"):
-            for version in OLDER:
-                if not (HOME / version / "wasmtime").is_dir():
-                    unpack(version)
-    except (OSError, subprocess.SubprocessError) as error:
-        raise Unavailable(f"Wasmtime cannot be installed: {error}") from None
-
-
-def unpack(version: str) -> None:
-    with tempfile.TemporaryDirectory(dir=HOME) as made:
-        target = Path(made) / "package"
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-warn-script-location"]
-        command += ["--only-binary", ":all:", "--target", str(target), f"wasmtime=={version}"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-        if done.returncode:
-            raise Unavailable(
-                f"pip cannot install wasmtime {version}: {done.stderr.strip()[-300:]}"
-            )
-        target.chmod(0o755)
-        target.rename(HOME / version)
-
-
-def main() -> int:
-    try:
-        install()
-    except Unavailable as reason:
-        print(f"{reason}; tests that need it are skipped", file=sys.stderr)
-        return 1
-    print(f"Older versions of Wasmtime are in {HOME}")
-    return 0
+def make(version: str, root: Path) -> None:
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-warn-script-location"]
+    command += ["--only-binary", ":all:", "--target", str(root), f"wasmtime=={version}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    if done.returncode:
+        raise Unavailable(f"pip cannot install wasmtime {version}: {done.stderr.strip()[-300:]}")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(install(*((kept(version), partial(make, version)) for version in OLDER)))

@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import tempfile
 from pathlib import Path
 
 from tests.programs.build import Unavailable, check, run, tool
+from tests.programs.cores import written_by_kernel
 
-from .cores import made_by_kernel
-from .flavours import Flavour, make_prefix
-from .flavours import check as check_flavour
-from .running import (
-    Running,
-    Thread,
-    end_all,
-    prepare,
-    remove_server_folder,
-    wait_until_settled,
-)
-from .zoo import NO_TABLES, SOURCES, VARIANTS, Zoo
+from .flavours import Flavour
+from .prefixes import new_prefix
+from .running import wait_until_settled
+from .zoo import NO_TABLES, SOURCES
 
 DEPTH = 8  # frames of `recurse`
 FUNCTIONS = (
@@ -59,34 +49,10 @@ def make_core(flavour: Flavour, program: Path, root: Path) -> Path:
 
     Raises Unavailable with the reason when this machine cannot make it.
     """
-    check_flavour(flavour, root)
-    folder = Path(tempfile.mkdtemp(prefix="run-", dir=root))
-    prefix, core = folder / "prefix", program.with_suffix(".core")
-    inside = str(flavour.inside(prefix, root))
-    try:
-        make_prefix(flavour, prefix)
-        with subprocess.Popen(
-            flavour.command(folder, root, [str(flavour.inside(program, root))]),
-            cwd=folder,
-            env=flavour.environment(prefix, root),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-            preexec_fn=prepare,  # noqa: PLW1509 - limits can be set in no other way
-        ) as process:
-            try:
-                assert process.stdout
-                if b"placed" not in process.stdout.readline():
-                    raise Unavailable("the program does not run")
-                zoo = Zoo(VARIANTS["bare"], flavour.machine, program.parent)
-                threads = (Thread(process.pid, 0, "main", DEPTH, 0, True),)
-                running = Running(flavour, zoo, threads, folder, inside)
-                wait_until_settled(running, ())
-                made_by_kernel(running, core)
-            finally:
-                process.kill()
-    finally:
-        end_all(inside)
-        remove_server_folder(prefix)
-        shutil.rmtree(folder)
-    return core
+    with new_prefix(flavour, root) as prefix, prefix.start(program) as process:
+        assert process.stdout
+        if "placed" not in process.stdout.readline():
+            raise Unavailable("the program does not run")
+        wait_until_settled(prefix, process.pid)
+        core = written_by_kernel(process.pid, prefix.folder)
+        return core.rename(program.with_suffix(".core"))

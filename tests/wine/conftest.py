@@ -18,14 +18,6 @@ Runner = Callable[[str, str, Sequence[str]], contextlib.AbstractContextManager[R
 
 
 @pytest.fixture(scope="session")
-def wine_root(programs_root: Path) -> Path:
-    """Where zoos are built and run; Wine in a root directory of its own sees this folder alone."""
-    folder = programs_root / "wine"
-    folder.mkdir(exist_ok=True)
-    return folder
-
-
-@pytest.fixture(scope="session")
 def zoo_core(wine_root: Path) -> CoreMaker:
     """zoo_core(flavour, variant, scenarios, kind): a core; the same one for the same arguments."""
 
@@ -42,9 +34,8 @@ def zoo(wine_root: Path) -> Runner:
     @contextlib.contextmanager
     def start(flavour: str, variant: str, scenarios: Sequence[str]) -> Iterator[Running]:
         wine = FLAVOURS[flavour]
-        with contextlib.ExitStack() as stack:
-            program = build(wine, VARIANTS[variant], wine_root)
-            running = stack.enter_context(run_zoo(wine, program, scenarios, wine_root))
+        program = build(wine, VARIANTS[variant], wine_root)
+        with run_zoo(wine, program, scenarios, wine_root) as running:
             yield running
 
     return start

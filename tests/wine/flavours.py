@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from tests.outside.debian import AMD64, I386
 from tests.programs.build import Unavailable, run, tool
 
-from .install import AMD64, I386, RELEASES, Release, installed, link, windows
+from .install import RELEASES, Release, link, windows
 
 OVERRIDES = "mscoree,mshtml=;winemenubuilder.exe=d"
 INSIDE = Path("/zoo")  # where the folder of a test session is seen inside a root directory
@@ -88,9 +89,7 @@ class Flavour:
 def check(flavour: Flavour, root: Path) -> None:
     """Raises Unavailable when this machine cannot run it, with the reason."""
     wine = f"Wine {flavour.version}"
-    if not installed(flavour.release):
-        how = "run python -m tests.wine.install as root"
-        raise Unavailable(f"{wine} is not in {flavour.release.root}: {how}")
+    flavour.release.kept.need()
     if flavour.sysroot and os.geteuid():
         raise Unavailable(f"only root can start {wine} in {flavour.sysroot}")
     command = flavour.command(root, root, ["--version"])

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
-import subprocess
-import tempfile
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,8 +10,8 @@ from tests.programs.build import check as check_build
 from tests.programs.build import locked, run, tool
 from tests.programs.waits import wait_until_calm
 
-from .flavours import Flavour, check, make_prefix
-from .running import PATIENCE, end_all, prepare, processes, remove_server_folder
+from .flavours import Flavour, check
+from .prefixes import impatient, new_prefix, processes
 from .zoo import SOURCES
 
 
@@ -49,49 +45,15 @@ def running_all(
 ) -> Iterator[tuple[list[int], int]]:
     """The ids of the program's processes while they run, and of their wineserver."""
     check(flavour, root)
-    built = build(flavour, root, stripped=stripped)
-    folder = Path(tempfile.mkdtemp(prefix="locks-", dir=root))
-    prefix = folder / "prefix"
-    inside = str(flavour.inside(prefix, root))
-    try:
-        make_prefix(flavour, prefix)
-        with started(flavour, built, mode, folder, root):
-            pids = [pid for pid in processes(inside) if runs(pid, "locks.exe")]
-            for pid in pids:
-                wait_until_calm(pid)
-            yield sorted(pids), next(pid for pid in processes(inside) if is_server(pid))
-    finally:
-        end_all(inside)
-        remove_server_folder(prefix)
-        shutil.rmtree(folder)
-
-
-@contextlib.contextmanager
-def started(
-    flavour: Flavour, built: Path, mode: str, folder: Path, root: Path
-) -> Iterator[None]:
-    """The program from when it has said that it is ready."""
-    command = [str(flavour.inside(built / "locks.exe", root)), mode]
-    with (folder / "errors").open("w") as errors:
-        process = subprocess.Popen(
-            flavour.command(folder, root, command), cwd=folder,
-            env=flavour.environment(folder / "prefix", root), stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True,
-            preexec_fn=prepare,  # noqa: PLW1509 - limits can be set in no other way
-        )  # fmt: skip
-    watchdog = threading.Timer(PATIENCE, process.kill)
-    watchdog.start()
-    try:
-        assert process.stdout is not None
-        said = process.stdout.readline()
-        assert said.strip() == "ready", (folder / "errors").read_text()[-1000:]
-        yield
-    finally:
-        watchdog.cancel()
-        process.kill()
-        process.wait()
-        if process.stdout is not None:
-            process.stdout.close()  # another process of the program may have it, too
+    program = build(flavour, root, stripped=stripped) / "locks.exe"
+    with new_prefix(flavour, root) as prefix, prefix.start(program, mode) as process:
+        with impatient(process):
+            assert process.stdout is not None
+            assert process.stdout.readline().strip() == "ready", prefix.errors
+        pids = [pid for pid in processes(prefix.inside) if runs(pid, program.name)]
+        for pid in pids:
+            wait_until_calm(pid)
+        yield sorted(pids), next(pid for pid in processes(prefix.inside) if is_server(pid))
 
 
 def is_server(pid: int) -> bool:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from tests.outside import debian
 from tests.programs.build import Unavailable, check, run, tool
 
 from . import install
@@ -48,35 +50,25 @@ def files(root: Path) -> Iterator[str]:
 def test_wanted_files_are_unpacked_and_no_others(package: Path, tmp_path: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()
-    install.unpack(package, root)
+    debian.unpack(package, root, install.wanted("libwine"))
     assert set(files(root)) == {Path(name).name for name in FILES} - UNWANTED
 
 
 def test_a_broken_package_is_an_error(package: Path, tmp_path: Path) -> None:
     package.write_bytes(package.read_bytes()[:-100])
     with pytest.raises(Unavailable, match="cannot be unpacked"):
-        install.unpack(package, tmp_path)
-
-
-def test_another_recipe_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(install, "HOME", tmp_path)
-    release = install.RELEASES[0]
-    assert not install.installed(release)
-    release.root.mkdir()
-    (release.root / "complete").write_text("0")
-    assert not install.installed(release)
-    (release.root / "complete").write_text(install.RECIPE)
-    assert install.installed(release)
+        debian.unpack(package, tmp_path)
 
 
 def test_what_cannot_be_downloaded_is_unavailable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(install, "HOME", tmp_path)
-    monkeypatch.setattr(install, "mirrors", lambda: iter(["file:/nowhere"]))
-    monkeypatch.setattr(install, "keyrings", lambda folder: iter([install.KEYRING]))
-    monkeypatch.setattr(install.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(debian, "mirrors", lambda: iter(["file:/nowhere"]))
+    monkeypatch.setattr(debian, "keyrings", lambda folder: iter([debian.KEYRING]))
+    monkeypatch.setattr(debian.time, "sleep", lambda seconds: None)
     tool("apt-get")
-    with pytest.raises(Unavailable, match=r"Wine 8.0 cannot be downloaded: .*nowhere"):
-        install.install(install.RELEASES[0])
+    release = install.RELEASES[0]
+    with pytest.raises(Unavailable, match=r"bookworm cannot be downloaded: .*nowhere"):
+        release.kept.have(partial(install.make, release))
     assert [path.name for path in tmp_path.iterdir()] == ["8.0.lock"]

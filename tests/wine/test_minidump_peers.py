@@ -23,6 +23,7 @@ from tests.oracle.test_minidump_peers import (
     pcs,
     without_inlined,
 )
+from tests.outside.debian import AMD64, I386
 from tests.peers import breakpad, lldb, python_minidump, search_path
 from tests.peers.memory import core_bytes
 from tests.programs.build import run, tool
@@ -31,7 +32,7 @@ from unspool.write.minidump import Written
 from .conftest import CoreMaker
 from .cores import ZooCore
 from .flavours import FLAVOURS
-from .install import AMD64, I386, windows
+from .install import windows
 
 pytestmark = pytest.mark.oracle
 

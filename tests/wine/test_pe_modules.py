@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,19 +14,12 @@ import pytest
 import unspool
 from unspool.targets.pe_compare import relocated_bytes
 
+from .conftest import Runner
 from .cores import made_by_gcore, made_by_kernel
 from .flavours import FLAVOURS, Flavour
-from .running import Running, run_zoo
-from .zoo import VARIANTS, build
 
+SCENARIOS = ["wait_event:2", "sleep:1"]
 Expected = dict[int, tuple[int, str]]  # base: (end, path)
-
-
-@contextmanager
-def zoo(flavour: Flavour, variant: str, root: Path) -> Iterator[Running]:
-    program = build(flavour, VARIANTS[variant], root)
-    with run_zoo(flavour, program, ["wait_event:2", "sleep:1"], root) as running:
-        yield running
 
 
 def size_of_image(path: str) -> int:
@@ -95,9 +86,9 @@ def check_code(target: unspool.Target, module: unspool.Module) -> None:
 
 @pytest.mark.parametrize("flavour", FLAVOURS.values(), ids=lambda flavour: flavour.name)
 def test_a_process_and_its_core_by_the_kernel(
-    flavour: Flavour, programs_root: Path, tmp_path: Path
+    flavour: Flavour, zoo: Runner, tmp_path: Path
 ) -> None:
-    with zoo(flavour, "O2", programs_root) as running:
+    with zoo(flavour.name, "O2", SCENARIOS) as running:
         expected = expected_modules(running.pid)
         assert len(expected) > 8
         with unspool.open(running.pid) as target:
@@ -111,9 +102,9 @@ def test_a_process_and_its_core_by_the_kernel(
 
 
 @pytest.mark.parametrize("name", ["8.0-i386", "10.0-x86_64"])
-def test_a_core_by_gcore(name: str, programs_root: Path, tmp_path: Path) -> None:
+def test_a_core_by_gcore(name: str, zoo: Runner, tmp_path: Path) -> None:
     """That of an i386 process does not say where the TEB is."""
-    with zoo(FLAVOURS[name], "fp", programs_root) as running:
+    with zoo(name, "fp", SCENARIOS) as running:
         expected = expected_modules(running.pid)
         made_by_gcore(running, tmp_path / "core")
         with unspool.open(str(tmp_path / "core"), symbols=[str(running.zoo.folder)]) as target:

@@ -32,7 +32,7 @@ class Preloaded(Flavour):
     """Wine whose loader has a preloader beside it, which is told what to reserve."""
 
     def wine(self, name: str) -> str:
-        return str(PRELOADED / "usr/lib/wine" / name)
+        return str(PRELOADED.folder / "usr/lib/wine" / name)
 
     def environment(self, prefix: Path, root: Path) -> dict[str, str]:
         reserve = f"{ASKED[0]:x}-{ASKED[1]:x}"
@@ -74,8 +74,8 @@ Seen = tuple[str, Running, Layout, list[tuple[int, int, str, str]]]
 def seen(request: pytest.FixtureRequest, wine_root: Path) -> Iterator[Seen]:
     """A flavour's program while it runs, its layout and its mappings."""
     name = request.param
-    if name in PRELOADS and not PRELOADED.is_dir():
-        pytest.skip("Wine's preloader is absent: run python -m tests.wine.install")
+    if name in PRELOADS:
+        PRELOADED.need()
     flavour = PRELOADS[name] if name in PRELOADS else FLAVOURS[name]
     zoo = build_libraries(flavour.machine, wine_root)
     with run_zoo(flavour, zoo, ["moved.dll", "stays.dll"], wine_root) as running:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import shutil
 import struct
 import subprocess
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +15,10 @@ from tests.oracle.unspool_command import run_unspool
 from tests.programs.build import tool
 
 from .cores import made_by_kernel
-from .flavours import FLAVOURS, Flavour, check, make_prefix
+from .flavours import FLAVOURS, Flavour
+from .prefixes import PATIENCE, new_prefix
 from .records import build_records
-from .running import PATIENCE, Running, Thread, end_all, remove_server_folder, run_zoo
+from .running import Running, Thread, run_zoo
 
 pytestmark = pytest.mark.oracle
 
@@ -133,11 +132,10 @@ def ask_winedbg(running: Running, root: Path) -> str:
 
 @pytest.fixture(scope="module", params=["8.0-i386", "10.0-i386", "10.0-wow64"])
 def subject(
-    request: pytest.FixtureRequest, programs_root: Path, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, wine_root: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Subject:
     flavour = FLAVOURS[request.param]
-    root = programs_root / "wine"
-    root.mkdir(exist_ok=True)
+    root = wine_root
     folder = tmp_path_factory.mktemp(f"records-{flavour.name}")
     cache, core = folder / "cache", folder / "core"
     with run_zoo(flavour, build_records(root, safe_seh=False), SCENARIOS, root) as running:
@@ -274,30 +272,14 @@ def test_winedbg_lists_the_same_chains(subject: Subject) -> None:
 
 
 @pytest.mark.parametrize("name", ["8.0-i386", "10.0-i386", "10.0-wow64"])
-def test_wine_calls_the_handlers_that_it_is_said_to_accept(name: str, programs_root: Path) -> None:
+def test_wine_calls_the_handlers_that_it_is_said_to_accept(
+    name: str, wine_root: Path, tmp_path: Path
+) -> None:
     """The verdicts on Wine are what Wine does: nothing of unspool's has a part in this."""
-    flavour = FLAVOURS[name]
-    root = programs_root / "wine"
-    root.mkdir(exist_ok=True)
-    check(flavour, root)
-    program = build_records(root, safe_seh=True).executable
-    folder = Path(tempfile.mkdtemp(prefix="run-", dir=root))
-    prefix = folder / "prefix"
-    make_prefix(flavour, prefix)
-    found = {}
-    try:
-        for scenario in RAISED:
-            arguments = [str(flavour.inside(program, root)), "raise", scenario]
-            with (folder / scenario).open("w+") as output:
-                subprocess.run(
-                    flavour.command(folder, root, arguments), cwd=folder,
-                    env=flavour.environment(prefix, root), stdin=subprocess.DEVNULL,
-                    stdout=output, stderr=subprocess.DEVNULL, timeout=PATIENCE, check=False,
-                )  # fmt: skip
-                output.seek(0)
-                found[scenario] = output.read() == "called\n"
-    finally:
-        end_all(str(flavour.inside(prefix, root)))
-        remove_server_folder(prefix)
-        shutil.rmtree(folder)
+    with new_prefix(FLAVOURS[name], wine_root) as prefix:
+        program = build_records(wine_root, safe_seh=True).executable
+        found = {
+            scenario: prefix.run(program, ["raise", scenario], tmp_path / "said") == "called\n"
+            for scenario in RAISED
+        }
     assert found == {scenario: EXPECTED[scenario][0][3] for scenario in RAISED}

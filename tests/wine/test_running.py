@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from . import flavours, running
+from . import flavours, prefixes
 from .conftest import Runner
 from .expected import DEBUGGED
 from .flavours import FLAVOURS, Flavour
-from .running import processes
+from .prefixes import processes
 
 pytestmark = pytest.mark.oracle
 
@@ -27,7 +27,7 @@ def test_threads_are_where_the_zoo_says(name: str, zoo: Runner) -> None:
         maps = Path(f"/proc/{zoo_here.pid}/maps").read_text()
         with Path(f"/proc/{zoo_here.pid}/exe").open("rb") as executable:
             elf_class = executable.read(5)[4]
-        prefix, folder = zoo_here.prefix, zoo_here.folder
+        prefix, folder = zoo_here.prefix.inside, zoo_here.folder
         assert processes(prefix)
     names = [(t.scenario, t.depth, t.nesting, t.main) for t in zoo_here.threads]
     assert names == [
@@ -56,7 +56,7 @@ def test_a_zoo_that_fails_says_why_and_leaves_nothing(
         made.append(prefix.parent)
         flavours.make_prefix(flavour, prefix)
 
-    monkeypatch.setattr(running, "make_prefix", make_prefix)
+    monkeypatch.setattr(prefixes, "make_prefix", make_prefix)
     with pytest.raises(AssertionError, match="failed: no_such_scenario"):
         zoo(name, "O0", ["no_such_scenario:1"]).__enter__()
     (folder,) = made

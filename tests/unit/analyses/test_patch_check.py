@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Tool
-from tests.programs.running import eventually, is_parked, running_program
+from tests.programs.running import is_parked, parked_program, running_program
 from tests.programs.table import Program
 from tests.unit.unwind.spaces import ARCHES, CODE, STACK, call_at, region, space, words
 from unspool import api
@@ -46,10 +46,8 @@ NO_CFI = PATCH.variant(
 
 @contextlib.contextmanager
 def process(program: Program, root: Path, *arguments: str) -> Iterator[int]:
-    with contextlib.ExitStack() as stack:
-        running = stack.enter_context(running_program(program, root, *arguments))
-        if "threads" not in arguments:
-            assert eventually(lambda: is_parked(running.pid))
+    start = running_program if "threads" in arguments else parked_program
+    with start(program, root, *arguments) as running:
         yield running.pid
 
 
@@ -376,8 +374,7 @@ HANDOVER = Program(name="handover", source="handover.c", flags=("-O2", "-g", "-p
 
 def test_all_threads_are_looked_at_in_one_moment(programs_root: Path) -> None:
     """At each moment one thread or both are in hold(): never none, whenever that is."""
-    with contextlib.ExitStack() as stack:
-        running = stack.enter_context(running_program(HANDOVER, programs_root))
+    with running_program(HANDOVER, programs_root) as running:
         seen = []
         for _ in range(40):
             check = checked(running.pid, "hold", inlined=False)

@@ -49,8 +49,7 @@ def start(programs_root: Path) -> Start:
     def start_program(
         *arguments: str, program: Program = LIVE
     ) -> Iterator[subprocess.Popen[str]]:
-        with contextlib.ExitStack() as stack:
-            process = stack.enter_context(running_program(program, programs_root, *arguments))
+        with running_program(program, programs_root, *arguments) as process:
             yield process
             if process.poll() is None:
                 assert eventually(lambda: is_free(process.pid) or process.poll() is not None)

@@ -69,9 +69,7 @@ MODES = [("park",), ("alt", "heap"), ("jit",), ("deep", "300000"), ("leader",)]
 )
 def stopped(request: pytest.FixtureRequest, programs_root: Path) -> Iterator[Stopped]:
     program: Program = request.param[0]
-    with contextlib.ExitStack() as stack:
-        words = request.param[1:]
-        process = stack.enter_context(running_program(program, programs_root, *words))
+    with running_program(program, programs_root, *request.param[1:]) as process:
         # The first thread may have ended.
         assert eventually(lambda: set(states(process.pid).values()) <= {"S", "Z"})
         os.kill(process.pid, signal.SIGSTOP)
