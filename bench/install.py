@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from bench.measure import plain_environment
 
@@ -30,6 +32,18 @@ class Installation:
         options = ["--quiet", "--disable-pip-version-check", "--force-reinstall"]
         options += [] if extras else ["--no-deps"]
         self._run(str(self.python), "-m", "pip", "install", *options, requirement)
+
+    def report(self, source: Path, *options: str) -> bytes:
+        """What `unspool stack` says of a core or a minidump, as JSON."""
+        command = [str(self.unspool), "stack", *options, "--format", "json", str(source)]
+        return subprocess.run(
+            command, env=self.environment, capture_output=True, check=False
+        ).stdout
+
+    def threads(self, source: Path) -> list[dict[str, Any]]:
+        """The threads that `unspool stack` finds."""
+        found: list[dict[str, Any]] = json.loads(self.report(source))["threads"]
+        return found
 
     def _run(self, *command: str) -> None:
         done = subprocess.run(

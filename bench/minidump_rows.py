@@ -5,7 +5,6 @@ No registry of packages has core2md built: it is taken from PATH, or from UNSPOO
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -58,17 +57,7 @@ def dump(bench: Bench, core: Core, title: str) -> Row:
     peer, reason = core2md(bench, core, theirs)
     row.commands = [command, start, *([peer] if peer else [])]
     bench.runner.alternate(*row.commands)
-    more, least, cpu = (
-        1000 * (mine - other)
-        for mine, other in (
-            (command.wall, start.wall), (command.best, start.best), (command.cpu, start.cpu)
-        )
-    )  # fmt: skip
-    words = f"{more:.0f} ms (of the fastest runs {least:.0f} ms, of CPU time {cpu:.0f} ms)"
-    goal = f"≤ {MORE_TIME} ms"
-    row.results.append(
-        Result(f"{title}: beyond the interpreter's own start", words, goal, more <= MORE_TIME)
-    )
+    row.beyond(f"{title}: beyond the interpreter's own start", command, start, MORE_TIME)
     row.results.append(peak(f"peak memory of {title}", command, MOST_MEMORY))
     if peer:
         row.ratio("the same, beside core2md", command, peer, None)
@@ -106,11 +95,7 @@ def kilobytes(path: Path) -> str:
 
 def stacks(bench: Bench, path: Path) -> str:
     """What unspool finds in a core or a minidump."""
-    report = subprocess.run(
-        [str(bench.base.unspool), "stack", "--format", "json", str(path)],
-        env=bench.base.environment, capture_output=True, check=False,
-    ).stdout  # fmt: skip
-    threads = json.loads(report)["threads"]
+    threads = bench.base.threads(path)
     frames = sum(len(thread["frames"]) for thread in threads)
     guessed = sum(f["trust"] == "scan" for thread in threads for f in thread["frames"])
     whole = sum(thread["stop"]["reason"] == "root" for thread in threads)

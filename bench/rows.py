@@ -45,6 +45,17 @@ class Row:
         else:
             self.results.append(Result(title, measured, f"≤ {limit} ×", ratio <= limit))
 
+    def beyond(self, title: str, ours: Command, start: Command, limit: int) -> None:
+        """How many milliseconds more something takes than a start of the interpreter."""
+        more, least, cpu = (
+            1000 * (mine - other)
+            for mine, other in (
+                (ours.wall, start.wall), (ours.best, start.best), (ours.cpu, start.cpu)
+            )
+        )  # fmt: skip
+        words = f"{more:.0f} ms (of the fastest runs {least:.0f} ms, of CPU time {cpu:.0f} ms)"
+        self.results.append(Result(title, words, f"≤ {limit} ms", more <= limit))
+
 
 class Bench:
     """What the rows share: installations, cores, the peers' command lines."""
@@ -102,11 +113,7 @@ def lines_of_frames(command: Command) -> int:
 
 def frames(bench: Bench, core: Core) -> int:
     """How many frames unspool finds."""
-    report = subprocess.run(
-        [str(bench.base.unspool), "stack", "--format", "json", str(core.path)],
-        env=bench.base.environment, capture_output=True, check=False,
-    ).stdout  # fmt: skip
-    return sum(len(thread["frames"]) for thread in json.loads(report)["threads"])
+    return sum(len(thread["frames"]) for thread in bench.base.threads(core.path))
 
 
 def names_of_many_threads(bench: Bench) -> Row:
@@ -147,15 +154,7 @@ def one_thread(bench: Bench) -> Row:
     bench.runner.alternate(text, start, gdb, eu_stack)
     row = Row("One thread, small core, names of functions", commands=[text, start, gdb, eu_stack])
     row.ratio("one thread, small core", text, gdb, 0.3)
-    more, least, cpu = (
-        1000 * (ours - theirs)
-        for ours, theirs in (
-            (text.wall, start.wall), (text.best, start.best), (text.cpu, start.cpu)
-        )
-    )  # fmt: skip
-    words = f"{more:.0f} ms (of the fastest runs {least:.0f} ms, of CPU time {cpu:.0f} ms)"
-    title = "the same, beyond the interpreter's own start"
-    row.results.append(Result(title, words, "≤ 30 ms", more <= 30))
+    row.beyond("the same, beyond the interpreter's own start", text, start, 30)
     return row
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable
 
 from bench.measure import Command
@@ -16,12 +15,7 @@ def many_threads(bench: Bench) -> Row:
     core = bench.workshop.core(THREADS, DEPTH)
     where = bench.full
     report = bench.folder / "report.json"
-    report.write_bytes(
-        subprocess.run(
-            [str(where.unspool), "stack", "--no-symbols", "--format", "json", str(core.path)],
-            env=where.environment, capture_output=True, check=False,
-        ).stdout
-    )  # fmt: skip
+    report.write_bytes(where.report(core.path, "--no-symbols"))
     name = [str(where.unspool), "symbolicate", str(report)]
     text = Command("unspool symbolicate", name, where.environment, good=(0, 1))
     document = Command("JSON", [*name, "--format=json"], where.environment, good=(0, 1))

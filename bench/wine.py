@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from zlib import crc32
 
 from tests.programs.build import Unavailable as NotHere
 from tests.wine.cores import make_core
-from tests.wine.flavours import FLAVOURS, Flavour, check, make_prefix
-from tests.wine.running import end_all, prepare, remove_server_folder
+from tests.wine.flavours import FLAVOURS, Flavour
+from tests.wine.prefixes import new_prefix
 from tests.wine.zoo import SOURCES, VARIANTS
 
 from bench.cores import PROGRAMS, Core, Unavailable
@@ -68,26 +67,14 @@ class WineWorkshop:
         """A process that knows how long it was stopped, in Wine; see stopped.py."""
         flavour = FLAVOURS[X86_64]
         program = compile_windows_program("spin_gap_wine", self.root)
-        try:
-            check(flavour, self.root)
-        except NotHere as reason:
-            raise Unavailable(str(reason)) from None
-        with tempfile.TemporaryDirectory(prefix="run-", dir=self.root) as run:
-            folder, prefix = Path(run), Path(run) / "prefix"
-            make_prefix(flavour, prefix)
-            process = subprocess.Popen(
-                flavour.command(folder, self.root, [str(program), str(threads), str(depth)]),
-                env=flavour.environment(prefix, self.root), cwd=folder, text=True,
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                preexec_fn=prepare,  # noqa: PLW1509 - it ends with us in no other way
-            )  # fmt: skip
+        words = str(threads), str(depth)
+        with ExitStack() as stack:
             try:
-                yield Spinner(process)
-            finally:
-                process.kill()
-                process.wait()
-                end_all(str(prefix))
-                remove_server_folder(prefix)
+                prefix = stack.enter_context(new_prefix(flavour, self.root))
+            except NotHere as reason:
+                raise Unavailable(str(reason)) from None
+            start = prefix.start(program, *words, stdin=subprocess.PIPE)
+            yield Spinner(stack.enter_context(start))
 
 
 def compile_windows_program(name: str, folder: Path) -> Path:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import subprocess
 from collections.abc import Callable
 from functools import partial
 
@@ -114,11 +112,7 @@ def cold_cache(bench: Bench, core: WineCore) -> Command:
 
 def answers(bench: Bench, core: WineCore, peer: Command) -> list[str]:
     """What both have found of the stacks."""
-    report = subprocess.run(
-        [str(bench.full.unspool), "stack", "--format", "json", str(core.path)],
-        env=bench.full.environment, capture_output=True, check=False,
-    ).stdout  # fmt: skip
-    threads = json.loads(report)["threads"]
+    threads = bench.full.threads(core.path)
     frames = sum(len(thread["frames"]) for thread in threads)
     whole = sum(thread["stop"]["reason"] == "root" for thread in threads)
     broken = peer.output.count("Backtrace stopped")

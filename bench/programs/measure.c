@@ -6,47 +6,29 @@
 
    A process's peak memory begins with what its parent had when it forked, so that a Python
    program that measures other programs would find none smaller than itself. This one is small. */
-#define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdio.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
-static long long now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return time.tv_sec * 1000000000LL + time.tv_nsec;
-}
+#include "took.h"
 
-static long long micro(struct timeval time)
+static void command(char **arguments)
 {
-    return time.tv_sec * 1000000LL + time.tv_usec;
+    int out = open(arguments[0], O_WRONLY | O_CREAT | O_TRUNC, 0666);
+    int in = open("/dev/null", O_RDONLY);
+    if (in < 0 || out < 0 || dup2(in, 0) < 0 || dup2(out, 1) < 0 || dup2(out, 2) < 0)
+        _exit(126);
+    close(in);
+    close(out);
+    execvp(arguments[1], arguments + 1);
 }
 
 int main(int argc, char **argv)
 {
-    struct rusage usage;
-    int status;
+    struct took took;
     if (argc < 3)
         return 64;
-    long long start = now();
-    pid_t child = fork();
-    if (child == 0) {
-        int out = open(argv[1], O_WRONLY | O_CREAT | O_TRUNC, 0666);
-        int in = open("/dev/null", O_RDONLY);
-        if (in < 0 || out < 0 || dup2(in, 0) < 0 || dup2(out, 1) < 0 || dup2(out, 2) < 0)
-            _exit(126);
-        close(in);
-        close(out);
-        execvp(argv[2], argv + 2);
-        _exit(127);
-    }
-    if (child < 0 || wait4(child, &status, 0, &usage) != child)
+    if (run(command, argv + 1, &took))
         return 1;
-    printf("%d %lld %lld %ld\n", status, now() - start,
-           micro(usage.ru_utime) + micro(usage.ru_stime), usage.ru_maxrss);
+    printf("%d %lld %lld %ld\n", took.status, took.wall, took.cpu, took.peak);
     return 0;
 }
