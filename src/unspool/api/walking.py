@@ -68,6 +68,7 @@ def unwind(
     report = symbolicate(
         report, target.elf, target.options,
         pe_of=target.pe, code_names=target.code_names, lines=lines,
+        subject_names=target.locate_subject,
     )  # fmt: skip
     target.add_places(report)
     return report

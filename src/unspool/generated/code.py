@@ -37,6 +37,20 @@ if TYPE_CHECKING:
         @property
         def kind(self) -> str: ...
 
+    class SubjectNames(Protocol):
+        """A runtime that names what frames work on, wherever their code lies."""
+
+        @property
+        def kind(self) -> str: ...
+
+        def locate(self, pc: int) -> Location | None:
+            """What is known of a subject; None if it is none of this runtime's."""
+            ...
+
+        def tables(self) -> list[tuple[int, int]]:
+            """The memory that a minidump must hold for that, as (start, end)."""
+            ...
+
     class Running(Protocol):
         """What /proc tells of a process that runs."""
 
@@ -87,11 +101,20 @@ class GeneratedModule:
 
 
 class GeneratedCode:
-    """All generated code of a process, by address; no two modules overlap."""
+    """All generated code of a process, by address; no two modules overlap.
 
-    def __init__(self, modules: Sequence[GeneratedModule], findings: Sequence[Finding]) -> None:
+    `namers` are runtimes that name frames by what these hold, and whose code is in no module here.
+    """
+
+    def __init__(
+        self,
+        modules: Sequence[GeneratedModule],
+        findings: Sequence[Finding],
+        namers: Sequence[SubjectNames] = (),
+    ) -> None:
         self.modules = sorted(modules, key=_base)
         self.findings = findings
+        self.namers = namers
         self._bases = [each.module.base for each in self.modules]
 
     def at(self, address: int) -> GeneratedModule | None:
@@ -106,6 +129,14 @@ class GeneratedCode:
         found = self.at(module.base)
         return found if found is not None and found.module.base == module.base else None
 
+    def locate_subject(self, subject: int) -> Location | None:
+        """What is known of a subject that is named by no module."""
+        for namer in self.namers:
+            found = namer.locate(subject)
+            if found is not None:
+                return found
+        return None
+
     def names(self, module: Module) -> CodeNames | None:
         """The names of a module's code, if it is one of these and its runtime has any."""
         found = self.of(module)
@@ -116,16 +147,17 @@ class Process:
     """What a finder may look at.
 
     `space` is as the walk sees it. `now` reads all of the process's memory, of a running one as
-    it is at the moment. `symbol` gives the address of a symbol of an ELF module. `live` is the
+    it is at the moment. `symbol` gives the address of a symbol of an ELF module, `symbols_of` those
+    of all that begin with a prefix, by name. `live` is the
     process if it runs, `sysroot` a directory with the file system of the machine that it ran on,
     `symbols` are the files and directories that the user gave, `owners` the ids of the user
-    whose process it is, if they are known. What a person should know goes to `findings`; `known`
-    is what the finders before have found.
+    whose process it is, if they are known. What a person should know goes to `findings`, runtimes
+    that name what frames work on to `namers`; `known` is what the finders before have found.
     """
 
     __slots__ = (
-        "findings", "info", "known", "live", "now", "owners", "space", "symbol", "symbols",
-        "sysroot", "threads",
+        "findings", "info", "known", "live", "namers", "now", "owners", "space", "symbol",
+        "symbols", "symbols_of", "sysroot", "threads",
     )  # fmt: skip
 
     def __init__(
@@ -140,8 +172,11 @@ class Process:
         sysroot: str | None = None,
         symbols: Sequence[str] = (),
         owners: set[int] | None = None,
+        symbols_of: Callable[[Module, str], dict[str, int]] | None = None,
     ) -> None:
         self.findings: list[Finding] = []
+        self.namers: list[SubjectNames] = []
+        self.symbols_of = symbols_of or _no_symbols
         self.known: list[GeneratedModule] = []
         self.owners = owners
         self.space = space
@@ -152,6 +187,10 @@ class Process:
         self.live = live
         self.sysroot = sysroot
         self.symbols = symbols
+
+
+def _no_symbols(module: Module, prefix: str) -> dict[str, int]:
+    return {}
 
 
 def _base(each: GeneratedModule) -> int:

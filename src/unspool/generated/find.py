@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 # Modules with a function `find(process) -> list[GeneratedModule]`. Where two know the same
 # code, the earlier one is believed.
-_FINDERS: tuple[str, ...] = ("wasmtime", "hotspot", "gdb_jit", "jitdump", "perf_map", "near_cfi")
+_FINDERS: tuple[str, ...] = (
+    "wasmtime", "hotspot", "gdb_jit", "jitdump", "perf_map", "v8", "near_cfi",
+)  # fmt: skip
 
 
 def find_generated(process: Process, finders: Sequence[str] = _FINDERS) -> GeneratedCode:
@@ -37,7 +39,7 @@ def find_generated(process: Process, finders: Sequence[str] = _FINDERS) -> Gener
         except (FormatError, Fault) as error:
             title = f"generated code is not known as a whole: {name}: {error}"
             findings.append(Finding("generated_code", title))
-    return GeneratedCode(found, [*findings, *process.findings])
+    return GeneratedCode(found, [*findings, *process.findings], process.namers)
 
 
 def _add(space: AddressSpace, modules: Sequence[GeneratedModule]) -> list[GeneratedModule]:

@@ -58,6 +58,14 @@ class ElfSymbols:
                 return address
         return None
 
+    def addresses_of(self, prefix: str, limit: int = 4096) -> dict[str, int]:
+        """The file addresses of all symbols whose names begin so, of the first table with any."""
+        for table in self._all_tables():
+            found = table.addresses_of(prefix, limit)
+            if found:
+                return found
+        return {}
+
     def tables(self) -> Iterator[SymbolTable]:
         """All tables there are, the fullest first; `lookup` reads them as it needs them."""
         return self._all_tables()

@@ -118,6 +118,29 @@ class SymbolTable:
             at = data.find(b"\0" + wanted + b"\0", at + 1)
         return None
 
+    def addresses_of(self, prefix: str, limit: int) -> dict[str, int]:
+        """The file addresses of the defined symbols, `limit` at most, whose names begin so."""
+        buffer, start, end = self._names
+        data = bytes(buffer[start:end])
+        wanted = b"\0" + prefix.encode()
+        found: dict[int, str] = {}
+        at = data.find(wanted)
+        while at >= 0 and len(found) < limit:
+            name = data[at + 1 : at + 1 + _MAX_NAME].partition(b"\0")[0]
+            found[at + 1] = name.decode("utf-8", "replace")
+            at = data.find(wanted, at + 1)
+        if not found:
+            return {}
+        step, width = (24, 8) if self._is_64 else (16, 4)
+        names = memoryview(self._raw).cast("I")[0 :: step // 4].tolist()
+        addresses: dict[str, int] = {}
+        for index, offset in enumerate(names):
+            if offset in found and self._section_index(index) != SHN_UNDEF:
+                value = index * step + width
+                address = int.from_bytes(self._raw[value : value + width], "little")
+                addresses.setdefault(found[offset], address)
+        return addresses
+
     def functions(self) -> Iterator[tuple[str, int, int, int, int]]:
         """Every symbol of code as (name, file address, size, section's index, type), by address.
 

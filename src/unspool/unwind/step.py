@@ -217,6 +217,8 @@ class Stepper:
         self.early: list[EarlyStrategy] = []
         # Is shown every address of code that has no row yet, and may register strategies for it.
         self.look_at_new_code: Callable[[int], None] | None = None
+        # The same for code that no table knows, of files too.
+        self.look_at_code_without_row: Callable[[int], None] | None = None
         self.reviewers: list[Reviewer] = []
         self.rows: dict[int, Row] = {}
         self._missed: dict[int, list[Attempt]] = {}
@@ -242,6 +244,8 @@ class Stepper:
             # What the last table says is what a user can do something about: whose unwind
             # data is missing. That the guesses failed too is in the trail.
             missed = Missed(trail[-1].answer)
+        if row is None and self.look_at_code_without_row is not None:
+            self.look_at_code_without_row(query.lookup_pc)
         for strategy in self.dynamic:
             try:
                 answer = self._checked(strategy.answer(query), query)

@@ -19,6 +19,10 @@ def add_generated(stepper: Stepper, code: GeneratedCode) -> None:
         from unspool.unwind.strategies.hotspot import add_hotspot
 
         add_hotspot(stepper, code)
+    if any(namer.kind == "v8" for namer in code.namers):
+        from unspool.unwind.strategies.v8 import add_v8
+
+        add_v8(stepper, code)
     from unspool.unwind.strategies.near_cfi import add_near_cfi
 
     add_near_cfi(stepper)

@@ -52,17 +52,34 @@ def default_stepper(
 def _find_when_needed(stepper: Stepper, find_generated: Callable[[], GeneratedCode]) -> None:
     space = stepper.space
 
+    looked: set[int] = set()
+
+    def find() -> None:
+        stepper.look_at_new_code = stepper.look_at_code_without_row = None
+        from unspool.unwind.strategies.generated import add_generated
+
+        add_generated(stepper, find_generated())
+
     def look(address: int) -> None:
         module = space.module_at(address)
         # It is a module already where the target has been walked before.
         is_known = module is not None and module.kind in ("wasm", "jit")
         if is_known or (module is None and space.is_code(address)):
-            stepper.look_at_new_code = None
-            from unspool.unwind.strategies.generated import add_generated
+            find()
 
-            add_generated(stepper, find_generated())
+    def look_into_files(address: int) -> None:
+        """A runtime may keep code in its file that it made when it was built: V8's builtins."""
+        module = space.module_at(address)
+        if module is None or module.kind != "elf" or module.index in looked:
+            return
+        looked.add(module.index)
+        from unspool.generated.v8 import exports_metadata
+
+        if exports_metadata(space, module):
+            find()
 
     stepper.look_at_new_code = look
+    stepper.look_at_code_without_row = look_into_files
 
 
 class _Dynamic:
@@ -108,6 +125,10 @@ class _Dynamic:
 
         space = self.space
         self.guesses = [FramePointer(space), *_ahead(space), Scan(space, self.tables)]
+        if space.arch.name == "aarch64":
+            # A leaf function has its caller's frame pointer, and its own caller in a register:
+            # the vdso of Linux 6.1 has no unwind data, and its clock_gettime makes no frame.
+            self.guesses[:2] = self.guesses[1::-1]
         if space.arch.name in ("x86-64", "aarch64"):
             self.guesses.insert(0, _CodeAhead(space, made=True))
         if space.arch.name == "arm":

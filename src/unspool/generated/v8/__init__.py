@@ -1,0 +1,55 @@
+"""JavaScript of V8 (Node.js): the functions that frames hold, by the metadata that V8 exports."""
+
+from __future__ import annotations
+
+from unspool.errors import FormatError
+from unspool.image import Image
+from unspool.memory import Fault
+from unspool.model import Finding
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from unspool.generated.code import GeneratedModule, Process
+    from unspool.model import Module
+    from unspool.space import AddressSpace
+
+_ARCHITECTURES = ("x86-64", "aarch64")
+_PREFIX = "v8dbg_"
+_ONE = "v8dbg_SmiTag"  # every V8 that exports anything has this
+
+
+def find(process: Process) -> list[GeneratedModule]:
+    """Nothing: V8's builtins are in a file, and what it compiles is found by others or by none.
+
+    Who names its frames is appended to the process's `namers`.
+    """
+    if process.space.arch.name not in _ARCHITECTURES:
+        return []
+    refused = []
+    for module in list(process.space.modules):
+        if not exports_metadata(process.space, module):
+            continue
+        from unspool.generated.reader import Reader
+        from unspool.generated.v8.metadata import Metadata
+        from unspool.generated.v8.runtime import V8
+
+        try:
+            metadata = Metadata(Reader(process.now), process.symbols_of(module, _PREFIX))
+            process.namers.append(V8(metadata, process.space, runs=process.live is not None))
+        except (FormatError, Fault) as error:
+            refused.append(f"JavaScript's names are not known: {module.name}: {error}")
+    # A copy of the builtins is a module of the same name, and nothing lies around it.
+    if refused and not process.namers:
+        process.findings.append(Finding("generated_code", refused[0]))
+    return []
+
+
+def exports_metadata(space: AddressSpace, module: Module) -> bool:
+    """Whether a module has a V8 in it that says where its data lie."""
+    image = space.image(module) if module.kind == "elf" else None
+    if not isinstance(image, Image) or image.elf is None:
+        return False
+    # Without sections an image may have any symbol: memory whose file is not at hand.
+    if not image.elf.sections():
+        return module.name.startswith(("node", "libnode"))
+    return image.elf.may_name(_ONE)

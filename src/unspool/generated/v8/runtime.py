@@ -1,0 +1,94 @@
+"""The V8 of a process: what its frames hold, as numbers that can be named."""
+
+from __future__ import annotations
+
+from unspool.errors import FormatError
+from unspool.generated.v8.functions import Functions, offset_in
+from unspool.generated.v8.heap import is_pointer
+from unspool.memory import Fault
+from unspool.model import SUBJECT
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from unspool.generated.v8.metadata import Metadata
+    from unspool.model import Location
+    from unspool.space import AddressSpace
+
+# Set in every subject of V8's beside `SUBJECT`, so that no other runtime's is taken for one.
+_V8 = 1 << 97
+_ADDRESS = (1 << 64) - 1
+_OFFSET_AT = 64
+_OFFSET = (1 << 32) - 1
+_WORD = 8
+
+
+class V8:
+    """Names JavaScript frames. `runs`: the process goes on while its heap is read.
+
+    Then objects may have moved since the stacks were copied, and a frame is named only if two
+    things that it holds belong together.
+    """
+
+    kind = "v8"
+
+    def __init__(self, metadata: Metadata, space: AddressSpace, runs: bool) -> None:
+        self.metadata = metadata
+        self.space = space
+        self.runs = runs
+        self.functions = Functions(metadata)
+        self._slots: set[tuple[int, int]] = set()
+
+    def subject(self, fp: int, pc: int, at_call: bool) -> int | None:
+        """What the JavaScript frame at a frame pointer works on; None if it is none.
+
+        `at_call`: the frame has called another one by a bytecode, so that it holds its place.
+        """
+        try:
+            return self._subject(fp, pc, at_call)
+        except (Fault, FormatError):
+            return None
+
+    def locate(self, pc: int) -> Location | None:
+        """The name and place of a subject."""
+        if pc >> 96 != 3:
+            return None
+        function = self.functions.at(pc & _ADDRESS)
+        offset = (pc >> _OFFSET_AT & _OFFSET) - 1
+        return function.location(offset if offset >= 0 else None) if function else None
+
+    def tables(self) -> list[tuple[int, int]]:
+        """The memory that says what has been named, with the slots of frames."""
+        return sorted(self.metadata.reader.reads | self._slots)
+
+    def _subject(self, fp: int, pc: int, at_call: bool) -> int | None:
+        known, functions = self.metadata, self.functions
+        context = self._slot(fp + known.context)
+        function = self._slot(fp + known.function)
+        # Frames of other kinds have a small number here that says which.
+        if not is_pointer(context) or not is_pointer(function):
+            return None
+        shared = functions.shared_of(function)
+        bytecodes = functions.bytecodes_of(shared) if shared else 0
+        if not bytecodes:
+            return None
+        held = [self._slot(fp + each) for each in known.bytecodes]
+        own_context = functions.heap.word(function, known.function_context)
+        if self.runs and bytecodes not in held and context != own_context:
+            return None
+        subject = SUBJECT | _V8 | shared
+        # Code that replaced a loop of the interpreter's keeps its frame, with a place of then.
+        if at_call and bytecodes in held and self._is_interpreter(pc):
+            offset = offset_in(known, self._slot(fp + known.offset))
+            if offset is not None:
+                subject |= offset + 1 << _OFFSET_AT
+        functions.at(shared)
+        return subject
+
+    def _is_interpreter(self, pc: int) -> bool:
+        """Whether code is V8's own: of a file, or a copy that lies in memory of a file."""
+        module = self.space.module_at(pc - 1)
+        return module is not None and module.kind == "elf"
+
+    def _slot(self, address: int) -> int:
+        self._slots.add((address, address + _WORD))
+        return self.space.memory.read_uint(address, _WORD)
