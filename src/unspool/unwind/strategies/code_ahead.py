@@ -92,6 +92,11 @@ class X86Code:
                 values[number] = value
             yield Back(self.word(sp), sp + self.size, sp, values, each.calls)
 
+    def is_record(self, query: Query, registers: Registers) -> bool:
+        """Whether the frame record says the same of the caller."""
+        fp = query.registers[self.space.arch.fp]
+        return fp is not None and registers[self.space.arch.sp] == fp + 2 * self.size
+
     def word(self, address: int) -> int | None:
         try:
             return self.space.memory.read_uint(address, self.size)
@@ -128,6 +133,14 @@ class Arm64Code:
             if each.above is not None and not near:
                 yield Back(address, sp, each.above, each.registers, each.calls)
 
+    def is_record(self, query: Query, registers: Registers) -> bool:
+        arch = self.space.arch
+        fp = query.registers[arch.fp]
+        link, address = (self.word(fp), self.word(fp + 8)) if fp is not None else (None, None)
+        if link is None or address is None:
+            return False
+        return (link, address & arch.code_address_mask) == (registers[arch.fp], registers[arch.pc])
+
     def word(self, address: int) -> int | None:
         try:
             return self.space.memory.read_uint(address, 8)
@@ -160,8 +173,14 @@ class Ahead(DynamicStrategy):
         for back in self.code.ways(code, low, query, tails=self.tails, at_once=not query.exact):
             found = self._caller(query, back)
             if found is not None:
+                if self._agrees(query, found.registers):
+                    found.trust = Trust.FRAME_POINTER  # both say so
                 return found
         return Missed("no way through the code ahead leads to a return")
+
+    def _agrees(self, query: Query, registers: Registers) -> bool:
+        """Whether the frame pointer, which was not asked yet, says the same."""
+        return self.space.arch.link is not None and self.code.is_record(query, registers)
 
     def _caller(self, query: Query, back: Back) -> Found | None:
         arch = self.space.arch
@@ -197,20 +216,10 @@ class AheadInMadeCode(Ahead):
             generated = is_generated(self.space, query)
             without = self._without_frame(query) if generated else None
             return without or Missed("the code goes on after its call")
-        if isinstance(found, Found) and self._is_record(query, found.registers):
-            found.trust = Trust.FRAME_POINTER  # both say so
         return found
 
-    def _is_record(self, query: Query, registers: Registers) -> bool:
-        """Whether the frame record says the same of the caller."""
-        arch = self.space.arch
-        fp = query.registers[arch.fp]
-        if fp is None or arch.link is None:
-            return fp is not None and registers[arch.sp] == fp + 16
-        link, address = self._word(fp), self._word(fp + 8)
-        if link is None or address is None:
-            return False
-        return (link, address & arch.code_address_mask) == (registers[arch.fp], registers[arch.pc])
+    def _agrees(self, query: Query, registers: Registers) -> bool:
+        return self.code.is_record(query, registers)
 
     def _caller(self, query: Query, back: Back) -> Found | None:
         found = super()._caller(query, back)

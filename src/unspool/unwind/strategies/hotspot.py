@@ -33,7 +33,10 @@ if TYPE_CHECKING:
     from unspool.generated.hotspot.blobs import Blob
     from unspool.space import AddressSpace
     from unspool.unwind.step import Stepper
-    from unspool.unwind.strategies.hotspot_x86 import Place, Stopped
+    from unspool.unwind.strategies import hotspot_arm64, hotspot_x86
+    from unspool.unwind.strategies.hotspot_slots import Place
+
+    Stopped = hotspot_x86.Stopped | hotspot_arm64.Stopped
 
 _WORD = 8
 _NO_FRAME = "no frame of a fixed size"
@@ -86,12 +89,8 @@ class JavaFrames(EarlyStrategy):
         self.space = space
         self.jvm = jvm
         self.slots = SLOTS[space.arch.name]
-        self.stopped: Stopped | None = None
+        self.stopped = _stopped(jvm, space)
         self._after_call: dict[int, bool] = {}
-        if space.arch.name == "x86-64":
-            from unspool.unwind.strategies.hotspot_x86 import Stopped
-
-            self.stopped = Stopped(jvm, space)
 
     def claims(self, query: Query) -> bool:
         if self.jvm.heaps.at(query.pc) is None:
@@ -169,7 +168,7 @@ class JavaFrames(EarlyStrategy):
     def _at_its_edge(self, query: Query) -> Found | Missed | None:
         """The caller, where the interpreter is making a frame or has taken it down."""
         # Frames that were found here have no registers but these; others' are still there.
-        if self.stopped is None or query.registers[self.slots.method] is None:
+        if query.registers[self.slots.method] is None:
             return None
         place = self.stopped.entering(query.pc, query.registers)
         if place is None:
@@ -208,7 +207,7 @@ class JavaFrames(EarlyStrategy):
         if wrapper <= fp or not _in_stack(query, fp, wrapper):
             return False
         thread = self._words(query, wrapper, 1)[0]
-        return slots.thread is None or (thread,) == self._words(query, fp + slots.thread * _WORD, 1)
+        return (thread,) == self._words(query, fp + slots.thread * _WORD, 1)
 
     def _by_record(self, query: Query, blob: Blob) -> Found | Missed:
         """By the frame record that stubs make: of calls from C by Panama, of copying an array."""
@@ -253,25 +252,28 @@ class JavaFrames(EarlyStrategy):
     # --- code that was stopped ----------------------------------------------------------------
 
     def _stopped(self, query: Query, blob: Blob) -> Found | Missed:
-        arch = self.space.arch
-        sp = query.registers[arch.sp]
-        if sp is None:
+        if query.registers[self.space.arch.sp] is None:
             return Missed("the stack pointer is not known")
-        if self.stopped is not None:
-            find = self.stopped.compiled if blob.frame else self.stopped.other
-            for place in find(blob, query.pc, query.registers):
-                found = self._place(query, place, None)
-                if isinstance(found, Found):
-                    return found
-            return Missed(f"{blob.name}: the caller is not where code that was stopped has it")
-        if not blob.frame or query.pc < blob.complete:
-            return Missed(f"{blob.name}: {_NO_FRAME}")
-        link, address = self._words(query, sp + blob.frame - 2 * _WORD, 2)
-        pc = address & arch.code_address_mask
-        return self._to_caller(query, pc, sp + blob.frame, link, Trust.UNWIND_INFO)
+        find = self.stopped.compiled if blob.frame else self.stopped.other
+        for place in find(blob, query.pc, query.registers):
+            found = self._place(query, place, None)
+            if isinstance(found, Found):
+                return found
+        return Missed(f"{blob.name}: the caller is not where code that was stopped has it")
 
     def _place(self, query: Query, place: Place, subject: int | None) -> Found | Missed:
         trust = Trust.LEAF if place.leaf else Trust.UNWIND_INFO
+        native = self.jvm.heaps.at(place.pc) is None
+        if native and subject is None and self.space.after_call(place.pc):
+            # Stubs that C++ calls: for atomic operations, and the one that calls Java.
+            registers = list(query.registers)
+            arch = self.space.arch
+            registers[arch.pc], registers[arch.sp], registers[arch.fp] = (
+                place.pc,
+                place.sp,
+                place.fp,
+            )
+            return Found(registers, trust)
         return self._to_caller(query, place.pc, place.sp, place.fp, trust, subject=subject)
 
     # --- callers ------------------------------------------------------------------------------
@@ -353,6 +355,16 @@ class JavaFrames(EarlyStrategy):
         if stack is not None and stack.low <= address and address + count * _WORD <= stack.high:
             return unpack_from(f"<{count}Q", stack.buffer, address - stack.base)
         return unpack(f"<{count}Q", self.space.memory.read(address, count * _WORD))
+
+
+def _stopped(jvm: Jvm, space: AddressSpace) -> Stopped:
+    if space.arch.name == "aarch64":
+        from unspool.unwind.strategies.hotspot_arm64 import Stopped as Arm64Stopped
+
+        return Arm64Stopped(jvm, space)
+    from unspool.unwind.strategies.hotspot_x86 import Stopped as X86Stopped
+
+    return X86Stopped(jvm, space)
 
 
 def _in_stack(query: Query, low: int, high: int) -> bool:

@@ -19,7 +19,7 @@ class Slots:
         pointer: int,
         method: int,
         wrapper: int,
-        thread: int | None,
+        thread: int,
         kept: tuple[tuple[int, int], ...],
     ) -> None:
         self.bytecodes = bytecodes
@@ -28,6 +28,25 @@ class Slots:
         self.wrapper = wrapper
         self.thread = thread
         self.kept = kept
+
+
+class Place:
+    """Where a caller is: its pc, stack pointer and frame pointer.
+
+    `method` is the method that the interpreter has been entered with, if it was just there. `leaf`
+    says that the return address may be off the stack already, in a register.
+    """
+
+    __slots__ = ("fp", "leaf", "method", "pc", "sp")
+
+    def __init__(
+        self, pc: int, sp: int, fp: int | None, method: int | None = None, *, leaf: bool = False
+    ) -> None:
+        self.pc = pc
+        self.sp = sp
+        self.fp = fp
+        self.method = method
+        self.leaf = leaf
 
 
 LINK, RETURN, SENDER = 0, 1, -1
@@ -39,6 +58,9 @@ SLOTS = {
         bytecodes=(-8, -7), pointer=13, method=3, wrapper=-6, thread=3,
         kept=((3, -7), (12, -8), (13, -9), (14, -10), (15, -11)),
     ),
-    # rbcp is x22, the method x12.
-    "aarch64": Slots(bytecodes=(-9, -7), pointer=22, method=12, wrapper=-8, thread=None, kept=()),
+    # rbcp is x22, the method x12; the call stub saves x19 to x28.
+    "aarch64": Slots(
+        bytecodes=(-9, -7), pointer=22, method=12, wrapper=-8, thread=-1,
+        kept=tuple((number, 10 - number) for number in range(19, 29)),
+    ),
 }  # fmt: skip

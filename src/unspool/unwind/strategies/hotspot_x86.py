@@ -11,6 +11,7 @@ from __future__ import annotations
 from unspool.arch.x86_ahead import FP, SP, CodeAhead
 from unspool.arch.x86_length import instruction_length_64
 from unspool.memory import Fault
+from unspool.unwind.strategies.hotspot_slots import Place
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,25 +38,6 @@ _MOST_ENTRY = 2048
 _MOST_RETURN = 48
 _MOST_PROLOGUE = 512
 _AHEAD = 160
-
-
-class Place:
-    """Where a caller is: its pc, stack pointer and frame pointer.
-
-    `method` is the method that the interpreter has been entered with, if it was just there. `leaf`
-    says that the return address may be off the stack already, in a register.
-    """
-
-    __slots__ = ("fp", "leaf", "method", "pc", "sp")
-
-    def __init__(
-        self, pc: int, sp: int, fp: int | None, method: int | None = None, *, leaf: bool = False
-    ) -> None:
-        self.pc = pc
-        self.sp = sp
-        self.fp = fp
-        self.method = method
-        self.leaf = leaf
 
 
 class Stopped:
