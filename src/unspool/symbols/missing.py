@@ -5,6 +5,12 @@ from __future__ import annotations
 from unspool.record import Record
 from unspool.symbols.finders import checked_build_id
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from unspool.model import Location, Module
+
 # What a file of each kind is.
 KINDS = {
     "debuginfo": "debug file",
@@ -36,6 +42,34 @@ class MissingFile(Record):
         self.purpose = purpose
         self.addresses = addresses
         self.places = tuple(_places(kind, name, id))
+
+
+def lacking_files(
+    module: Module,
+    lacking: Sequence[tuple[str, str, str | None]],
+    found: Sequence[Location],
+    lines: bool,
+) -> list[MissingFile]:
+    """The files, as (kind, name, id), that a module lacks; none if they say no more of these."""
+    named = all(each.function is not None for each in found)
+    if named and not lines:
+        return []
+    return [
+        MissingFile(
+            module.index, kind, name, identity,
+            purpose=purpose(named, lines), addresses=len(found),
+        )
+        for kind, name, identity in lacking
+    ]  # fmt: skip
+
+
+def lacking_wasm(module: Module, found: Sequence[Location], lines: bool) -> list[MissingFile]:
+    """The binary that a module was compiled from, if it could name something."""
+    count = sum(each.function is None and each.wasm_function is not None for each in found)
+    if not count:
+        return []
+    use = purpose(False, lines)
+    return [MissingFile(module.index, "wasm", module.name, None, purpose=use, addresses=count)]
 
 
 def _places(kind: str, name: str, id: str | None) -> list[str]:

@@ -67,106 +67,121 @@ def symbolicate(
     plus `frame.pc - frame.lookup_pc`. Whatever the files hold, nothing is raised: files
     that are no good are findings.
     """
-    named = dict(report.locations)
-    kept = named if missing is not None else {}
-    have_lines = {each.module for each in named.values() if each.file is not None}
-    unnamed = _unnamed(report, have_lines if lines and missing is not None else None)
-    modules = {module.index: module for module in report.modules}
-    findings = _Findings()
-    shared: DebugFiles | None = None
-    for module, pcs in _by_module(report.modules, sorted(unnamed)):
-        if module.kind not in _NATIVE and module.kind != "pe":
-            names = code_names(module, lines) if code_names else None
-            for pc in pcs:
-                named[pc] = _better(_of_generated(names, module, pc), kept.get(pc))
-            if missing is not None and module.wasm is not None and names is None:
-                _add_missing_wasm(missing, module, [named[pc] for pc in pcs], lines)
-            continue
-        if shared is None:
+    naming = _Naming(
+        report, elf_of, options, pe_of=pe_of, code_names=code_names, lines=lines,
+        progress=progress, missing=missing,
+    )  # fmt: skip
+    for module, pcs in _by_module(report.modules, naming.unnamed()):
+        if module.kind in _NATIVE or module.kind == "pe":
+            naming.by_files(module, pcs)
+        else:
+            naming.as_generated(module, pcs)
+    _name_subjects(report, naming.named, naming.names_of, subject_names)
+    return naming.result()
+
+
+class _Naming:
+    """What is known so far of a report's addresses, and what may be asked for more."""
+
+    def __init__(
+        self,
+        report: Report,
+        elf_of: Callable[[Module], Elf | None],
+        options: SearchOptions,
+        *,
+        pe_of: Callable[[Module], PeImage | None] | None,
+        code_names: Callable[[Module, bool], CodeNames | None] | None,
+        lines: bool,
+        progress: Progress,
+        missing: list[MissingFile] | None,
+    ) -> None:
+        self.report = report
+        self.elf_of = elf_of
+        self.options = options
+        self.pe_of = pe_of
+        self.code_names = code_names
+        self.lines = lines
+        self.progress = progress
+        self.missing = missing
+        self.named = dict(report.locations)
+        self.kept = self.named if missing is not None else {}
+        # Whoever named some of a module's addresses with lines had its debug information, and
+        # that does not know the rest.
+        self.have_lines = {each.module for each in self.named.values() if each.file is not None}
+        self.modules = {module.index: module for module in report.modules}
+        self.findings = _Findings()
+        self._files: DebugFiles | None = None
+
+    def unnamed(self) -> list[int]:
+        """Sorted look-up pcs without a function; of another machine's, without a line as well."""
+        known, for_lines = self.named, self.lines and self.missing is not None
+        return sorted(
+            pc
+            for pc in lookup_pcs(self.report)
+            if pc not in known
+            or known[pc].function is None
+            or (for_lines and known[pc].file is None and known[pc].module not in self.have_lines)
+        )
+
+    def names_of(self, module: Module) -> CodeNames | None:
+        return self.code_names(module, self.lines) if self.code_names else None
+
+    def as_generated(self, module: Module, pcs: list[int]) -> None:
+        """Names addresses in code that the process has made."""
+        names = self.names_of(module)
+        for pc in pcs:
+            self._keep(pc, _of_generated(names, module, pc))
+        if self.missing is not None and module.wasm is not None and names is None:
+            from unspool.symbols.missing import lacking_wasm
+
+            self.missing += lacking_wasm(module, [self.named[pc] for pc in pcs], self.lines)
+
+    def by_files(self, module: Module, pcs: list[int]) -> None:
+        """Names addresses in a module whose files can be had."""
+        symbols = self._symbols(module)
+        for pc in pcs:
+            self._keep(pc, _locate(symbols, module, pc))
+        found = [self.named[pc] for pc in pcs]
+        if self.missing is not None and symbols.lacking and module.index not in self.have_lines:
+            from unspool.symbols.missing import lacking_files
+
+            self.missing += lacking_files(module, symbols.lacking, found, self.lines)
+        self.modules[module.index] = symbols.module
+        self.findings.add(symbols, found)
+
+    def _symbols(self, module: Module) -> AnySymbols:
+        if self._files is None:
             from unspool.symbols.finders import DebugFiles
 
-            shared = DebugFiles(options.symbols, options.sysroot)
-        symbols: AnySymbols
+            self._files = DebugFiles(self.options.symbols, self.options.sysroot)
         if module.kind == "pe":
-            image = pe_of(module) if pe_of else None
-            symbols = _pe_symbols(module, image, shared, lines, progress)
-        else:
-            symbols = ModuleSymbols(module, elf_of(module), shared, lines=lines, progress=progress)
-        for pc in pcs:
-            named[pc] = _better(_locate(symbols, module, pc), kept.get(pc))
-        if missing is not None and module.index not in have_lines:
-            _add_missing(missing, symbols, [named[pc] for pc in pcs], lines)
-        modules[module.index] = symbols.module
-        findings.add(symbols, (named[pc] for pc in pcs))
-    _name_subjects(
-        report, named, lambda each: code_names(each, lines) if code_names else None, subject_names
-    )
-    return Report(
-        report.target,
-        [modules[module.index] for module in report.modules],
-        report.stacks,
-        crash=report.crash,
-        locations=named,
-        findings=[*report.findings, *findings.found],
-    )
+            from unspool.symbols.pe_module import PeModuleSymbols
 
-
-def _unnamed(report: Report, have_lines: set[int | None] | None) -> list[int]:
-    """Look-up pcs without a function, and those without a line in other modules than these.
-
-    Whoever named some of a module's addresses with lines had its debug information, and that
-    does not know the rest. None: lines do not matter.
-    """
-    known = report.locations
-    return [
-        pc
-        for pc in lookup_pcs(report)
-        if pc not in known
-        or known[pc].function is None
-        or (have_lines is not None and known[pc].file is None
-            and known[pc].module not in have_lines)
-    ]  # fmt: skip
-
-
-def _better(new: Location, old: Location | None) -> Location:
-    """The one of two that says more; of equals the old one."""
-    if old is None or (new.file is not None and old.file is None):
-        return new
-    return new if old.function is None and new.function is not None else old
-
-
-def _add_missing(
-    missing: list[MissingFile], symbols: AnySymbols, found: list[Location], lines: bool
-) -> None:
-    """Appends what a module lacks, if that could say more of these locations."""
-    named = all(each.function is not None for each in found)
-    if not symbols.lacking or (named and not lines):
-        return
-    from unspool.symbols.missing import MissingFile, purpose
-
-    missing += [
-        MissingFile(
-            symbols.module.index, kind, name, identity,
-            purpose=purpose(named, lines), addresses=len(found),
-        )
-        for kind, name, identity in symbols.lacking
-    ]  # fmt: skip
-
-
-def _add_missing_wasm(
-    missing: list[MissingFile], module: Module, found: list[Location], lines: bool
-) -> None:
-    """Appends the binary that a module was compiled from, if it could name something."""
-    count = sum(each.function is None and each.wasm_function is not None for each in found)
-    if count:
-        from unspool.symbols.missing import MissingFile, purpose
-
-        missing.append(
-            MissingFile(
-                module.index, "wasm", module.name, None,
-                purpose=purpose(False, lines), addresses=count,
+            image = self.pe_of(module) if self.pe_of else None
+            return PeModuleSymbols(
+                module, image, self._files, lines=self.lines, progress=self.progress
             )
-        )  # fmt: skip
+        return ModuleSymbols(
+            module, self.elf_of(module), self._files, lines=self.lines, progress=self.progress
+        )
+
+    def _keep(self, pc: int, new: Location) -> None:
+        """Keeps what says more of an address, of equals the old one."""
+        old = self.kept.get(pc)
+        if old is not None and (new.file is None or old.file is not None):
+            new = new if old.function is None and new.function is not None else old
+        self.named[pc] = new
+
+    def result(self) -> Report:
+        report = self.report
+        return Report(
+            report.target,
+            [self.modules[module.index] for module in report.modules],
+            report.stacks,
+            crash=report.crash,
+            locations=self.named,
+            findings=[*report.findings, *self.findings.found],
+        )
 
 
 def _name_subjects(
@@ -259,14 +274,6 @@ def _of_generated(names: CodeNames | None, module: Module, pc: int) -> Location:
         return Location(module.index)
     found.module = module.index
     return found
-
-
-def _pe_symbols(
-    module: Module, image: PeImage | None, files: DebugFiles, lines: bool, progress: Progress
-) -> PeModuleSymbols:
-    from unspool.symbols.pe_module import PeModuleSymbols
-
-    return PeModuleSymbols(module, image, files, lines=lines, progress=progress)
 
 
 def _locate(symbols: AnySymbols, module: Module, pc: int) -> Location:
