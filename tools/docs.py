@@ -101,7 +101,8 @@ def type_of(value: dict[str, object]) -> str:
     if kind == "array":
         items = value["items"]
         assert isinstance(items, dict)
-        return f"list of {type_of(items)}s"
+        kind = type_of(items)
+        return f"list of {kind.replace('list', 'lists', 1) if kind[:4] == 'list' else f'{kind}s'}"
     return str(kind)
 
 

@@ -28,12 +28,8 @@ from unspool.model import (
 )
 from unspool.render.escape import well_formed
 from unspool.render.json import SCHEMA
+from unspool.render.json_values import MOST, JsonObject, numbers, wrong
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-_MOST = (1 << 63) - 1
 _FAMILY = SCHEMA.rpartition("/")[0]
 
 
@@ -60,7 +56,7 @@ def from_json(document: object) -> Report:
                 "use the version of unspool that made it, or a newer one",
             )
         raise InputError(f"not a report: its schema is not {SCHEMA}")
-    root = _Object(document, "")
+    root = JsonObject(document, "")
     report = Report(
         _target(root.child("target")),
         [_module(each) for each in root.children("modules", required=True)],
@@ -70,107 +66,13 @@ def from_json(document: object) -> Report:
     )
     known = {module.index for module in report.modules}
     if len(known) != len(report.modules):
-        raise _wrong("modules", "indices that differ")
+        raise wrong("modules", "indices that differ")
     frames = _Frames(known)
     if document.get("capture") is not None:
         report.target.capture = _capture(root.child("capture"))
     report.stacks = [_stack(each, frames) for each in root.children("threads", required=True)]
     report.locations = frames.locations
     return report
-
-
-class _Object:
-    """A JSON object with its place in the document, for errors that say where.
-
-    Elements of lists know their list's place and their index: a place is put into words
-    only for an error, not for each of half a million frames.
-    """
-
-    __slots__ = ("index", "values", "where")
-
-    def __init__(self, values: object, where: str, index: int | None = None) -> None:
-        self.where = where
-        self.index = index
-        if not isinstance(values, dict):
-            raise _wrong(self.here(), "an object")
-        self.values = values
-
-    def here(self) -> str:
-        return self.where if self.index is None else f"{self.where}[{self.index}]"
-
-    def place(self, key: str) -> str:
-        here = self.here()
-        return f"{here}.{key}" if here else key
-
-    def child(self, key: str) -> _Object:
-        return _Object(self.values.get(key), self.place(key))
-
-    def children(self, key: str, *, required: bool = False) -> Iterator[_Object]:
-        place = self.place(key)
-        for index, value in enumerate(self.items(key, required=required)):
-            yield _Object(value, place, index)
-
-    def items(self, key: str, *, required: bool = False) -> list[object]:
-        value = self.values.get(key)
-        if value is None and not required:
-            return []
-        if not isinstance(value, list):
-            raise _wrong(self.place(key), "a list")
-        return value
-
-    def text(self, key: str) -> str:
-        value = self.maybe_text(key)
-        if value is None:
-            raise _wrong(self.place(key), "a string")
-        return value
-
-    def maybe_text(self, key: str) -> str | None:
-        value = self.values.get(key)
-        if value is None:
-            return None
-        if not isinstance(value, str):
-            raise _wrong(self.place(key), "a string")
-        return well_formed(value)
-
-    def integer(self, key: str, low: int = 0) -> int:
-        value = self.maybe_integer(key, low)
-        if value is None:
-            raise _wrong(self.place(key), "a whole number")
-        return value
-
-    def maybe_integer(self, key: str, low: int = 0) -> int | None:
-        value = self.values.get(key)
-        if value is None:
-            return None
-        if type(value) is not int or not low <= value <= _MOST:
-            raise _wrong(self.place(key), f"a whole number from {low} to {_MOST}")
-        return value
-
-    def flag(self, key: str) -> bool | None:
-        value = self.values.get(key)
-        if value is not None and not isinstance(value, bool):
-            raise _wrong(self.place(key), "true or false")
-        return value
-
-    def address(self, key: str) -> int:
-        value = self.maybe_address(key)
-        if value is None:
-            raise _wrong(self.place(key), "an address such as 0x401000")
-        return value
-
-    def maybe_address(self, key: str) -> int | None:
-        value = self.values.get(key)
-        if value is None:
-            return None
-        if type(value) is str and value[:2] == "0x" and 3 <= len(value) <= 18:
-            digits = value[2:]
-            # int() would take underscores, blanks, signs and other alphabets' digits.
-            if digits.isascii() and digits.isalnum():
-                try:
-                    return int(digits, 16)
-                except ValueError:
-                    pass
-        raise _wrong(self.place(key), "an address such as 0x401000")
 
 
 class _Frames:
@@ -186,15 +88,15 @@ class _Frames:
         self._named: set[int] = set()
 
     def frame(
-        self, values: _Object, index: int, segments: int, subjects: dict[int, int]
+        self, values: JsonObject, index: int, segments: int, subjects: dict[int, int]
     ) -> Frame:
         """The frame; `subjects` gets its subject, if it has one."""
         get = values.values.get
         if get("index") != index or get("index") is True:
-            raise _wrong(values.place("index"), str(index))
+            raise wrong(values.place("index"), str(index))
         segment = values.integer("segment")
         if segment >= segments:
-            raise _wrong(values.place("segment"), "the index of a segment")
+            raise wrong(values.place("segment"), "the index of a segment")
         exact = values.flag("exact") if "exact" in values.values else None
         subject = values.maybe_integer("subject")
         if subject is not None:
@@ -216,11 +118,11 @@ class _Frames:
             self._locate(values, frame, key)
         return frame
 
-    def _locate(self, values: _Object, frame: Frame, key: int) -> None:
+    def _locate(self, values: JsonObject, frame: Frame, key: int) -> None:
         module = values.maybe_integer("module")
         function = values.maybe_text("function")
         if module is not None and module not in self.modules:
-            raise _wrong(values.place("module"), "the index of a module")
+            raise wrong(values.place("module"), "the index of a module")
         if function is not None:
             self._named.add(key)
         elif module is None or key in self.locations:
@@ -242,11 +144,11 @@ class _Frames:
         )
 
 
-def _target(values: _Object) -> TargetInfo:
+def _target(values: JsonObject) -> TargetInfo:
     line = values.values.get("command_line")
     words = values.items("command_line")
     if not all(isinstance(word, str) for word in words):
-        raise _wrong(values.place("command_line"), "a list of strings")
+        raise wrong(values.place("command_line"), "a list of strings")
     wine, system = values.values.get("wine"), values.values.get("system")
     return TargetInfo(
         values.text("kind"),
@@ -263,7 +165,7 @@ def _target(values: _Object) -> TargetInfo:
     )
 
 
-def _system(values: _Object) -> dict[str, object]:
+def _system(values: JsonObject) -> dict[str, object]:
     found: dict[str, object] = {
         "os_version": values.maybe_text("os_version"), "cpu": values.maybe_text("cpu"),
         "cpu_count": values.maybe_integer("cpu_count"),
@@ -279,7 +181,7 @@ def _system(values: _Object) -> dict[str, object]:
     return {key: value for key, value in found.items() if value is not None}
 
 
-def _wine(values: _Object) -> dict[str, object]:
+def _wine(values: JsonObject) -> dict[str, object]:
     found: dict[str, object] = {
         "version": values.maybe_text("version"), "bitness": values.maybe_integer("bitness"),
         "build": values.maybe_text("build"), "wow64": values.flag("wow64"),
@@ -287,7 +189,7 @@ def _wine(values: _Object) -> dict[str, object]:
     return {key: value for key, value in found.items() if value is not None}
 
 
-def _capture(values: _Object) -> dict[str, object]:
+def _capture(values: JsonObject) -> dict[str, object]:
     found: dict[str, object] = {
         key: values.maybe_text(key)
         for key in ("version", "crashed_at", "uid", "gid", "host_name")
@@ -301,7 +203,7 @@ def _capture(values: _Object) -> dict[str, object]:
     return {key: value for key, value in found.items() if value is not None}
 
 
-def _crash(root: _Object) -> Crash | None:
+def _crash(root: JsonObject) -> Crash | None:
     if root.values.get("crash") is None:
         return None
     values = root.child("crash")
@@ -309,7 +211,7 @@ def _crash(root: _Object) -> Crash | None:
     return Crash(
         values.maybe_text("signal") or f"signal {number}",
         number,
-        values.maybe_integer("code", low=-_MOST),
+        values.maybe_integer("code", low=-MOST),
         values.maybe_address("address"),
         values.maybe_integer("thread_index"),
         values.maybe_integer("sender_pid"),
@@ -317,7 +219,7 @@ def _crash(root: _Object) -> Crash | None:
     )
 
 
-def _module(values: _Object) -> Module:
+def _module(values: JsonObject) -> Module:
     return Module(
         values.integer("index"),
         values.text("name"),
@@ -336,27 +238,19 @@ def _module(values: _Object) -> Module:
     )
 
 
-def _wasm(values: _Object) -> WasmIdentity:
+def _wasm(values: JsonObject) -> WasmIdentity:
     place = values.place("points")
-    points = [_numbers(each, place) for each in values.items("points")]
+    points = [numbers(each, place) for each in values.items("points")]
     if any(len(point) != 3 for point in points):
-        raise _wrong(place, "a list of three numbers each")
+        raise wrong(place, "a list of three numbers each")
     return WasmIdentity(
-        _numbers(values.items("functions", required=True), values.place("functions")),
+        numbers(values.items("functions", required=True), values.place("functions")),
         values.maybe_text("names"),
         [(point[0], point[1], point[2]) for point in points],
     )
 
 
-def _numbers(values: object, place: str) -> list[int]:
-    if not isinstance(values, list) or not all(
-        type(each) is int and 0 <= each <= _MOST for each in values
-    ):
-        raise _wrong(place, "a list of whole numbers")
-    return values
-
-
-def _stack(values: _Object, frames: _Frames) -> Stack:
+def _stack(values: JsonObject, frames: _Frames) -> Stack:
     segments = [
         Segment(
             each.text("kind"),
@@ -369,11 +263,11 @@ def _stack(values: _Object, frames: _Frames) -> Stack:
     stop = values.child("stop")
     crashed = values.flag("crashed")
     if crashed is None:
-        raise _wrong(values.place("crashed"), "true or false")
+        raise wrong(values.place("crashed"), "true or false")
     subjects: dict[int, int] = {}
     return Stack(
         values.integer("index"),
-        values.integer("tid", low=-_MOST),
+        values.integer("tid", low=-MOST),
         [
             frames.frame(each, index, len(segments), subjects)
             for index, each in enumerate(values.children("frames", required=True))
@@ -390,10 +284,10 @@ def _stack(values: _Object, frames: _Frames) -> Stack:
     )
 
 
-def _finding(values: _Object) -> Finding:
+def _finding(values: JsonObject) -> Finding:
     threads = values.items("threads")
-    if not all(type(each) is int and 0 <= each <= _MOST for each in threads):
-        raise _wrong(values.place("threads"), "a list of threads' indices")
+    if not all(type(each) is int and 0 <= each <= MOST for each in threads):
+        raise wrong(values.place("threads"), "a list of threads' indices")
     return Finding(
         values.text("kind"),
         values.text("title"),
@@ -401,10 +295,6 @@ def _finding(values: _Object) -> Finding:
         threads=tuple(each for each in threads if isinstance(each, int)),
         incomplete=bool(values.flag("incomplete")),
     )
-
-
-def _wrong(place: str, expected: str) -> InputError:
-    return InputError(f"not a report: {place} is not {expected}")
 
 
 def _no_constant(name: str) -> object:
