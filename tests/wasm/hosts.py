@@ -83,13 +83,15 @@ def frames_of(said: list[list[Any]]) -> Frames:
 
 
 @contextlib.contextmanager
-def host(version: str = NEWEST, *config: str, cwd: Path | None = None) -> Iterator[Host]:
+def host(
+    version: str = NEWEST, *config: str, cwd: Path | None = None, program: Path = HOST
+) -> Iterator[Host]:
     """A host with that version of the runtime, configured with these names set to true."""
     path = folder(version)
     environment = {**os.environ, "PYTHONPATH": str(path) if path else ""}
     if "details" in config:
         environment["WASMTIME_BACKTRACE_DETAILS"] = "1"
-    command = [sys.executable, str(HOST), *(each for each in config if each != "details")]
+    command = [sys.executable, str(program), *(each for each in config if each != "details")]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=cwd
     ) as process:

@@ -59,6 +59,7 @@ ANALYSES = (
     Analysis("seh", "seh", "exception chains of 32-bit Windows threads that are broken"),
     Analysis("layout", "layout", "rules that the address space breaks"),
     Analysis("redzone", "redzone", "what below each stack pointer is not to be trusted"),
+    Analysis("fibers", "fibers", "calls of WebAssembly that wait on stacks no thread is on"),
     Analysis("patch-check", "patch", "whether a function can be replaced now", "FUNCTION"),
 )
 

@@ -94,8 +94,8 @@ def analyse(target: Target, report: Report, names: Sequence[str]) -> list[Findin
     """Adds what analyses find to the findings of what `unwind` made, and gives what was added.
 
     `names` are those of `unspool.analyses.registry`: "locks", "seh", "layout", "redzone",
-    "patch-check=FUNCTION", or "all" that need no function and concern such a target. Threads,
-    frames and names that the report lacks are found again.
+    "fibers", "patch-check=FUNCTION", or "all" that need no function and concern such a target.
+    Threads, frames and names that the report lacks are found again.
 
     Raises `InputError` if the target is a report, `UsageError` if there is no such analysis.
     """

@@ -34,8 +34,8 @@ OPTIONS = (
     Option(
         "--analyses",
         "what to look for as well, with commas between or repeated: locks, seh, layout, redzone, "
-        "patch-check=FUNCTION, or all that need no function; what is found stands behind the "
-        "stacks, and among the report's findings",
+        "fibers, patch-check=FUNCTION, or all that need no function; what is found stands behind "
+        "the stacks, and among the report's findings",
         value="NAME,…",
         many=True,
     ),

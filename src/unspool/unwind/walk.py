@@ -36,9 +36,21 @@ _STOPPED = (Trust.CONTEXT, Trust.SIGNAL, Trust.SEGMENT_SWITCH, Trust.UNWIND_INFO
 _MAX_SEGMENTS = 10_000
 
 
-def walk(stepper: Stepper, thread: Thread, max_frames: int = 0, explain: bool = False) -> Stack:
-    """Walks one thread. `max_frames` of 0 means all. Never raises for what the dump holds."""
+def walk(
+    stepper: Stepper,
+    thread: Thread,
+    max_frames: int = 0,
+    explain: bool = False,
+    *,
+    called: bool = False,
+) -> Stack:
+    """Walks one thread. `max_frames` of 0 means all. Never raises for what the dump holds.
+
+    `called` means that the registers are those of code that has called something, as where a
+    coroutine waits: none of it was stopped at an instruction.
+    """
     walker = _Walk(stepper, thread, min(max_frames or SAFETY_LIMIT, SAFETY_LIMIT), explain)
+    walker.called = called
     stop = walker.run()
     return Stack(
         thread.index, thread.tid, walker.frames, walker.segments, stop,
@@ -57,6 +69,7 @@ class _Walk:
         self.thread = thread.index
         self.limit = limit
         self.explain = explain
+        self.called = False
         self.frames: list[Frame] = []
         self.gaps: list[Gap] = []
         self.subjects: dict[int, int] = {}
@@ -73,7 +86,8 @@ class _Walk:
             return Stop(StopReason.MISSING_CONTEXT, "the target holds no registers for it")
         sp = registers[arch.sp]
         self.enter_segment("unix", sp)
-        self.frames.append(Frame(pc, sp, Trust.CONTEXT, exact=True))
+        trust = Trust.SEGMENT_SWITCH if self.called else Trust.CONTEXT
+        self.frames.append(Frame(pc, sp, trust, exact=not self.called))
         stop = None
         while stop is None:
             if not self.explain:

@@ -162,7 +162,7 @@ class TestCommand:
 
     def test_a_wrong_name_is_told_before_anything_is_read(self, capsys: Capture) -> None:
         assert main(["nowhere.core", "--analyses", "looks"]) == 64
-        assert "there are locks, seh, layout, redzone, patch-check=FUNCTION and all" in (
+        assert "there are locks, seh, layout, redzone, fibers, patch-check=FUNCTION and all" in (
             capsys.readouterr().err
         )
 
