@@ -175,23 +175,15 @@ def open_file(
         from unspool.symbols.symcache_store import default_store
 
         store = default_store()
-    failure = part("symbolic.exceptions").SymbolicError
-
-    kept = store.get(key) if store else None
-    cache = None
-    try:
-        if kept:
-            cache = symcache.SymCache.open(kept)
-    except failure:
-        cache = None  # of a version that calls itself the same; it will be replaced
-    try:
-        if cache is None:
-            if progress and status.st_size >= _LARGE:
-                name, size = os.path.basename(path), status.st_size >> 20
-                progress(f"reading the debug information of {name} ({size} MB)")
+    cache = _kept(store, key, symcache)
+    if cache is None:
+        if progress and status.st_size >= _LARGE:
+            name, size = os.path.basename(path), status.st_size >> 20
+            progress(f"reading the debug information of {name} ({size} MB)")
+        try:
             cache = _convert(path, content, key, store)
-    except failure as error:
-        problems.append(f"{path}: its {what} cannot be read: {_first_line(error)}")
+        except part("symbolic.exceptions").SymbolicError as error:
+            problems.append(f"{path}: its {what} cannot be read: {_first_line(error)}")
     return NativeLines(cache, load_address) if cache is not None else None
 
 
@@ -204,22 +196,25 @@ def open_object(elf: Elf, problems: list[str]) -> NativeLines | None:
     # The library keeps the bytes' address and nothing that keeps them alive.
     data = bytes(elf.buffer)
     try:
-        archive = part("symbolic.debuginfo").Archive.from_bytes(data)
-        for thing in archive.iter_objects():
-            return NativeLines(thing.make_symcache(), _load_address(elf))
+        thing = _first_object(part("symbolic.debuginfo").Archive.from_bytes(data))
+        return NativeLines(thing.make_symcache(), _load_address(elf)) if thing else None
     except part("symbolic.exceptions").SymbolicError as error:
         problems.append(f"its DWARF cannot be read: {_first_line(error)}")
-    return None
+        return None
 
 
 def open_wasm(data: bytes) -> NativeLines | None:
-    """The lines of a WebAssembly binary without code; addresses count from its code section."""
-    try:
-        for thing in part("symbolic.debuginfo").Archive.from_bytes(data).iter_objects():
-            return NativeLines(thing.make_symcache(), 0)
-    except (ImportError, part("symbolic.exceptions").SymbolicError):
+    """The lines of a WebAssembly binary without code; addresses count from its code section.
+
+    None if it has none, or if the library is not installed.
+    """
+    if not available():
         return None
-    return None
+    try:
+        thing = _first_object(part("symbolic.debuginfo").Archive.from_bytes(data))
+        return NativeLines(thing.make_symcache(), 0) if thing else None
+    except part("symbolic.exceptions").SymbolicError:
+        return None
 
 
 def debug_id(path: str) -> str | None:
@@ -229,11 +224,10 @@ def debug_id(path: str) -> str | None:
     """
     archive = part("symbolic.debuginfo").Archive
     try:
-        for thing in archive.open(path).iter_objects():
-            return str(thing.debug_id)
+        thing = _first_object(archive.open(path))
+        return str(thing.debug_id) if thing else None
     except part("symbolic.exceptions").SymbolicError:
         return None
-    return None
 
 
 def stack_win_text(path: str) -> bytes | None:
@@ -243,16 +237,31 @@ def stack_win_text(path: str) -> bytes | None:
     """
     if not available():
         return None
-    opener = part("symbolic.debuginfo").Archive
+    archive = part("symbolic.debuginfo").Archive
     try:
-        for thing in opener.open(path).iter_objects():
-            if thing.arch != "x86":
-                return b""
-            text: bytes = thing.make_cficache().open_stream().read()
-            return text
+        thing = _first_object(archive.open(path))
+        if thing is None:
+            return None
+        if thing.arch != "x86":
+            return b""
+        text: bytes = thing.make_cficache().open_stream().read()
+        return text
     except part("symbolic.exceptions").SymbolicError:
         return None
-    return None
+
+
+def _first_object(archive: Any) -> Any:
+    """The only object that such files have; None if there is none."""
+    return next(iter(archive.iter_objects()), None)
+
+
+def _kept(store: SymcacheStore | None, key: str, symcache: Any) -> Any:
+    """A symcache of an earlier run, None without one that the library reads."""
+    kept = store.get(key) if store else None
+    try:
+        return symcache.SymCache.open(kept) if kept else None
+    except part("symbolic.exceptions").SymbolicError:
+        return None  # of a version that calls itself the same; it will be replaced
 
 
 def _convert(
@@ -262,12 +271,13 @@ def _convert(
     # The library keeps the bytes' address and nothing that keeps them alive.
     data = bytes(content()) if content else b""
     archive = opener.from_bytes(data) if content else opener.open(path)
-    for thing in archive.iter_objects():
-        cache = thing.make_symcache()
-        if store:
-            store.put(key, cache.dump_into)
-        return cache
-    return None
+    thing = _first_object(archive)
+    if thing is None:
+        return None
+    cache = thing.make_symcache()
+    if store:
+        store.put(key, cache.dump_into)
+    return cache
 
 
 def _first_line(error: Exception) -> str:
