@@ -87,15 +87,20 @@ def test_a_stripped_module_is_named_by_the_file_it_was(tmp_path: Path) -> None:
         assert eventually(lambda: is_parked(process.pid))
         with unspool.open(process.pid) as target:
             report = api.unwind(target, threads=process.pid, symbols=False)
-    report = loads(dumps(report))
+            numbered = api.unwind(target, threads=process.pid)
+        with unspool.open(process.pid, symbols=[str(whole)]) as target:
+            at_once = api.unwind(target, threads=process.pid)
+    report, numbered = loads(dumps(report)), loads(dumps(numbered))
     assert shown(report, text) == [(None, None)] * 3
-    named, _ = api.symbolicate(report, symbols=[str(whole)])
-    assert shown(named, text) == [
-        ("inner", "int r = wait_here(x + 1);"),
-        ("twice", "return inner(x + x) + 1;"),
-        ("middle", "int r = twice(x);"),
-        ("outer", "int r = middle(x);"),
-    ]
+    assert shown(numbered, text) == [(f"<wasm function {each}>", None) for each in (1, 2, 3)]
+    for named in (at_once, *(api.symbolicate(each, symbols=[str(whole)])[0]
+                             for each in (report, numbered))):  # fmt: skip
+        assert shown(named, text) == [
+            ("inner", "int r = wait_here(x + 1);"),
+            ("twice", "return inner(x + x) + 1;"),
+            ("middle", "int r = twice(x);"),
+            ("outer", "int r = middle(x);"),
+        ]
     # Too little code to be found among others, and another build even if it is given.
     for path in (tmp_path, other):
         named, missing = api.symbolicate(report, symbols=[str(path)])

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from unspool.model import Thread
+    from unspool.symbols.files import SymbolPaths
     from unspool.targets.base import Target
     from unspool.unwind.step import Stepper
 
@@ -71,7 +72,17 @@ def unwind(
         subject_names=target.locate_subject,
     )  # fmt: skip
     target.add_places(report)
+    if lines and target.options.symbols.paths:
+        _add_wasm_lines(report, target.options.symbols)
     return report
+
+
+def _add_wasm_lines(report: Report, symbols: SymbolPaths) -> None:
+    """Runtimes keep names of WebAssembly, and most often no lines: these are in its file."""
+    if any(module.wasm is not None for module in report.modules):
+        from unspool.symbols.wasm_names import add_lines
+
+        add_lines(report, symbols)
 
 
 def stacks(

@@ -59,6 +59,16 @@ class Location(Record):
         self.line = line
         self.inlines = inlines
 
+    @property
+    def is_numbered(self) -> bool:
+        """Whether the function is called by its number in WebAssembly, for want of a name."""
+        return self.wasm_function is not None and self.function == wasm_number(self.wasm_function)
+
+
+def wasm_number(function: int) -> str:
+    """What a function of WebAssembly without a name is called: as the runtime itself does."""
+    return f"<wasm function {function}>"
+
 
 class Finding(Record):
     """Something that a person should know: an analysis' verdict, or a part that is missing.

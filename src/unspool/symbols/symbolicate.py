@@ -120,6 +120,7 @@ class _Naming:
             for pc in lookup_pcs(self.report)
             if pc not in known
             or known[pc].function is None
+            or known[pc].is_numbered
             or (for_lines and known[pc].file is None and known[pc].module not in self.have_lines)
         )
 
@@ -169,7 +170,8 @@ class _Naming:
         """Keeps what says more of an address, of equals the old one."""
         old = self.kept.get(pc)
         if old is not None and (new.file is None or old.file is not None):
-            new = new if old.function is None and new.function is not None else old
+            unnamed = old.function is None or old.is_numbered
+            new = new if unnamed and new.function is not None else old
         self.named[pc] = new
 
     def result(self) -> Report:

@@ -8,6 +8,7 @@ from unspool.cursor import Cursor
 from unspool.errors import FormatError
 from unspool.formats.wasm import wasm_binary
 from unspool.model import Finding
+from unspool.model.report import wasm_number
 from unspool.symbols.wasm_files import WasmFiles, debug_sections, open_modules
 
 TYPE_CHECKING = False
@@ -98,6 +99,18 @@ class WasmElsewhere:
         )
 
 
+def add_lines(report: Report, symbols: SymbolPaths) -> None:
+    """Completes a report that has names with files, lines and inlined calls."""
+    elsewhere = WasmElsewhere(report, symbols)
+    modules = {module.index: module for module in report.modules if module.wasm is not None}
+    for pc, known in list(report.locations.items()):
+        module = modules.get(known.module) if known.module is not None else None
+        if module is not None and known.wasm_function is not None and known.file is None:
+            names = elsewhere.names(module, True)
+            report.locations[pc] = (names.locate(pc) if names is not None else None) or known
+    report.findings += elsewhere.findings
+
+
 class WasmDwarf:
     """Debug information of a binary's modules, in itself or in a file beside it."""
 
@@ -158,11 +171,11 @@ class WasmNames:
             return None
         made = known.copy()
         name = place[0].names.get(known.wasm_function, b"").decode("utf-8", "replace")
-        made.function = made.function or name or None
+        if made.function is None or made.is_numbered:
+            made.function = name or None
         if self.dwarf is not None and made.file is None:
             self.dwarf.fill(made)
-        # As the runtime itself calls functions without a name.
-        made.function = made.function or f"<wasm function {known.wasm_function}>"
+        made.function = made.function or wasm_number(known.wasm_function)
         return made
 
 
