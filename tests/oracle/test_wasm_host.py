@@ -132,6 +132,10 @@ def test_a_fiber_that_waits_is_on_no_threads_stack(host: Path, tmp_path: Path) -
     answer, _ = crashed(host, ["depth=2", "end=suspend"], tmp_path)
     assert answer.code == 0
     assert not any(activations(answer.report, stack) for stack in answer.threads)
+    again = ask(tmp_path / "core", tmp_path, "--analyses", "fibers")
+    (found,) = (each for each in again.report["findings"] if each["kind"] == "fiber_waits")
+    assert found["title"] == "a fiber waits: in begin (demo.wasm)"
+    assert "wasmtime_fiber_start" in found["detail"].splitlines()[-1]
 
 
 def test_a_live_process_and_its_minidump(host: Path, tmp_path: Path) -> None:
