@@ -144,7 +144,7 @@ class WasmFiles:
             raise Unfit(f"it has {_functions(counts)}, not {_functions(known)}")
         if identity.names is not None and names_hash(modules) != identity.names:
             raise Unfit("its functions have other names")
-        moved = _moved(modules, points)
+        moved = moved_code(modules, points)
         enough = _PROOF_IF_MOVED if any(moved.values()) else _PROOF
         evidence = sum(point[0] in moved for point in points)
         evidence += 0 if identity.names is None else _BY_NAMES
@@ -168,7 +168,7 @@ def names_hash(modules: Sequence[WasmModule]) -> str:
     return made.hexdigest()
 
 
-def _moved(modules: Sequence[WasmModule], points: Iterable[Point]) -> dict[int, int]:
+def moved_code(modules: Sequence[WasmModule], points: Iterable[Point]) -> dict[int, int]:
     """How much later each module's code is in the binary that has these points.
 
     Situation: what is not needed was taken out of the binary that runs, and the numbers before
