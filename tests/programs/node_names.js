@@ -1,8 +1,8 @@
-// Calls in many ways down to a read that waits, and tells its own stack before that: a line of
-// JSON, [function, file, line] of each frame, innermost first; then "ready". Arguments:
-//   tell      makes V8 work out the lines of the functions on the stack (it does so for errors);
-//             without it the stack is told by a run before the one that waits
-//   optimise  has turbofan compile `hot` (with --allow-natives-syntax), `maglev` maglev
+// Calls in many ways down to a read that waits, after "ready". Arguments:
+//   tell      tells its stack first, as a line of JSON: [function, file, line, whether it is a
+//             builtin] of each frame, innermost first
+//   optimise  has turbofan compile `hot` (with --allow-natives-syntax), `maglev` maglev;
+//   deoptimise  has it give that code up while it is on the stack
 'use strict';
 const fs = require('fs');
 const vm = require('vm');
@@ -60,17 +60,23 @@ function many(a, b, c, d, e, f, g, h) {
   }
   return text;
 }
-function inlined(n) { return n > 0 ? many(1, 2, 3, 4, 5, 6, 7, 8) : n; }
-function hot(n) {
-  return inlined(n);
+function inlined(n, then) {
+  return n > 0 ? then(n) : n;
 }
-if (words.includes('optimise') || words.includes('maglev')) {
+function hot(n, then) {
+  return inlined(n, then);
+}
+const last = (n) => many(n, 2, 3, 4, 5, 6, 7, 8);
+if (words.includes('optimise') || words.includes('deoptimise') || words.includes('maglev')) {
   const kind = words.includes('maglev') ? 'Maglev' : 'Function';
   const prepare = new Function('f', `%PrepareFunctionForOptimization(f)`);
   const optimise = new Function('f', `%Optimize${kind}OnNextCall(f)`);
+  // Of functions that were never called the code has none, and is given up when it calls one.
+  const seen = words.includes('deoptimise') ? [] : [(n) => n, (n) => -n, (n) => n + 1, (n) => 2 * n,
+    (n) => 3 * n, (n) => 4 * n];
   for (const f of [inlined, hot]) prepare(f);
-  for (let n = 0; n < 20; n++) hot(0);
+  for (let n = 0; n < 20; n++) for (const f of [last, ...seen]) hot(f === last ? 0 : 1, f);
   optimise(hot);
-  hot(0);
+  hot(0, last);
 }
-object.viaAwait(() => hot(1));
+object.viaAwait(() => hot(1, last));

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from unspool.arch.base import Arch
     from unspool.formats.elf import Elf
-    from unspool.generated.code import CodeNames, GeneratedCode
+    from unspool.generated.code import CodeNames, GeneratedCode, SubjectNames
     from unspool.memory import Memory
     from unspool.model import Crash, Finding, Location, Module, Report, TargetInfo, Thread
     from unspool.pe_image import PeImage
@@ -143,6 +143,11 @@ class Target:
 
             add_places(report.locations, lookup_pcs(report), self._generated)
 
+    @property
+    def namers(self) -> Sequence[SubjectNames]:
+        """Runtimes that name what frames work on, of those that a walk has come to."""
+        return self._generated.namers if self._generated is not None else ()
+
     def locate_subject(self, subject: int) -> Location | None:
         """What a runtime knows of a frame's subject that is named by no module."""
         return self._generated.locate_subject(subject) if self._generated is not None else None
@@ -159,14 +164,22 @@ class Target:
         return None if address is None else address + bias
 
     def symbols_of(self, module: Module, prefix: str) -> dict[str, int]:
-        """The addresses of an ELF module's symbols whose names begin with `prefix`."""
+        """The addresses of an ELF module's symbols whose names begin with `prefix`.
+
+        V8 maps its builtins once more, near the code that it makes: where a module is such a part
+        of a file, the rest of its symbols is elsewhere.
+        """
         elf, bias = self.elf(module), module.bias
         if elf is None or bias is None:
             return {}
         from unspool.symbols.elf_symbols import ElfSymbols
 
         found = ElfSymbols(elf, bias=bias).addresses_of(prefix)
-        return {name: address + bias for name, address in found.items()}
+        return {
+            name: address + bias
+            for name, address in found.items()
+            if module.base <= address + bias < module.end
+        }
 
     def record_reads(self) -> list[tuple[int, int]]:
         """From now on, what is read of the memory is appended to the result, as (address, size).
@@ -192,7 +205,12 @@ class Target:
         return self.space.memory
 
     def kept_reads(self) -> list[tuple[int, bytes]]:
-        """What has been read of `memory_now` since `record_reads`, if `space` does not hold it."""
+        """What has been read of `memory_now` since `record_reads`, if `space` does not hold it.
+
+        What runtimes need for names, and no walk does, is read before.
+        """
+        for namer in self.namers:
+            namer.tables()
         return []
 
     def live_process(self) -> Process | None:

@@ -233,6 +233,7 @@ class LiveTarget(Target):
         return super().record_reads()
 
     def kept_reads(self) -> list[tuple[int, bytes]]:
+        super().kept_reads()
         for each in self._generated.modules if self._generated is not None else ():
             if each.tables is not None:
                 each.tables()  # reads what no walk needs, but who reads the dump

@@ -297,6 +297,10 @@ def _sanitizer(
             tables = generated_tables(target, module)
             facts += [(module.base, module.end), *tables]
             known += tables
+    for namer in target.namers:
+        tables = namer.tables()
+        facts += tables
+        known += tables
     wine = target.wine
     if wine is not None:
         known += known_words.structures(wine)

@@ -25,7 +25,6 @@ def find(process: Process) -> list[GeneratedModule]:
     """
     if process.space.arch.name not in _ARCHITECTURES:
         return []
-    refused = []
     for module in list(process.space.modules):
         if not exports_metadata(process.space, module):
             continue
@@ -33,14 +32,15 @@ def find(process: Process) -> list[GeneratedModule]:
         from unspool.generated.v8.metadata import Metadata
         from unspool.generated.v8.runtime import V8
 
+        symbols = process.symbols_of(module, _PREFIX)
+        if not symbols:
+            continue
         try:
-            metadata = Metadata(Reader(process.now), process.symbols_of(module, _PREFIX))
-            process.namers.append(V8(metadata, process.space, runs=process.live is not None))
+            metadata = Metadata(Reader(process.now), symbols)
+            process.namers.append(V8(metadata, process.space, module))
         except (FormatError, Fault) as error:
-            refused.append(f"JavaScript's names are not known: {module.name}: {error}")
-    # A copy of the builtins is a module of the same name, and nothing lies around it.
-    if refused and not process.namers:
-        process.findings.append(Finding("generated_code", refused[0]))
+            title = f"JavaScript's names are not known: {module.name}: {error}"
+            process.findings.append(Finding("generated_code", title))
     return []
 
 

@@ -20,7 +20,6 @@ _SEQUENTIAL, _CONS, _EXTERNAL, _SLICED, _THIN = 0, 1, 2, 3, 5
 _LENGTH, _BODY, _SECOND = 12, 16, 24
 _MOST_PARTS = 256
 _MOST_CHARACTERS = 1 << 29
-_READ_AT_ONCE = 1 << 16
 _LOWEST = 1 << 12
 _HIGHEST = 1 << 52
 
@@ -103,8 +102,13 @@ class Heap:
             raise FormatError(f"a string of {length} characters", "V8's heap")
         return length
 
-    def characters(self, tagged: int, first: int, count: int) -> tuple[bytes, int]:
-        """The characters of a string that lies in one piece, and how many bytes each has."""
+    def characters(
+        self, tagged: int, first: int, count: int, *, whole: bool = False
+    ) -> tuple[bytes, int]:
+        """The characters of a string that lies in one piece, and how many bytes each has.
+
+        `whole`: they are much, and no name. Sanitized minidumps hold nothing of that.
+        """
         kind = self.type(tagged)
         width = 1 if kind & _ONE_BYTE else 2
         at = tagged - _TAG + _BODY
@@ -114,7 +118,8 @@ class Heap:
             raise FormatError("a string of an unknown kind", "V8's heap")
         if not _LOWEST <= at < _HIGHEST:
             raise FormatError(f"a string at 0x{at:x}", "V8's heap")
-        return self.reader.read(at + first * width, count * width), width
+        memory = self.reader.memory if whole else self.reader
+        return memory.read(at + first * width, count * width), width
 
     def flat(self, tagged: int) -> int:
         """The string in one piece that another one stands for, as a script's source is."""

@@ -11,7 +11,7 @@ from unspool.model import SUBJECT
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from unspool.generated.v8.metadata import Metadata
-    from unspool.model import Location
+    from unspool.model import Location, Module
     from unspool.space import AddressSpace
 
 # Set in every subject of V8's beside `SUBJECT`, so that no other runtime's is taken for one.
@@ -20,23 +20,26 @@ _ADDRESS = (1 << 64) - 1
 _OFFSET_AT = 64
 _OFFSET = (1 << 32) - 1
 _WORD = 8
+_MOST_SUBJECTS = 1 << 16
 
 
 class V8:
-    """Names JavaScript frames. `runs`: the process goes on while its heap is read.
+    """Names JavaScript frames.
 
-    Then objects may have moved since the stacks were copied, and a frame is named only if two
-    things that it holds belong together.
+    A process that runs goes on while its heap is read, and objects may have moved since its stacks
+    were copied; a minidump is made of such reads. So a frame is named only if two things that it
+    holds belong together.
     """
 
     kind = "v8"
 
-    def __init__(self, metadata: Metadata, space: AddressSpace, runs: bool) -> None:
+    def __init__(self, metadata: Metadata, space: AddressSpace, module: Module) -> None:
         self.metadata = metadata
         self.space = space
-        self.runs = runs
+        self.module = module
         self.functions = Functions(metadata)
         self._slots: set[tuple[int, int]] = set()
+        self._subjects: set[int] = set()
 
     def subject(self, fp: int, pc: int, at_call: bool) -> int | None:
         """What the JavaScript frame at a frame pointer works on; None if it is none.
@@ -48,6 +51,23 @@ class V8:
         except (Fault, FormatError):
             return None
 
+    def is_interpreted(self, fp: int) -> bool:
+        """Whether the interpreter's frame is at a frame pointer: a function with its bytecode."""
+        known, functions = self.metadata, self.functions
+        try:
+            shared = functions.shared_of(self._slot(fp + known.function))
+            bytecodes = functions.bytecodes_of(shared) if shared else 0
+            return bytecodes != 0 and bytecodes in [
+                self._slot(fp + each) for each in known.bytecodes
+            ]
+        except (Fault, FormatError):
+            return False
+
+    def is_builtin(self, pc: int) -> bool:
+        """Whether code is V8's own: of its file, or of a copy of its part with the builtins."""
+        module = self.space.module_at(pc)
+        return module is not None and module.kind == "elf" and module.path == self.module.path
+
     def locate(self, pc: int) -> Location | None:
         """The name and place of a subject."""
         if pc >> 96 != 3:
@@ -58,6 +78,8 @@ class V8:
 
     def tables(self) -> list[tuple[int, int]]:
         """The memory that says what has been named, with the slots of frames."""
+        for subject in self._subjects:
+            self.locate(subject)
         return sorted(self.metadata.reader.reads | self._slots)
 
     def _subject(self, fp: int, pc: int, at_call: bool) -> int | None:
@@ -73,21 +95,18 @@ class V8:
             return None
         held = [self._slot(fp + each) for each in known.bytecodes]
         own_context = functions.heap.word(function, known.function_context)
-        if self.runs and bytecodes not in held and context != own_context:
+        if bytecodes not in held and context != own_context:
             return None
         subject = SUBJECT | _V8 | shared
         # Code that replaced a loop of the interpreter's keeps its frame, with a place of then.
-        if at_call and bytecodes in held and self._is_interpreter(pc):
+        if at_call and bytecodes in held and self.is_builtin(pc):
             offset = offset_in(known, self._slot(fp + known.offset))
             if offset is not None:
                 subject |= offset + 1 << _OFFSET_AT
         functions.at(shared)
+        if len(self._subjects) < _MOST_SUBJECTS:
+            self._subjects.add(subject)
         return subject
-
-    def _is_interpreter(self, pc: int) -> bool:
-        """Whether code is V8's own: of a file, or a copy that lies in memory of a file."""
-        module = self.space.module_at(pc - 1)
-        return module is not None and module.kind == "elf"
 
     def _slot(self, address: int) -> int:
         self._slots.add((address, address + _WORD))

@@ -56,6 +56,9 @@ def read_scope(heap: Heap, scope: int) -> Scope:
     elif len(parts) >= 2 and is_small(parts[-1]) and is_small(parts[-2]):
         start, end = heap.small(parts[-2]), heap.small(parts[-1])
         del parts[-2:]
+    # A scope without another one around may end, and what follows be of another object.
+    while len(parts) >= 2 and is_small(parts[-1]) and _is_undefined(heap, parts[-2]):
+        parts.pop()
     inferred = own = ""
     if parts and is_pointer(parts[-1]):
         inferred = _name(heap, parts.pop())
@@ -77,6 +80,10 @@ def _parts(heap: Heap, scope: int, at: int) -> list[int]:
             break
         found.append(word)
     return found
+
+
+def _is_undefined(heap: Heap, word: int) -> bool:
+    return is_pointer(word) and not heap.is_string(word)
 
 
 def _name(heap: Heap, word: int) -> str:

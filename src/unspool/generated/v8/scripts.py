@@ -15,8 +15,9 @@ _MOST_NAME = 4096
 _MOST_LINES = 1 << 26
 _MOST_SOURCE = 16 << 20  # characters of one script
 _ALL_SOURCES = 64 << 20  # bytes
+_LEAST = 1 << 12
 _BEHIND_NAME = 8  # where in the file a script begins, in lines; in columns behind that
-_LINE_ENDS = {1: ("\n", "\r"), 2: ("\n", "\r", "\u2028", "\u2029")}
+_BLANK = b"\xed\xac\xef\x0d" * 2  # as `write.sanitize` and Breakpad blank words
 
 
 class Script:
@@ -87,28 +88,29 @@ class Script:
 
 
 class Sources:
-    """Counts lines where V8 has not: in the text itself, of which each is read once."""
+    """Counts lines where V8 has not: in the text itself, of which as much is read as is needed."""
 
     def __init__(self) -> None:
         self.room = _ALL_SOURCES
-        self._texts: dict[int, str | None] = {}
+        self._texts: dict[int, str] = {}
 
     def place(self, heap: Heap, source: int, position: int) -> tuple[int, int] | None:
-        if source not in self._texts:
-            self._texts[source] = self._read(heap, source)
-        text = self._texts[source]
-        if text is None or position > len(text):
-            return None
-        return _count(text, position)
+        text = self._texts.get(source, "")
+        if len(text) <= position:
+            text = self._texts[source] = self._read(heap, source, position)
+        return _count(text, position) if position <= len(text) else None
 
-    def _read(self, heap: Heap, source: int) -> str | None:
-        """The text with one character for each UTF-16 unit."""
+    def _read(self, heap: Heap, source: int, position: int) -> str:
+        """The text up to a position and beyond, one character for each UTF-16 unit."""
         source = heap.flat(source)
-        length = heap.string_length(source)
+        # By powers of two, so that little is read twice, and of a dump no more than it holds.
+        length = min(heap.string_length(source), max(1 << position.bit_length(), _LEAST))
         self.room -= 2 * length
         if length > _MOST_SOURCE or self.room < 0:
-            return None
-        data, width = heap.characters(source, 0, length)
+            return ""
+        data, width = heap.characters(source, 0, length, whole=True)
+        if _BLANK in data or (width == 1 and 0 in data):
+            return ""  # a sanitized minidump's
         if width == 1:
             return data.decode("latin-1")
         # Positions count units: of a pair each is one.
