@@ -48,12 +48,21 @@ def unwind(
     report = Report(
         target.info, target.modules, stacks, crash=target.crash, findings=list(target.findings)
     )
-    from unspool.symbols.symbolicate import locate, symbolicate
+    if symbols:
+        report = _named(target, stepper, report, lines)
+    else:
+        from unspool.symbols.symbolicate import locate
 
-    if not symbols:
         report = locate(report)
-        target.add_places(report)
-        return report
+    target.add_places(report)
+    if symbols and lines and target.options.symbols.paths:
+        _add_wasm_lines(report, target.options.symbols)
+    return report
+
+
+def _named(target: Target, stepper: Stepper, report: Report, lines: bool) -> Report:
+    from unspool.symbols.symbolicate import symbolicate
+
     if target.wine is not None:
         from unspool.analyses.windows_exceptions import windows_exceptions
         from unspool.symbols.symbolicate import name_ranges
@@ -66,15 +75,11 @@ def unwind(
 
         # Decoding one instruction costs the import of a decoder: it goes with the lines.
         target.crash.access = access_of(target.crash, target.threads, target.space)
-    report = symbolicate(
+    return symbolicate(
         report, target.elf, target.options,
         pe_of=target.pe, code_names=target.code_names, lines=lines,
         subject_names=target.locate_subject,
     )  # fmt: skip
-    target.add_places(report)
-    if lines and target.options.symbols.paths:
-        _add_wasm_lines(report, target.options.symbols)
-    return report
 
 
 def _add_wasm_lines(report: Report, symbols: SymbolPaths) -> None:

@@ -85,6 +85,10 @@ class MinidumpModules(MappedModules):
             self._find_windows(groups, windows, specials)
         vdso = auxv.get(notes.AT_SYSINFO_EHDR)
         self.index([vdso] if vdso and held.region(vdso) is not None else [])
+        self._add_others()
+
+    def _add_others(self) -> None:
+        """Puts modules of unknown kinds where they belong; none may reach into the next one."""
         taken = {module.base for module in self.modules}
         self.modules += [module for module in self.others if module.base not in taken]
         self.modules.sort(key=_base)

@@ -168,12 +168,7 @@ class _Walk:
             return self._jump(_relative(code, first + 1, at + length, end), state)
         if 0x70 <= op < 0x80 or 0xE0 <= op < 0xE4 or (op == 0x0F and modrm & 0xF0 == 0x80):
             where = first + (2 if op == 0x0F else 1)
-            target = _relative(code, where, at + length, end)
-            # Out of a function lead jumps to parts of it that lie elsewhere, and tail calls.
-            if self.start - _NEAR < target < self.start:
-                self.flow.broken = True
-            if target not in self.seen:
-                self.ways.append((target, state.copy()))
+            self._fork(_relative(code, where, at + length, end), state)
             return end
         if op == 0xFF and modrm & 0x38 == 0x20:
             self._computed_jump(bytes(code[first : at + length]), state)
@@ -183,6 +178,14 @@ class _Walk:
             self.flow.broken = True
             return None
         return end
+
+    def _fork(self, target: int, state: StackState) -> None:
+        """Another way begins, where a conditional jump leads."""
+        # Out of a function lead jumps to parts of it that lie elsewhere, and tail calls.
+        if self.start - _NEAR < target < self.start:
+            self.flow.broken = True
+        if target not in self.seen:
+            self.ways.append((target, state.copy()))
 
     # --- calls ---------------------------------------------------------------------------
 
