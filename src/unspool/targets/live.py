@@ -83,6 +83,7 @@ class LiveTarget(Target):
     """A process as it was at one moment. `held` is how many seconds its threads were stopped."""
 
     _kept: KeptMemory | None = None
+    _was_walked = False
 
     def __init__(self, process: Process, options: Options) -> None:
         """Raises `InputError`, `TimeoutError`, or `Changed` if the process called execve."""
@@ -126,22 +127,28 @@ class LiveTarget(Target):
             now=now,
             specials=[thread.special for thread in self.threads],
         )  # fmt: skip
+        self._settle(modules, maps, snapshot, now)
+        self.info.system = live_system(
+            arch.report_name, self.maps_text, f"{process.path}/root"
+        )
+
+    def _settle(
+        self, modules: LiveModules, maps: Maps, snapshot: Snapshot, now: ProcessMemory
+    ) -> None:
+        """Puts modules and memory together: what was held, and what does not change."""
         self.info.executable = modules.windows_path() or self.info.executable
         others = self._others = ProcessRegions(self._memory, modules)
         memory = Memory(self._regions(maps, snapshot.stacks, others))
         modules.memory = memory
         self.mapped_modules = modules
         self.space = AddressSpace(
-            arch, memory, modules.modules, modules.image, modules.entry_points()
+            self.arch, memory, modules.modules, modules.image, modules.entry_points()
         )
         if modules.windows:
             from unspool.targets.wine_variables import dispatcher_variables
 
             variables = dispatcher_variables(self.space, now)
             memory.set_regions(self._regions(maps, [*snapshot.stacks, variables], others))
-        self.info.system = live_system(
-            arch.report_name, self.maps_text, f"{process.path}/root"
-        )
 
     def _read_maps(self) -> bytes:
         return self.process.read("maps") or b""
@@ -230,14 +237,21 @@ class LiveTarget(Target):
 
     def record_reads(self) -> list[tuple[int, int]]:
         self._kept = KeptMemory(self._memory)
+        self._was_walked = self._generated is not None
         return super().record_reads()
 
     def kept_reads(self) -> list[tuple[int, bytes]]:
         super().kept_reads()
-        for each in self._generated.modules if self._generated is not None else ():
-            if each.tables is not None:
-                each.tables()  # reads what no walk needs, but who reads the dump
-        return list(self._kept.pieces_read) if self._kept is not None else []
+        modules = self._generated.modules if self._generated is not None else ()
+        # Reads what no walk needs, but who reads the dump.
+        tables = [each.tables() for each in modules if each.tables is not None]
+        if self._kept is None:
+            return []
+        if self._was_walked:
+            # What was read before is known, and was not kept.
+            for low, high in chain(*tables, *(namer.tables() for namer in self.namers)):
+                self._kept.read_available(low, high - low)
+        return list(self._kept.pieces_read)
 
     def live_process(self) -> Process:
         return self.process

@@ -23,7 +23,7 @@ from unspool.write.selection import generated_tables, select
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from unspool.cursor import Buffer
     from unspool.memory import Memory
@@ -134,20 +134,25 @@ def write_minidump(
     pieces = _pieces(target.space.memory, chosen.ranges, sanitizer)
     pieces = _with_more(pieces, more.pieces, sanitizer)
     draft.blocks = [block for block, _ in pieces]
-    written = _lay_out(draft, pieces, chosen, output)
+    streams = _lay_out(draft, pieces, chosen, output)
     size = save(path, output.finish(draft.time))
+    return _written(draft, size, streams, is_cut=stack_bytes > 0)
+
+
+def _written(draft: Draft, size: int, streams: list[int], *, is_cut: bool) -> Written:
+    stacks, blocks = draft.stacks.values(), draft.blocks
     return Written(
         size=size,
-        threads=len(target.threads),
+        threads=len(draft.target.threads),
         # A thread under Wine goes from one to the other and back.
         stacks=len(
             {(stack.index, each.low, each.high) for stack in stacks for each in stack.segments}
         ),
-        ranges=len(draft.blocks),
-        memory=sum(block.size for block in draft.blocks),
-        modules=len(target.modules),
-        streams=written,
-        cut=_cut(stacks, draft.blocks) if stack_bytes else [],
+        ranges=len(blocks),
+        memory=sum(block.size for block in blocks),
+        modules=len(draft.target.modules),
+        streams=streams,
+        cut=_cut(stacks, blocks) if is_cut else [],
     )
 
 
@@ -263,7 +268,7 @@ def _own_blocks(blocks: Sequence[Block], own: dict[int, Range]) -> dict[int, Blo
     return found
 
 
-def _cut(stacks: Sequence[Stack], blocks: Sequence[Block]) -> list[int]:
+def _cut(stacks: Iterable[Stack], blocks: Sequence[Block]) -> list[int]:
     """The threads with a frame whose stack pointer is in no block, nor at the end of one."""
     starts = [block.start for block in blocks]
 
