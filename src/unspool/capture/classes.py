@@ -110,7 +110,7 @@ CLASSES = (
 
 # What is in no key, and must be told all the same.
 NEVER = (
-    ("memory of the process", "out"),
+    ("memory of the process, but for names of generated code", "out"),
     ("registers but pc and stack pointer", "out"),
 )
 MINIDUMP = {

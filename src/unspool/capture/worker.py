@@ -188,13 +188,16 @@ class _Maker:
         from unspool.capture.code_names import code_names
 
         self.send(PARTIAL)
+        title = "not all functions of generated code have their names"
         try:
-            whole = code_names(self.target, self.stacks, self.names, self.policy.code_name)
+            if code_names(self.target, self.stacks, self.names, self.policy.code_name):
+                return
         except (OutOfTime, MemoryError):
             signal.setitimer(signal.ITIMER_REAL, 0)
-            whole = False
-        if not whole:
-            self._lack("code_names", "not all functions of generated code have their names")
+        except Exception as error:
+            # What a process has made of its memory is no reason to lose its stacks.
+            title += f": {words(error)}"
+        self._lack("code_names", title)
 
     def _stop(self, kind: str, title: str) -> None:
         """Says how far the walk came. If not over the crashed thread, that has a second one.
