@@ -7,6 +7,7 @@ import json
 import resource
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -580,3 +581,29 @@ def test_a_thousand_threads(live: Live) -> None:
     report = live("locks", "ring", "1000", waits=1000)
     (deadlock,) = report.deadlocks
     assert len(deadlock.chain) == 1000
+
+
+def test_a_runtime_whose_locks_are_not_seen(tmp_path: Path) -> None:
+    """Python's deadlock is none of threads' locks, and "no deadlock" would be a lie."""
+    program = tmp_path / "ring.py"
+    program.write_text(
+        "import threading\n"
+        "locks = threading.Lock(), threading.Lock()\n"
+        "both = threading.Barrier(3)\n"
+        "def take(own):\n"
+        "    with locks[own]:\n"
+        "        both.wait()\n"
+        "        locks[1 - own].acquire()\n"
+        "for own in (0, 1):\n"
+        "    threading.Thread(target=take, args=(own,)).start()\n"
+        "both.wait()\n"
+        "print('ready', flush=True)\n"
+    )
+    with running([sys.executable, program]) as process:
+        report = calm_survey([process.pid], 3)
+    keeps_its_promises(report)
+    assert not report.deadlocks
+    assert "runtime_locks" in [each.kind for each in report.findings]
+    text = "\n".join(locks_text.lines(report))
+    assert "no deadlock is known" in text
+    assert "runs CPython: its locks are semaphores" in text

@@ -85,9 +85,13 @@ class _Text:
             verdict = f"{verdict if certain else ''}{', ' if certain else ''}" + count(
                 possible, "possible deadlock"
             )
-        if not report.deadlocks and (unknown := unknown_holders(report)):
-            verdict += f" is known; who holds {unknown} of the locks is not known"
-        stuck = any(each.kind in ("holder_gone", "all_wait") for each in report.findings)
+        kinds = {each.kind for each in report.findings}
+        unknown = unknown_holders(report)
+        if not report.deadlocks and (unknown or "runtime_locks" in kinds):
+            verdict += " is known"
+        if not report.deadlocks and unknown:
+            verdict += f"; who holds {unknown} of the locks is not known"
+        stuck = not kinds.isdisjoint(("holder_gone", "all_wait"))
         if not report.deadlocks and stuck:
             verdict += ", but see the notes"
         waits, locks = len(self.waiting), len(report.locks)

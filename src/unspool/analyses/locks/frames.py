@@ -19,6 +19,8 @@ STANDARD = (
     "std::", "core::", "alloc::", "<std::", "<core::", "__gthread", "parking_lot", "__cxa_guard_",
     "__once_proxy", "_ZSt", "_ZNSt",
 )  # fmt: skip
+# HotSpot's code, and Java's own classes.
+_JAVA_CODE, _JAVA = ("codeheap", "codecache"), ("java.", "javax.", "jdk.", "sun.")
 _HEADERS = "/include/c++/"
 # Frames of a static program that may be its C library's.
 _FEW = 8
@@ -61,6 +63,9 @@ class StackNames:
 
     def deciding(self) -> int:
         """The first frame outside of the libraries of the system: the program's own call."""
+        for index, (module, name) in enumerate(zip(self.modules, self.functions, strict=True)):
+            if module.startswith(_JAVA_CODE) and "." in name and not name.startswith(_JAVA):
+                return index
         first = self._first_outside()
         for index in range(first, min(first + _FEW, len(self.functions))):
             if not self.standard[index] and not self.modules[index].startswith(_LIBRARIES):

@@ -8,9 +8,13 @@ is kept as the largest lock takes; of a sanitized dump only what proves to be a 
 from __future__ import annotations
 
 from unspool.analyses.locks.beside import owner_of_file, pointers_to, refused
+from unspool.analyses.locks.java import java_waits
 from unspool.analyses.locks.syscalls import VECTOR_ENTRY, futex_waits, syscall_of
 from unspool.analyses.locks.words import WAITERS, Words
+from unspool.errors import FormatError
+from unspool.memory import Fault
 from unspool.write.more import More
+from unspool.write.ranges import joined
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,6 +34,9 @@ _SIZES = {"mutex": 24, "rwlock": 32, "low_level_lock": 16}
 # PID_MAX_LIMIT of 64-bit kernels; a mutex's kinds whose word has the owner: robust, inheriting.
 _HIGHEST_ID, _BY_ID = 1 << 22, 0x30
 _MOST_THREADS = 4096
+# What a JVM tells is in so many small places that a minidump takes them only if the near ones are
+# joined: it has a few thousand blocks.
+_NEAR = 1024
 # Of a futex call's arguments: the address, the operation, the value.
 _TELLING = 3
 _FILE_AND_COMMAND = 2
@@ -91,10 +98,19 @@ def _lock_words(target: Target, report: Report) -> More:
                 registers[thread.index] += numbers
                 pieces += ((at, memory.read_available(at, size)) for at, size in places)
                 facts += ((at, at + size) for at, size in places)
+    pieces += ((at, memory.read_available(at, end - at)) for at, end in _java(target, memory))
     kept = More(pieces, facts, registers)
     if target.wine is not None:
         _add_windows(kept, target, report, memory, stays)
     return kept
+
+
+def _java(target: Target, memory: Memory) -> list[Range]:
+    """What a JVM has of its monitors and of who owns them; of sanitized dumps it is blanked."""
+    try:
+        return joined(java_waits(target, memory)[2], _NEAR)
+    except (FormatError, Fault, UnicodeError):
+        return []
 
 
 class _Stays:

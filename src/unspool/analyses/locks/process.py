@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 
 from unspool.analyses.locks.frames import StackNames
+from unspool.analyses.locks.java import JavaLocks
 from unspool.analyses.locks.records import Party
 from unspool.symbols.data_symbols import DataSymbols
 from unspool.symbols.demangle import demangle
@@ -29,6 +30,7 @@ class Examined:
         self.memory = target.memory_now()
         self.names: dict[int, StackNames] = {}
         self.waiting: Waiting | None = None
+        self.java = JavaLocks(self)
         self._shared: list[tuple[int, int, str, int]] | None = None
         self.variables: dict[int, DataSymbols | None] = {}
         tids = {thread.tid: thread.tid for thread in target.threads}

@@ -15,6 +15,7 @@ from unspool.analyses.locks.proton import (
     unknown,
 )
 from unspool.analyses.locks.records import Holder, Lock, LockReport, Wait
+from unspool.analyses.locks.runtimes import runtimes
 from unspool.analyses.locks.syscalls import Syscall, futex_waits, syscall_of
 from unspool.analyses.locks.verdicts import verdicts
 from unspool.analyses.locks.words import UNREADABLE, Words
@@ -80,6 +81,7 @@ class _Survey:
         report = LockReport(parties, self.locks, self.waits, found, self.findings)
         self.findings += verdicts(report)
         self.findings += self.without_server()
+        self.findings += runtimes(self.processes, self.waits)
         return report
 
     def without_server(self) -> Iterator[Finding]:
@@ -121,6 +123,16 @@ class _Survey:
                     key += (thread.index,)  # type: ignore[assignment]
                 self.add(process, thread, names, found.lock, key, found.function, found.evidence)
                 return
+        java = process.java.wait(thread.index) if words else None
+        if java is not None:
+            lock, at = process.java.lock(java), names.deciding()
+            function = "synchronized" if java.monitor else names.functions[max(at - 1, 0)]
+            timed = words[0].timed and not java.monitor
+            self.add(
+                process, thread, names, lock, (process.index, lock.kind, lock.address), function,
+                java.evidence, timed=timed,
+            )  # fmt: skip
+            return
         for wait in words:
             self.futex(process, thread, names, wait, any_=len(words) > 1)
         if not words and call is not None and call.name in ("fcntl", "flock"):
@@ -352,6 +364,9 @@ class _Survey:
             sp = process.target.arch.sp
             taken = None if thread.registers is None else thread.registers[sp]
             if process.waiting is None or process.waiting.still(thread.tid, taken):
+                kept.append(wait)
+                continue
+            if self.locks[wait.lock].kind == "java_monitor" and process.java.still(wait.thread):
                 kept.append(wait)
                 continue
             if wait.key in moved:

@@ -205,7 +205,7 @@ WORDS = {
     "wait_on_address": "address", "handle": "object", "mutant": "mutant",
     "event": "event", "timer": "timer", "process": "the end of a process",
     "debug_event": "debug event",
-    "once": "one-time initialisation",
+    "once": "one-time initialisation", "java_monitor": "Java monitor", "java_lock": "Java lock",
 }  # fmt: skip
 
 

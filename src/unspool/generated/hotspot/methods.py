@@ -116,14 +116,14 @@ class Methods:
         code_size = tables.get(const, self._code_size)
         if not self._header + code_size <= size <= _MOST_CONST:
             raise FormatError(f"a ConstMethod of {size:,} bytes", "a method")
-        name = self._constant(pool, tables.get(const, self._name))
-        owner = self._symbol(reader.pointer(holder + self._class_name))
+        name = self.constant(pool, tables.get(const, self._name))
+        owner = self.symbol(reader.pointer(holder + self._class_name))
         code = const + self._header
         has_lines = tables.get(const, self._flags) & _HAS_LINES
         end = const + size if has_lines else 0
         file, bytecodes = self._source(pool, holder), (code, code + code_size)
         return Method(
-            f"{_external(owner)}.{name}", file, bytecodes, lambda: self._lines(bytecodes[1], end)
+            f"{external(owner)}.{name}", file, bytecodes, lambda: self._lines(bytecodes[1], end)
         )
 
     def _lines(self, start: int, end: int) -> Lines:
@@ -142,16 +142,17 @@ class Methods:
             index = self.tables.get(pool, self._file)
         elif self._old_file is not None:
             index = self.tables.get(holder, self._old_file)
-        return self._constant(pool, index) if index else None
+        return self.constant(pool, index) if index else None
 
-    def _constant(self, pool: int, index: int) -> str:
+    def constant(self, pool: int, index: int) -> str:
         """A constant that is a symbol."""
         if not 0 < index < self.tables.get(pool, self._length):
             raise FormatError(f"no constant {index}", "a method")
         reader = self.tables.reader
-        return self._symbol(reader.pointer(pool + self._pool_header + _WORD * index))
+        return self.symbol(reader.pointer(pool + self._pool_header + _WORD * index))
 
-    def _symbol(self, address: int) -> str:
+    def symbol(self, address: int) -> str:
+        """The text of a Symbol."""
         length = self.tables.get(address, self._symbol_length) & 0xFFFF
         data = self.tables.reader.read(address + self._symbol_body, length)
         # Java's own UTF-8: zero and letters beyond the BMP as two surrogates.
@@ -162,7 +163,7 @@ class Methods:
         return text
 
 
-def _external(name: str) -> str:
+def external(name: str) -> str:
     """A class' name as programs see it: `java.util.Map`, `Main$$Lambda/0x00007f0c01000a00`."""
     plain, plus, address = name.rpartition(_HIDDEN)
     if plus:

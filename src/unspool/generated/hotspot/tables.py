@@ -30,6 +30,13 @@ _TYPES = frozenset((
     "OSThread", "PcDesc", "StubQueue", "StubRoutines", "Symbol", "Thread", "ThreadsList",
     "ThreadsSMRSupport", "VirtualSpace", "nmethod",
 ))  # fmt: skip
+# And those that `locks` looks at besides.
+OF_LOCKS = frozenset((
+    "Abstract_VM_Version", "Array<u1>", "Array<u2>", "CompressedKlassPointers", "CompressedOops",
+    "ConstMethod", "ConstantPool", "InstanceKlass", "JVMFlag", "JavaThread", "Klass", "LockStack",
+    "Method", "OSThread", "ObjectMonitor", "Symbol", "Thread", "ThreadsList", "ThreadsSMRSupport",
+    "Universe", "oopDesc",
+))  # fmt: skip
 
 _SIZES = {
     "u1": (1, False), "bool": (1, False), "u2": (2, False), "int16_t": (2, True),
@@ -53,8 +60,12 @@ class Field:
 class VmTables:
     """The tables of one libjvm.so. Raises `FormatError` if there are none that can be read."""
 
-    def __init__(self, reader: Reader, symbol: Callable[[str], int | None]) -> None:
+    def __init__(
+        self, reader: Reader, symbol: Callable[[str], int | None],
+        classes: frozenset[str] = _TYPES,
+    ) -> None:  # fmt: skip
         self.reader = reader
+        self._classes = classes
         self._symbol = symbol
         self._strings: dict[int, str] = {}
         self.sizes: dict[str, int] = {}
@@ -121,7 +132,7 @@ class VmTables:
             if not pointer:
                 return
             name = self._string(pointer)
-            if name in _TYPES:
+            if name in self._classes:
                 yield address, name
 
     def _read_fields(self) -> None:

@@ -1,0 +1,59 @@
+"""Runtimes whose locks are not, or not all, threads' waits for words: what is not known of them."""
+
+from __future__ import annotations
+
+from unspool.model import Finding
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from unspool.analyses.locks.process import Examined
+    from unspool.analyses.locks.records import Wait
+
+# A module's name begins so: the runtime, what is not known, and who knows it.
+_BY_MODULE = (
+    ("libcoreclr.so", ".NET", "its monitors are not read", "dotnet-dump shows them"),
+    ("libmonosgen", "Mono", "its monitors are not read", "its debugger shows them"),
+)
+_PYTHON = (
+    "CPython", "its locks are semaphores, which do not note who holds them",
+    "faulthandler and py-spy show where each thread is",
+)  # fmt: skip
+_GO = (
+    "Go", "its goroutines wait without a thread, and its locks do not note who holds them",
+    "it prints all goroutines when it gets SIGQUIT",
+)  # fmt: skip
+_GO_SECTIONS = (".gopclntab", ".go.buildinfo")
+_JAVA_HELP = "jstack and jhsdb, which need the same JDK, know them"
+
+
+def runtimes(processes: Sequence[Examined], waits: Sequence[Wait]) -> Iterator[Finding]:
+    """One finding for each process whose runtime has locks that are not all seen here."""
+    for process in processes:
+        threads = [wait.thread for wait in waits if wait.party == process.index]
+        if not threads:
+            continue
+        name = process.party.name
+        if process.java.problem is not None:
+            title = f"{name} runs a JVM: {process.java.problem}"
+            yield Finding("runtime_locks", title, detail=_JAVA_HELP, incomplete=True)
+        found = _runtime(process)
+        if found is not None:
+            runtime, unknown, help_ = found
+            yield Finding("runtime_locks", f"{name} runs {runtime}: {unknown}", detail=help_)
+
+
+def _runtime(process: Examined) -> tuple[str, str, str] | None:
+    modules = process.target.space.modules
+    for start, *found in _BY_MODULE:
+        if any(module.name.startswith(start) for module in modules):
+            return found[0], found[1], found[2]
+    for module in modules[:1]:
+        elf = process.target.elf(module)
+        if elf is not None and any(elf.section(name) is not None for name in _GO_SECTIONS):
+            return _GO
+    for module in modules:
+        if module.name.startswith(("python3", "libpython3")):
+            return _PYTHON
+    return None
