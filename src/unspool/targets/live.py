@@ -241,15 +241,15 @@ class LiveTarget(Target):
         return super().record_reads()
 
     def kept_reads(self) -> list[tuple[int, bytes]]:
-        super().kept_reads()
         modules = self._generated.modules if self._generated is not None else ()
         # Reads what no walk needs, but who reads the dump.
         tables = [each.tables() for each in modules if each.tables is not None]
+        tables += [namer.tables() for namer in self.namers]
         if self._kept is None:
             return []
         if self._was_walked:
             # What was read before is known, and was not kept.
-            for low, high in chain(*tables, *(namer.tables() for namer in self.namers)):
+            for low, high in (span for spans in tables for span in spans):
                 self._kept.read_available(low, high - low)
         return list(self._kept.pieces_read)
 
