@@ -101,7 +101,7 @@ def test_cut_at_many_lengths(name: str) -> None:
             assert isinstance(outcome, UnspoolError) or not outcome.complete
 
 
-@settings(max_examples=examples(300), suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(150), suppress_health_check=list(HealthCheck))
 @given(
     patched(core, st.tuples(st.sampled_from(NAMES)), places)
     | rearranged(core, st.tuples(st.sampled_from(NAMES)), places)

@@ -232,7 +232,7 @@ def many(process: WineProcess, count: int, change: Callable[[int], dict[str, int
     return core
 
 
-@every
+@pytest.mark.parametrize(("version", "bits"), [("11.8", 64), ("10.0", 32)])
 def test_ten_thousand_threads_with_one_teb(version: str, bits: int) -> None:
     process = process_of(version, bits)
     sp = process.threads[0].sp_name

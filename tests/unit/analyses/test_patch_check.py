@@ -376,7 +376,7 @@ def test_all_threads_are_looked_at_in_one_moment(programs_root: Path) -> None:
     """At each moment one thread or both are in hold(): never none, whenever that is."""
     with running_program(HANDOVER, programs_root) as running:
         seen = []
-        for _ in range(40):
+        for _ in range(16):
             check = checked(running.pid, "hold", inlined=False)
             (function,) = check.functions
             by_unwinding = {hit.thread for hit in function.unwinding.hits}
