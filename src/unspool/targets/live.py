@@ -248,9 +248,11 @@ class LiveTarget(Target):
         if self._kept is None:
             return []
         if self._was_walked:
-            # What was read before is known, and was not kept.
-            for low, high in (span for spans in tables for span in spans):
-                self._kept.read_available(low, high - low)
+            # What was read before is known, and was not kept: in pages, as runtimes' is read.
+            spans = (span for found in tables for span in found)
+            pages = {page for low, high in spans for page in range(low & -4096, high, 4096)}
+            for page in sorted(pages):
+                self._kept.read_available(page, 4096)
         return list(self._kept.pieces_read)
 
     def live_process(self) -> Process:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from unspool.generated.hotspot.tables import VmTables
 
 _MOST_HEAPS = 16
+_ADDRESS_BITS = 48  # on aarch64, where libraries are near the end; 47 on x86-64
 _MOST_SIZE = 4 << 30  # CODE_CACHE_SIZE_LIMIT is 2 GB
 
 # A byte of the map of segments: no block is there; else how many segments to go back, of
@@ -86,7 +87,7 @@ class CodeHeaps:
         data = reader.read(address, self.tables.size("CodeHeap"))
         for at in range(0, len(data) - 7, 8):
             pointer = int.from_bytes(data[at : at + 8], "little")
-            if pointer < 1 << 16 or pointer >> 47:
+            if pointer < 1 << 16 or pointer >> _ADDRESS_BITS:
                 continue
             try:
                 text = reader.string(pointer, 64)

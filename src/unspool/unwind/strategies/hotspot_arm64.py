@@ -8,6 +8,7 @@ says for how long. The forms are those of OpenJDK's assembler (`generate_fixed_f
 from __future__ import annotations
 
 from unspool.arch.aarch64_ahead import SP, CodeAhead
+from unspool.arch.calls import aarch64_call_target
 from unspool.memory import Fault
 from unspool.unwind.strategies.hotspot_slots import Place
 
@@ -43,6 +44,7 @@ _NOTE_SENDER = {0x910003ED: 13, 0x910003F3: 19}
 # Code that jumps to what it was called for.
 _FRAMELESS = ("I2C/C2I adapters", "vtable chunks")
 _MOST_ADAPTER = 128
+_MOST_STUB = 64
 _AROUND = 2048
 
 
@@ -80,14 +82,16 @@ class Stopped:
         return Place(link & self.mask, max(above, sp), fp, registers[_METHOD])
 
     def returning(self, pc: int, registers: Registers) -> Place | None:
-        """The caller, if the interpreter has taken a frame down and not returned yet."""
-        before = self._words(pc - _MOST_RETURN, pc)
-        if _LEAVE not in before:
+        """The caller, if the interpreter takes a frame down, or has and has not returned yet."""
+        words = self._words(pc - _MOST_RETURN, pc + 4)
+        # With the stack pointer at its record a frame has nothing left in it.
+        is_leaving = words[-1:] == [_LEAVE] and registers[SP] == registers[_FP]
+        if not is_leaving and _LEAVE not in words[:-1]:
             return None
         ahead = CodeAhead(self._code(pc, pc + _MOST_RETURN), pc, self._maybe_word)
         back = ahead.ending(pc, registers[: SP + 1])
         sp, now = back.registers[SP] if back is not None else None, registers[SP]
-        if back is None or sp is None or now is None or back.restored:
+        if back is None or sp is None or now is None or back.restored != is_leaving:
             return None
         return Place(back.address & self.mask, max(sp, now), back.registers[_FP], leaf=True)
 
@@ -99,7 +103,9 @@ class Stopped:
         if sp is None:
             return
         depth, saved = self._made(blob, pc)
-        if not saved and link is not None:
+        if link is not None and self._in_call_stub(blob, pc, link & self.mask):
+            yield Place(link & self.mask, sp, fp, leaf=True)
+        elif not saved and link is not None:
             yield Place(link & self.mask, sp + depth, fp, leaf=True)
         elif depth < blob.frame:
             yield self._framed(sp + depth)
@@ -139,6 +145,17 @@ class Stopped:
             if word >> 26 == 0b000101 or word & 0xFFFFFC1F == 0xD61F0000:
                 return None  # B, BR: what is before belongs to another entry
         return None
+
+    def _in_call_stub(self, blob: Blob, pc: int, link: int) -> bool:
+        """Whether code has called the part of its own that leads on to the interpreter.
+
+        That has no frame: it puts the method into a register, and jumps (CompiledStaticCall).
+        """
+        code = self._code(link - 4, link)
+        target = (
+            aarch64_call_target(code, len(code), link) if blob.begin < link <= blob.end else None
+        )
+        return target is not None and blob.complete <= target <= pc < target + _MOST_STUB
 
     def _made(self, blob: Blob, pc: int) -> tuple[int, bool]:
         """How far code has moved the stack pointer from its start to a pc, and whether it has
