@@ -28,6 +28,8 @@ def find(process: Process) -> list[GeneratedModule]:
     for module in list(process.space.modules):
         if not exports_metadata(process.space, module):
             continue
+        from functools import partial
+
         from unspool.generated.reader import Reader
         from unspool.generated.v8.metadata import Metadata
         from unspool.generated.v8.runtime import V8
@@ -37,7 +39,8 @@ def find(process: Process) -> list[GeneratedModule]:
             continue
         try:
             metadata = Metadata(Reader(process.now), symbols)
-            process.namers.append(V8(metadata, process.space, module))
+            symbol = partial(process.symbol, module)
+            process.namers.append(V8(metadata, process.space, module, symbol))
         except (FormatError, Fault) as error:
             title = f"JavaScript's names are not known: {module.name}: {error}"
             process.findings.append(Finding("generated_code", title))

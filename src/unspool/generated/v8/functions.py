@@ -61,6 +61,11 @@ class Functions:
                 return 0
         return 0
 
+    def code_of(self, shared: int) -> int:
+        """The code that was made of a function's bytecode one by one; 0 if there is none."""
+        word = self.heap.word(shared, self.known.shared_data)
+        return word if self.heap.type(word) == self.known.type_code else 0
+
     def at(self, shared: int) -> Function | None:
         """The function that a SharedFunctionInfo describes; None if it cannot be read."""
         if shared not in self._shared:

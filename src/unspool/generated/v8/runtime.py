@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from unspool.errors import FormatError
+from unspool.generated.v8.baseline import Baseline
 from unspool.generated.v8.functions import Functions, offset_in
 from unspool.generated.v8.heap import is_pointer
 from unspool.memory import Fault
@@ -10,6 +11,8 @@ from unspool.model import SUBJECT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from unspool.generated.v8.metadata import Metadata
     from unspool.model import Location, Module
     from unspool.space import AddressSpace
@@ -33,11 +36,18 @@ class V8:
 
     kind = "v8"
 
-    def __init__(self, metadata: Metadata, space: AddressSpace, module: Module) -> None:
+    def __init__(
+        self,
+        metadata: Metadata,
+        space: AddressSpace,
+        module: Module,
+        symbol: Callable[[str], int | None],
+    ) -> None:
         self.metadata = metadata
         self.space = space
         self.module = module
         self.functions = Functions(metadata)
+        self.baseline = Baseline(self.functions.heap, symbol)
         self._slots: set[tuple[int, int]] = set()
         self._subjects: set[int] = set()
 
@@ -98,15 +108,28 @@ class V8:
         if bytecodes not in held and context != own_context:
             return None
         subject = SUBJECT | _V8 | shared
-        # Code that replaced a loop of the interpreter's keeps its frame, with a place of then.
-        if at_call and bytecodes in held and self.is_builtin(pc):
-            offset = offset_in(known, self._slot(fp + known.offset))
+        if at_call and bytecodes in held:
+            offset = self._offset(fp, pc, shared, bytecodes)
             if offset is not None:
                 subject |= offset + 1 << _OFFSET_AT
         functions.at(shared)
         if len(self._subjects) < _MOST_SUBJECTS:
             self._subjects.add(subject)
         return subject
+
+    def _offset(self, fp: int, pc: int, shared: int, bytecodes: int) -> int | None:
+        """Where in its bytecode a frame is. Of optimised code that is not known.
+
+        Such code may have replaced a loop of the interpreter's: then the frame still has the
+        interpreter's place, of that time.
+        """
+        if self.is_builtin(pc):
+            return offset_in(self.metadata, self._slot(fp + self.metadata.offset))
+        code = self.functions.code_of(shared)
+        try:
+            return self.baseline.offset(code, bytecodes, pc) if code else None
+        except (Fault, FormatError):
+            return None
 
     def _slot(self, address: int) -> int:
         self._slots.add((address, address + _WORD))
