@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
-
-from unspool.cursor import Cursor
-from unspool.errors import FormatError
 from unspool.formats.wasm import wasm_binary
 from unspool.model import Finding
 from unspool.model.report import wasm_number
 from unspool.symbols.wasm_files import WasmFiles, debug_sections, open_modules
+from unspool.symbols.wasm_source_map import named_file, source_map_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Protocol
 
     from unspool.formats.wasm_file import WasmModule
     from unspool.model import Location, Module, Report
@@ -21,8 +19,10 @@ if TYPE_CHECKING:
     from unspool.symbols.native import NativeLines
     from unspool.symbols.wasm_files import WasmFile
 
-_MAX_URL = 4096
-
+    class Lines(Protocol):
+        def fill(self, location: Location) -> None:
+            """Adds what is known of a place: file, line, inlined calls."""
+            ...
 
 class WasmElsewhere:
     """Names of the WebAssembly code of a report; `names` is the `code_names` of `symbolicate`.
@@ -69,8 +69,10 @@ class WasmElsewhere:
             self._disagree(module, named, "names")
             return None
         first = (named or fitting)[0]
-        dwarf = self._dwarf(module, fitting) if lines and first.proved else None
-        return WasmNames(self.locations, first, dwarf)
+        found: Lines | None = None
+        if lines and first.proved:
+            found = self._dwarf(module, fitting) or source_map_of(fitting)
+        return WasmNames(self.locations, first, found)
 
     def _dwarf(self, module: Module, fitting: Sequence[WasmFile]) -> WasmDwarf | None:
         """The debug information of the files that fit, or of those that they name."""
@@ -155,11 +157,11 @@ class WasmNames:
     """Names out of one file that fits, for the locations of a report."""
 
     def __init__(
-        self, locations: dict[int, Location], file: WasmFile, dwarf: WasmDwarf | None
+        self, locations: dict[int, Location], file: WasmFile, lines: Lines | None
     ) -> None:
         self._locations = locations
         self._file = file
-        self.dwarf = dwarf
+        self.lines = lines
 
     def locate(self, pc: int) -> Location | None:
         """What is known of a look-up pc, of which the report has the place in the binary."""
@@ -173,8 +175,8 @@ class WasmNames:
         name = place[0].names.get(known.wasm_function, b"").decode("utf-8", "replace")
         if made.function is None or made.is_numbered:
             made.function = name or None
-        if self.dwarf is not None and made.file is None:
-            self.dwarf.fill(made)
+        if self.lines is not None and made.file is None:
+            self.lines.fill(made)
         made.function = made.function or wasm_number(known.wasm_function)
         return made
 
@@ -190,7 +192,7 @@ def _companion(symbols: SymbolPaths, fitting: Sequence[WasmFile]) -> WasmDwarf |
         if len(each.modules) != 1:
             continue
         build_id = each.modules[0].build_id
-        beside = _named_file(each)
+        beside = named_file(each, "external_debug_info")
         paths = [beside] if beside else []
         for path in paths + (list(symbols.wasm_files()) if build_id else []):
             other = open_modules(path)
@@ -201,17 +203,3 @@ def _companion(symbols: SymbolPaths, fitting: Sequence[WasmFile]) -> WasmDwarf |
                 if dwarf.sections:
                     return dwarf
     return None
-
-
-def _named_file(file: WasmFile) -> str | None:
-    """The file beside a binary that it says has its debug information."""
-    try:
-        cursor = Cursor(file.modules[0].bytes_of("external_debug_info"))
-        url = cursor.take(min(cursor.uleb(), _MAX_URL)).decode("utf-8", "replace")
-    except FormatError:
-        return None
-    name = url.rpartition("/")[2]
-    path = os.path.join(os.path.dirname(file.path), name)
-    return path if name and "\0" not in name and os.path.isfile(path) else None
-
-

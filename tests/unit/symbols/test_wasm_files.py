@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.build.source_map import source_map
 from tests.build.wasm import Function, Module, component, sized
 from tests.build.wasm_images import EACH, compiled
 from tests.unit.unwind.spaces import region
@@ -277,7 +278,7 @@ def test_debug_information_in_a_file_of_its_own(tmp_path: Path) -> None:
     def found(where: Path) -> bool:
         names = WasmElsewhere(report, [str(where)]).names(report.modules[0], True)
         assert names is not None
-        return names.dwarf is not None
+        return names.lines is not None
 
     assert not found(tmp_path)
     (tmp_path / "x.debug").write_bytes(dwarf.build())
@@ -291,3 +292,33 @@ def test_debug_information_in_a_file_of_its_own(tmp_path: Path) -> None:
     assert found(tmp_path / "x.wasm")
     (tmp_path / "x.debug").unlink()
     assert not found(tmp_path / "x.wasm")
+
+
+def lines(report: Report, path: Path) -> list[tuple[str | None, int | None]]:
+    result, _ = api.symbolicate(report, symbols=[str(path)])
+    stack = result.stacks[0]
+    found = [result.location(stack, index) for index in range(len(stack.frames))]
+    return [(each.file, each.line) for each in found if each is not None]
+
+
+def test_lines_by_the_source_map_beside_it(tmp_path: Path) -> None:
+    """It must be of this code: each of its places is an instruction's."""
+    module, data, report = one(custom={"sourceMappingURL": sized(b"./x.wasm.map")})
+    path, beside = tmp_path / "x.wasm", tmp_path / "x.wasm.map"
+    path.write_bytes(data)
+    assert lines(report, path) == [(None, None)] * 3
+    places = [
+        (place, 0, number) for number, each in enumerate(starts(data, module)) for place in each
+    ]
+    beside.write_bytes(source_map(places))
+    assert lines(report, path) == [("a.ts", 1), ("a.ts", 2), ("a.ts", 4)]
+    # Another map of the third function, where the last frame is: of the others' lines it says all.
+    beside.write_bytes(source_map([
+        (place + (number == 3), file, number) for place, file, number in places
+    ]))  # fmt: skip
+    assert lines(report, path) == [("a.ts", 1), ("a.ts", 2), (None, None)]
+    # Nothing of the second function: the place before it is of the first.
+    beside.write_bytes(source_map([each for each in places if each[2] != 1]))
+    assert lines(report, path) == [("a.ts", 1), (None, None), ("a.ts", 4)]
+    beside.write_bytes(b"{")
+    assert lines(report, path) == [(None, None)] * 3
