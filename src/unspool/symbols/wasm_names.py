@@ -135,7 +135,8 @@ class WasmDwarf:
         lines = self._lines(location.wasm_module)
         # DWARF of WebAssembly counts from the code section's contents (tool-conventions).
         places, start = lines.lookup(offset - code) if lines else ([], None)
-        if not places or (start is not None and not body[0] <= start + code < body[1]):
+        # It must have a function there. That is all that ties a file without code to the binary.
+        if not places or start is None or not body[0] <= start + code < body[1]:
             return
         from unspool.symbols.symbolicate import to_location
 
