@@ -112,6 +112,13 @@ def look(target: int | str | Path, tid: int, **options: Any) -> tuple[Report, St
     return report, next(stack for stack in report.stacks if stack.tid == tid)
 
 
+def make_dump(pid: int, folder: Path, *, sanitize: bool = False) -> Path:
+    path = folder / "process.dmp"
+    with api.open(pid) as target:
+        api.dump(target, str(path), sanitize=sanitize)
+    return path
+
+
 def wasm_frames(report: Report, stack: Stack) -> Frames:
     """Function and position of each frame in the stack's Wasm segments."""
     found: Frames = []

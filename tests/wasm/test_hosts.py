@@ -7,7 +7,6 @@ backtrace by the runtime itself at the moment when it is looked at from outside.
 from __future__ import annotations
 
 import os
-import re
 import signal
 import subprocess
 import time
@@ -29,6 +28,7 @@ from .hosts import (
     frames_of,
     host,
     look,
+    make_dump,
     wasm_frames,
 )
 from .install import NEWEST, VERSIONS, folder
@@ -36,7 +36,6 @@ from .install import NEWEST, VERSIONS, folder
 # Older ones cannot compile tail calls, or cannot walk the stack that they leave: their own
 # backtrace asserts what is not so.
 WITH_TAIL_CALLS = (NEWEST, "36.0.0")
-LINES = Path(__file__).with_name("lines.c")
 LEVELS = (1, 2, 3, 7, 40, 200)
 
 
@@ -316,41 +315,6 @@ def test_a_component(newest: Host) -> None:
     assert is_whole(stack)
 
 
-@pytest.mark.parametrize("config", [("details",), ("debug_info",)], ids=["wasm", "native"])
-def test_files_and_lines_are_the_runtimes_own(
-    version: str, config: tuple[str, ...], tmp_path: Path
-) -> None:
-    """By the DWARF of the binary that the runtime keeps, or by that which it makes for gdb."""
-    pytest.importorskip("symbolic")
-    binary = compile_wasm(tmp_path)
-    if config == ("debug_info",) and version not in (NEWEST, "36.0.0"):
-        pytest.skip("not every line is in the DWARF that it makes")
-    with host(version, *config) as running:
-        said = running.ask(f"load {binary}")
-        report, stack = look(running.pid, said["tid"])
-    places: list[tuple[str | None, int | None]] = []
-    for index, frame in enumerate(stack.frames):
-        if stack.segments[frame.segment].kind == "wasm":
-            location = report.location(stack, index)
-            assert location is not None
-            places += [(os.path.basename(each.file or ""), each.line) for each in location.inlines]
-            places.append((os.path.basename(location.file or ""), location.line))
-    assert places == [("lines.c", 6), ("lines.c", 13), ("lines.c", 18)]
-    if config == ("details",):
-        own = re.findall(r"(lines\.c):(\d+)", said["text"])
-        assert [(name, int(line)) for name, line in own] == places
-
-
-def compile_wasm(folder: Path) -> Path:
-    compiler = tool("clang")
-    tool("wasm-ld")
-    binary = folder / "lines.wasm"
-    flags = ["--target=wasm32", "-O1", "-g", "-nostdlib", "-Wl,--no-entry", "-Wl,--export=go"]
-    command = [compiler, *flags, "-Wl,--allow-undefined", "-o", str(binary), str(LINES)]
-    subprocess.run(command, check=True, capture_output=True, timeout=120)
-    return binary
-
-
 def tracer(pid: int) -> int:
     status = Path(f"/proc/{pid}/status").read_text()
     return int(status.partition("TracerPid:")[2].split()[0])
@@ -361,10 +325,3 @@ def in_turn(pid: int, folder: Path) -> Iterator[int | Path]:
     yield pid
     yield make_dump(pid, folder)
     yield written_by_kernel(pid, folder)
-
-
-def make_dump(pid: int, folder: Path, *, sanitize: bool = False) -> Path:
-    path = folder / "process.dmp"
-    with api.open(pid) as target:
-        api.dump(target, str(path), sanitize=sanitize)
-    return path

@@ -9,6 +9,9 @@ byte.
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from itertools import islice
+
 from unspool.cursor import Cursor
 from unspool.errors import FormatError
 
@@ -17,10 +20,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     Number = Callable[[Cursor], int]
+    Ranges = dict[str, tuple[int, int]]
+    DwarfList = tuple[int, Ranges]
 
 # Beyond that a list is not looked for.
 _MAX_INFO = 8 << 20
 _MAX_NAME = 1 << 16
+_MAX_LISTS = 1000
+# Places where a list of DWARF sections may begin. Data that are not made for it have few.
+_MAX_PLACES = 1 << 18
 # Places where a list of names may begin: some seconds.
 _MAX_TRIES = 1 << 20
 # Sections of DWARF as gimli's `SectionId` numbers them, of which Wasmtime keeps some. Before
@@ -159,49 +167,90 @@ def _u32(cursor: Cursor) -> int:
     return cursor.u32()
 
 
-def dwarf_sections(
-    info: bytes, size: int, version: tuple[int, ...]
-) -> tuple[int, dict[str, tuple[int, int]]] | None:
-    """What is where in .wasmtime.dwarf, which has `size` bytes, of an image of one module.
+def dwarf_sections(info: bytes, size: int, version: tuple[int, ...]) -> list[DwarfList]:
+    """What is where in .wasmtime.dwarf, which has `size` bytes, for each module that has DWARF.
 
-    The position of the Wasm binary's code section, and for each DWARF section its (start, end).
-    `Metadata` of crates/environ/src/module_artifacts.rs has two flags around the position, then
-    the list, ordered by the sections' numbers: their ranges together are the whole section.
+    The position of its code section in the Wasm binary, and for each DWARF section its (start,
+    end), in the order of the modules, of which a component has several. `Metadata` of
+    crates/environ/src/module_artifacts.rs has two flags around the position, then the list,
+    ordered by the sections' numbers: the ranges of all lists together are the whole section.
     """
     names = [name for name in DWARF_SECTIONS if version >= (42,) or name != ".debug_names"]
     for read in (Cursor.uleb, Cursor.u64):
-        at = 0 if size else len(info)
-        while at < min(len(info), _MAX_INFO):
-            found = _dwarf_at(info, at, size, read, names)
-            if found is not None:
-                return found
-            at += 1
-    return None
+        search = _DwarfLists(info, size, read, names)
+        if size and search.find():
+            return search.found
+    return []
 
 
-def _dwarf_at(
-    info: bytes, at: int, size: int, read: Number, names: Sequence[str]
-) -> tuple[int, dict[str, tuple[int, int]]] | None:
-    try:
-        cursor = Cursor(info, at)
-        if cursor.u8() > 1:
-            return None
-        position = read(cursor)
-        if cursor.u8() != 1:
-            return None  # has_wasm_debuginfo
-        count = read(cursor)
-        if not 2 < count <= len(names):
-            return None
-        found: dict[str, tuple[int, int]] = {}
-        for _ in range(count):
-            number, start, end = cursor.u8(), read(cursor), read(cursor)
-            if number >= len(names) or not start <= end <= size:
+class _DwarfLists:
+    """Looks for lists that together fill the section, each from where the one before ends.
+
+    A few bytes can be a list by chance: where nothing follows it the search goes on behind it.
+    """
+
+    def __init__(self, info: bytes, size: int, read: Number, names: Sequence[str]) -> None:
+        self.info = info[:_MAX_INFO]
+        self.size = size
+        self.read = read
+        self.names = names
+        self.found: list[DwarfList] = []
+
+    def find(self) -> bool:
+        """Whether there are such lists."""
+        places = self._places()
+        room, index, done = 2 * _MAX_PLACES, 0, 0
+        # Which places the lists are at, and where the ranges of each begin.
+        tried: list[tuple[int, int]] = []
+        while room > 0:
+            room -= 1
+            entry = self._list_at(places[index], done) if index < len(places) else None
+            if entry is not None and len(tried) < _MAX_LISTS:
+                tried.append((index, done))
+                self.found.append(entry[:2])
+                index, done = bisect_left(places, entry[2]), entry[3]
+                if done == self.size:
+                    return True
+            elif index < len(places):
+                index += 1
+            elif tried:
+                index, done = tried.pop()
+                self.found.pop()
+                index += 1
+            else:
+                break
+        self.found = []
+        return False
+
+    def _places(self) -> list[int]:
+        """Where a list may begin: a flag, the position, a flag that is 1, and a small count."""
+        import re
+
+        number = rb"[\x80-\xff]{0,9}[\x00-\x7f]" if self.read is Cursor.uleb else rb".{8}"
+        most = re.escape(bytes([len(self.names)]))
+        form = rb"(?=[\x00\x01]" + number + rb"\x01[\x03-" + most + rb"])"
+        found = re.finditer(form, self.info, re.DOTALL)
+        return [each.start() for each in islice(found, _MAX_PLACES)]
+
+    def _list_at(self, at: int, start: int) -> tuple[int, Ranges, int, int] | None:
+        """A position and a list whose ranges begin at `start`, and both ends."""
+        try:
+            cursor, read = Cursor(self.info, at + 1), self.read
+            position = read(cursor)
+            cursor.u8()  # has_wasm_debuginfo
+            count = read(cursor)
+            if count > len(self.names):
                 return None
-            found[names[number]] = (start, end)
-    except FormatError:
-        return None
-    ranges = sorted(each for each in found.values() if each[0] < each[1])
-    ends = [0, *(end for _, end in ranges)]
-    if len(found) != count or [start for start, _ in ranges] != ends[:-1] or ends[-1] != size:
-        return None
-    return position, found
+            found: Ranges = {}
+            for _ in range(count):
+                number, low, high = cursor.u8(), read(cursor), read(cursor)
+                if number >= len(self.names) or not start <= low <= high <= self.size:
+                    return None
+                found[self.names[number]] = (low, high)
+        except FormatError:
+            return None
+        ranges = sorted(each for each in found.values() if each[0] < each[1])
+        ends = [start, *(high for _, high in ranges)]
+        if len(found) != count or not ranges or [low for low, _ in ranges] != ends[:-1]:
+            return None
+        return position, found, cursor.offset, ends[-1]

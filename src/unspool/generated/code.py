@@ -74,8 +74,8 @@ class GeneratedModule:
     described by an ELF object in memory, with addresses of the process: its symbols and DWARF are
     its names, or complete them. `runtime` is what the strategy of its runtime needs to know.
     `tables` gives the memory, as (start, end), that a minidump must hold for all that to be found
-    in it again. `dwarf` is for WebAssembly: where its binary's code section begins, and a binary
-    that has nothing but the DWARF.
+    in it again. `dwarf` is for WebAssembly: for the number of a module where its code section
+    begins in the binary, and a binary that has nothing but the DWARF.
     """
 
     __slots__ = ("dwarf", "elf", "image", "module", "names", "runtime", "tables")
@@ -89,7 +89,7 @@ class GeneratedModule:
         elf: Callable[[], Elf | None] | None = None,
         runtime: Runtime | None = None,
         tables: Callable[[], list[tuple[int, int]]] | None = None,
-        dwarf: Callable[[], tuple[int, bytes] | None] | None = None,
+        dwarf: Callable[[int], tuple[int, bytes] | None] | None = None,
     ) -> None:
         self.dwarf = dwarf
         self.tables = tables

@@ -37,6 +37,8 @@ _MAX_LOOKS = 1 << 18
 _MAX_SECTION = 64 << 20
 # Places of the runtime's state.
 _MAX_KEPT = 4096
+# Before the first function's first instruction: the code section's and its own sizes, and locals.
+_MAX_BEFORE_CODE, _MAX_PROLOGUE = 4096, 512
 # Sections that walking and naming need.
 _TABLES = (
     ".wasmtime.engine", ".eh_frame", ".wasmtime.addrmap", ".name.wasm", ".wasmtime.info",
@@ -141,6 +143,7 @@ class WasmCode:
         self._functions: Functions | None = None
         self._positions: list[AddressMap | None] = []
         self._names: list[dict[int, tuple[int, int]]] | None = None
+        self._dwarf: dict[int, tuple[int, dict[str, tuple[int, int]]]] | None = None
 
     def _read(self, offset: int, size: int) -> bytes:
         if size > _MAX_SECTION:
@@ -217,21 +220,61 @@ class WasmCode:
         start, _ = self.image.sections[".name.wasm"]
         return self._read(start + place[0], place[1]).decode("utf-8", "replace") or name
 
-    def dwarf(self) -> tuple[int, bytes] | None:
-        """Where the Wasm binary's code section begins, and a binary with its DWARF alone.
+    def dwarf(self, module: int) -> tuple[int, bytes] | None:
+        """Of a module of the image: where its code section begins in the Wasm binary, and a
+        binary with its DWARF alone.
 
         The runtime keeps that if it is told to show it (wasm_backtrace_details, or
-        WASMTIME_BACKTRACE_DETAILS=1 in the environment). Of images of one module alone.
+        WASMTIME_BACKTRACE_DETAILS=1 in the environment).
         """
         try:
-            data, info = self.section(".wasmtime.dwarf"), self.section(".wasmtime.info")
+            if self._dwarf is None:
+                self._dwarf = self._read_dwarf()
+            if module not in self._dwarf:
+                return None
+            start, sections = self._dwarf[module]
+            data = self.section(".wasmtime.dwarf")
         except (FormatError, Fault):
             return None
-        found = wasmtime_info.dwarf_sections(info, len(data), self.version or ())
-        if found is None:
-            return None
-        start, sections = found
         return start, wasm_binary({name: data[low:high] for name, (low, high) in sections.items()})
+
+    def _read_dwarf(self) -> dict[int, tuple[int, dict[str, tuple[int, int]]]]:
+        """The modules that have DWARF, and where that is.
+
+        Not all modules of a component need have any. What one has says where its code section
+        begins: right before the first function. Adapters that the runtime makes count from 0
+        again, and come last.
+        """
+        _, size = self.image.sections.get(".wasmtime.dwarf", (0, 0))
+        lists = wasmtime_info.dwarf_sections(
+            self.section(".wasmtime.info"), size, self.version or ()
+        )
+        firsts: dict[int, Function] = {}
+        for each in self.functions.all:
+            if each.module is not None and each.index is not None:
+                known = firsts.setdefault(each.module, each)
+                if each.index < (known.index or 0):
+                    firsts[each.module] = each
+        if len(firsts) == 1:
+            return dict(zip(firsts, lists[:1], strict=False))
+        modules = iter(sorted(firsts.items()))
+        found = {}
+        for position, sections in lists:
+            for module, function in modules:
+                first = self._first_position(function)
+                if first is not None and 0 <= first - position < _MAX_BEFORE_CODE:
+                    found[module] = (position, sections)
+                    break
+        return found
+
+    def _first_position(self, function: Function) -> int | None:
+        """Where in the Wasm binary the first code of a function is from; its prologue is not."""
+        start = self.text_start + function.start
+        for address in range(start, start + min(function.size, _MAX_PROLOGUE)):
+            position = self.position(address)
+            if position is not None:
+                return position
+        return None
 
     def tables(self) -> list[tuple[int, int]]:
         """Where in the process what walking and naming need is: (start, end), code aside."""
@@ -291,4 +334,4 @@ class WasmNames:
             name = code.full_name(function) or f"<wasm function {function.index}>"
             position = code.position(pc)
         offset = pc - code.text_start - function.start
-        return Location(None, name, offset, wasm_offset=position)
+        return Location(None, name, offset, wasm_offset=position, wasm_module=function.module or 0)

@@ -70,27 +70,28 @@ class CompletedNames:
 class WasmLines:
     """Names of WebAssembly code, with files and lines by the DWARF of its binary."""
 
-    def __init__(self, names: CodeNames, dwarf: Callable[[], tuple[int, bytes] | None]) -> None:
+    def __init__(self, names: CodeNames, dwarf: Callable[[int], tuple[int, bytes] | None]) -> None:
         self._names = names
         self._dwarf = dwarf
-        self._opened: tuple[int, NativeLines | None] | None = None
+        self._opened: dict[int, tuple[int, NativeLines | None]] = {}
 
     def locate(self, pc: int) -> Location | None:
         """What is known of an address; None if nothing."""
         known = self._names.locate(pc)
         if known is None or known.wasm_offset is None or known.file is not None:
             return known
-        start, lines = self._open()
+        start, lines = self._open(known.wasm_module)
         places = lines.lookup(known.wasm_offset - start)[0] if lines is not None else []
         if places:
             found = to_location((places[-1].function, None, places), None, pc)
             known.file, known.line, known.inlines = found.file, found.line, found.inlines
         return known
 
-    def _open(self) -> tuple[int, NativeLines | None]:
-        if self._opened is None:
+    def _open(self, module: int) -> tuple[int, NativeLines | None]:
+        if module not in self._opened:
             from unspool.symbols import native
 
-            found = self._dwarf() if native.available() else None
-            self._opened = (found[0], native.open_wasm(found[1])) if found else (0, None)
-        return self._opened
+            found = self._dwarf(module) if native.available() else None
+            opened = (found[0], native.open_wasm(found[1])) if found else (0, None)
+            self._opened[module] = opened
+        return self._opened[module]

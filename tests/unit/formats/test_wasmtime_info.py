@@ -102,16 +102,29 @@ def test_names_that_do_not_fill_the_section_are_not_believed() -> None:
 def test_dwarf_of_the_wasm_binary() -> None:
     sections = [(0, 300, 420), (7, 100, 300), (8, 0, 100), (19, 420, 500)]
     info = postcard_info("demo", [table(NAMES)], dwarf=(0x1234, sections))
-    found = dwarf_sections(info, 500, (42,))
-    assert found is not None
-    assert found[0] == 0x1234
-    assert found[1] == {DWARF_SECTIONS[number]: (low, high) for number, low, high in sections}
-    assert found[1][".debug_info"] == (100, 300)
-    older = dwarf_sections(info, 500, (41,))
-    assert older is not None
-    assert older[1][".debug_str_offsets"] == (420, 500)
-    assert dwarf_sections(info, 501, (42,)) is None
-    assert dwarf_sections(info, 0, (42,)) is None
+    ((position, found),) = dwarf_sections(info, 500, (42,))
+    assert position == 0x1234
+    assert found == {DWARF_SECTIONS[number]: (low, high) for number, low, high in sections}
+    assert found[".debug_info"] == (100, 300)
+    ((_, older),) = dwarf_sections(info, 500, (41,))
+    assert older[".debug_str_offsets"] == (420, 500)
+    assert dwarf_sections(info, 501, (42,)) == []
+    assert dwarf_sections(info, 0, (42,)) == []
+
+
+def test_dwarf_of_a_components_modules() -> None:
+    """Lists follow each other in the section. What is one by chance has none behind it."""
+    first = [(0, 0, 100), (7, 100, 300), (8, 300, 420)]
+    last = [(0, 420, 500), (7, 500, 510), (8, 510, 900)]
+    chance = bytes([0, 5, 1, 3, 0, 0, 1, 7, 1, 2, 8, 2, 3])
+    info = b"".join(
+        postcard_info(None, [table(NAMES)], dwarf=each) for each in ((40, first), (0x2345, last))
+    )  # fmt: skip
+    found = dwarf_sections(chance + info, 900, (50,))
+    assert [(position, min(ranges.values())) for position, ranges in found] == [
+        (40, (0, 100)), (0x2345, (420, 500)),
+    ]  # fmt: skip
+    assert dwarf_sections(info + chance, 901, (50,)) == []
 
 
 @given(st.binary(max_size=600), st.integers(0, 1 << 20), st.integers(1, 3))
