@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import os
 import shutil
 import signal
@@ -36,6 +37,7 @@ def examples(count: int) -> int:
 
 
 ROOT = Path(__file__).parents[1]
+BUNDLED = ROOT / "demo" / "bundled"
 # Real dumps of public test suites, kept beside the repository; nothing depends on them alone.
 CORPUS = Path(os.environ.get("UNSPOOL_CORPUS", ROOT.parent / "shared" / "corpus"))
 
@@ -61,6 +63,14 @@ def programs_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = base / "programs"
     folder.mkdir(exist_ok=True)
     return folder
+
+
+@pytest.fixture(scope="session")
+def demo_core(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The core that the documents show, of a program with five threads."""
+    path = tmp_path_factory.mktemp("demo") / "crash.core"
+    path.write_bytes(lzma.decompress((BUNDLED / "crash.core.xz").read_bytes()))
+    return str(path)
 
 
 @pytest.fixture(scope="session")

@@ -76,12 +76,6 @@ def inspected(path: Path) -> dict[str, Any]:
     return json.loads(result.stdout) if result.returncode != 2 else {}
 
 
-def has_command(name: str) -> bool:
-    from unspool.cli.commands import COMMANDS
-
-    return name in COMMANDS
-
-
 def run_here(*arguments: str | Path) -> tuple[int, str, str]:
     """`unspool ARGUMENTS` in this process: exit code, standard output and errors.
 
@@ -111,8 +105,6 @@ def look_into(data: bytes) -> None:
 
 
 def look_into_file(path: Path) -> None:
-    if not has_command("inspect"):
-        return
     codes = set()
     for form in ([], ["--hex"], ["--format", "json"], ["--format", "html"]):
         code, out, errors = run_here("inspect", *form, path)

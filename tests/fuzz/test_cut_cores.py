@@ -2,44 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.fuzz.harness import directory, examine_file, within
+from tests.fuzz.cutting import answers
+from tests.fuzz.harness import examine_file, within
 from tests.fuzz.seeds import ARCHES, seed
 from unspool.errors import UnspoolError
-from unspool.model import StopReason
 
 PARTS = 4
-
-
-def answers(data: bytes, lengths: list[int]) -> dict[int, tuple[int, bool]]:
-    """(frames found, whether the report says that something is missing) by length."""
-    found = {}
-    for length, path in cut(data, lengths):
-        outcome = examine_file(str(path), render=length % 37 == 0)
-        if isinstance(outcome, UnspoolError):
-            found[length] = 0, True
-        else:
-            frames = sum(len(stack.frames) for stack in outcome.stacks)
-            lost = any(finding.incomplete for finding in outcome.findings)
-            roots = all(stack.stop.reason == StopReason.ROOT for stack in outcome.stacks)
-            found[length] = frames, lost or not roots
-    return found
-
-
-def cut(data: bytes, lengths: list[int]) -> Iterator[tuple[int, Path]]:
-    """A file with the data, cut ever shorter."""
-    with tempfile.TemporaryDirectory(dir=directory()) as folder:
-        path = Path(folder) / "core"
-        path.write_bytes(data)
-        for length in sorted(lengths, reverse=True):
-            os.truncate(path, length)
-            yield length, path
 
 
 def check(data: bytes, lengths: list[int]) -> None:

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from tests.build import minidump_records as r
 from tests.build.minidump import Minidump
 from tests.conftest import CORPUS, Corpus
 from tests.fuzz.commands import look_into_file, run_here
-from tests.fuzz.harness import directory, examine, examine_file, within
+from tests.fuzz.cutting import answer, answers, cut
+from tests.fuzz.harness import examine, within
 from tests.fuzz.minidump_seeds import KINDS, seed
-from unspool.errors import UnspoolError
-from unspool.model import Report, StopReason
+from unspool.model import Report
 
 PARTS = 4
 REAL = sorted(path.name.removesuffix(".zst") for path in CORPUS.glob("*.dmp.zst"))
@@ -39,30 +34,10 @@ def small() -> bytes:
     return dump.build()
 
 
-def cut(data: bytes, lengths: list[int]) -> Iterator[tuple[int, Path]]:
-    """A file with the data, cut ever shorter."""
-    with tempfile.TemporaryDirectory(dir=directory()) as folder:
-        path = Path(folder) / "a.dmp"
-        path.write_bytes(data)
-        for length in sorted(lengths, reverse=True):
-            os.truncate(path, length)
-            yield length, path
-
-
-def answer(path: Path, render: bool) -> tuple[int, bool]:
-    """(frames found, whether something is said to be missing)."""
-    outcome = examine_file(str(path), render=render)
-    if isinstance(outcome, UnspoolError):
-        return 0, True
-    lost = any(finding.incomplete for finding in outcome.findings)
-    roots = all(stack.stop.reason == StopReason.ROOT for stack in outcome.stacks)
-    return sum(len(stack.frames) for stack in outcome.stacks), lost or not roots
-
-
 def check(data: bytes, lengths: list[int], slack: int = 0) -> None:
     """A cut dump has no more frames than the whole one, and says that it is cut."""
     with within(120):
-        found = {n: answer(path, n % 37 == 0) for n, path in cut(data, [*lengths, len(data)])}
+        found = answers(data, [*lengths, len(data)])
     frames, _ = found.pop(len(data))
     for length, (some, incomplete) in found.items():
         assert some <= frames + slack

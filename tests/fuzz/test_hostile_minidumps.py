@@ -903,8 +903,6 @@ def test_a_minidump_of_a_hostile_minidump_is_honest(tmp_path: Path, name: str) -
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_hostile_minidump_can_be_looked_into(tmp_path: Path, name: str) -> None:
-    if not commands.has_command("inspect"):
-        pytest.skip("there is no inspect yet")
     case = CASES[name]
     path = tmp_path / "a.dmp"
     path.write_bytes(case.make())
@@ -922,8 +920,7 @@ def test_broken_dumps_of_others(tmp_path: Path, corpus: Corpus, name: str) -> No
     path = tmp_path / "a.dmp"
     path.write_bytes(corpus(name))
     commands.report_of(path)
-    if commands.has_command("inspect"):
-        commands.inspected(path)
+    commands.inspected(path)
 
 
 def test_the_seeds_are_good(folder: Path) -> None:

@@ -5,15 +5,12 @@
 from __future__ import annotations
 
 import json
-import lzma
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-BUNDLED = ROOT / "demo" / "bundled"
+from tests.conftest import BUNDLED, ROOT
 
 SLOW = {
     "argparse", "asyncio", "collections.abc", "contextlib", "ctypes", "dataclasses", "enum",
@@ -43,20 +40,13 @@ def modules_of(*arguments: str) -> set[str]:
     return set(answer["modules"])
 
 
-@pytest.fixture(scope="module")
-def core(tmp_path_factory: pytest.TempPathFactory) -> str:
-    path = tmp_path_factory.mktemp("core") / "crash.core"
-    path.write_bytes(lzma.decompress((BUNDLED / "crash.core.xz").read_bytes()))
-    return str(path)
-
-
 @pytest.mark.parametrize("options", [(), ("--no-symbols",), ("--explain",), ("--verbose",)])
-def test_a_plain_core_needs_nothing_slow(core: str, options: tuple[str, ...]) -> None:
-    assert not modules_of(core, "--symbols", str(BUNDLED), *options) & SLOW
+def test_a_plain_core_needs_nothing_slow(demo_core: str, options: tuple[str, ...]) -> None:
+    assert not modules_of(demo_core, "--symbols", str(BUNDLED), *options) & SLOW
 
 
-def test_a_core_loads_nothing_for_live_processes_and_compression(core: str) -> None:
-    loaded = modules_of(core, "--symbols", str(BUNDLED))
+def test_a_core_loads_nothing_for_live_processes_and_compression(demo_core: str) -> None:
+    loaded = modules_of(demo_core, "--symbols", str(BUNDLED))
     assert "unspool.targets.core" in loaded
     assert not {
         "unspool.targets.live", "unspool.targets.freeze", "unspool.targets.unpack",
@@ -64,8 +54,8 @@ def test_a_core_loads_nothing_for_live_processes_and_compression(core: str) -> N
     } & loaded  # fmt: skip
 
 
-def test_json_needs_json_and_what_that_needs(core: str) -> None:
-    loaded = modules_of(core, "--symbols", str(BUNDLED), "--format", "json")
+def test_json_needs_json_and_what_that_needs(demo_core: str) -> None:
+    loaded = modules_of(demo_core, "--symbols", str(BUNDLED), "--format", "json")
     assert not loaded & (SLOW - {"json", "re", "enum"})
 
 

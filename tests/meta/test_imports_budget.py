@@ -5,16 +5,13 @@
 
 from __future__ import annotations
 
-import lzma
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-BUNDLED = ROOT / "demo" / "bundled"
+from tests.conftest import BUNDLED, ROOT
 
 # All that the interpreter does not load itself. Each is small, and most are written in C.
 STANDARD = {"__future__", "_bisect", "_struct", "bisect", "gc", "itertools", "mmap", "struct"}
@@ -32,18 +29,11 @@ GUESSES = {
 
 
 @pytest.fixture(scope="module")
-def core(tmp_path_factory: pytest.TempPathFactory) -> str:
-    path = tmp_path_factory.mktemp("core") / "crash.core"
-    path.write_bytes(lzma.decompress((BUNDLED / "crash.core.xz").read_bytes()))
-    return str(path)
-
-
-@pytest.fixture(scope="module")
-def loaded(core: str) -> set[str]:
+def loaded(demo_core: str) -> set[str]:
     """What the command loads, started as it is when it is installed, for a plain core."""
     launcher = str(ROOT / "tools" / "unspool")
     # An interpreter with site-packages has loaded `os`, as every installation's has.
-    return imports(launcher, core, "--symbols", str(BUNDLED)) - imports("-c", "import os")
+    return imports(launcher, demo_core, "--symbols", str(BUNDLED)) - imports("-c", "import os")
 
 
 def imports(*arguments: str) -> set[str]:

@@ -93,11 +93,9 @@ def test_a_wine_process(tmp_path: Path) -> None:
     assert missing == []
 
 
-def test_what_is_listed_is_what_is_needed(tmp_path: Path) -> None:
+def test_what_is_listed_is_what_is_needed(demo_core: str, tmp_path: Path) -> None:
     """Every file that `--missing` lists, put where it says, and nothing is missing any more."""
-    core = tmp_path / "core"
-    core.write_bytes(lzma.decompress((BUNDLED / "crash.core.xz").read_bytes()))
-    bare, expected = on_the_machine(core, symbols=[str(BUNDLED)])
+    bare, expected = on_the_machine(demo_core, symbols=[str(BUNDLED)])
     report = loads(dumps(bare).encode())
     [lacking] = api.symbolicate(report)[1]
     source = BUNDLED / "crash" if (BUNDLED / "crash").is_file() else next(

@@ -42,6 +42,11 @@ class Fake:
 
 
 @pytest.fixture
+def core(demo_core: str) -> str:
+    return demo_core
+
+
+@pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
     made = Fake()
     monkeypatch.setattr(api, "open", made.open)

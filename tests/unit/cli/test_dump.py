@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import json
-import lzma
 import os
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import BUNDLED
 from unspool.cli import main
 
-BUNDLED = Path(__file__).parents[3] / "demo" / "bundled"
 Capture = pytest.CaptureFixture[str]
-
-
-@pytest.fixture(scope="module")
-def core(tmp_path_factory: pytest.TempPathFactory) -> str:
-    path = tmp_path_factory.mktemp("core") / "core"
-    path.write_bytes(lzma.decompress((BUNDLED / "crash.core.xz").read_bytes()))
-    return str(path)
 
 
 def threads(path: str | Path, capsys: Capture) -> list[object]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,11 @@ import zstandard
 
 from tests import dumps
 from tests.fuzz.seeds import seed
-from unspool.cli import main
+
+from .asked import ask
 
 Capture = pytest.CaptureFixture[str]
+run = partial(ask, "inspect")
 
 
 @pytest.fixture
@@ -20,12 +23,6 @@ def dump(tmp_path: Path) -> str:
     path = tmp_path / "a.dmp"
     path.write_bytes(dumps.crash())
     return str(path)
-
-
-def run(capsys: Capture, *words: str) -> tuple[int, str, str]:
-    code = main(["inspect", *words])
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
 
 
 def test_a_whole_dump(capsys: Capture, dump: str) -> None:

@@ -1,24 +1,21 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import Tool
-from unspool.cli import main
+
+from .asked import ask
 
 ROOT = Path(__file__).parents[3]
 CORE = str(ROOT / "demo" / "bundled" / "crash.core.xz")
 SYMBOLS = str(ROOT / "demo" / "bundled")
 Capture = pytest.CaptureFixture[str]
-
-
-def run(capsys: Capture, *words: str) -> tuple[int, str, str]:
-    code = main(["patch-check", *words])
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
+run = partial(ask, "patch-check")
 
 
 def test_a_core(capsys: Capture) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import lzma
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import Tool
-from unspool.cli import main
+
+from .asked import ask
 
 pytest.importorskip("iced_x86")
 
@@ -17,6 +19,7 @@ ROOT = Path(__file__).parents[3]
 CORE = str(ROOT / "demo" / "bundled" / "crash.core.xz")
 SOURCE = "long leaf(long a) { volatile long x = a; return x + 1; }\n"
 Capture = pytest.CaptureFixture[str]
+run = partial(ask, "redzone")
 
 
 @pytest.fixture
@@ -26,12 +29,6 @@ def leaf(tool: Tool, tmp_path: Path) -> str:
     if not (tmp_path / "leaf.o").exists():
         pytest.skip("gcc makes no object here")
     return str(tmp_path / "leaf.o")
-
-
-def run(capsys: Capture, *words: str) -> tuple[int, str, str]:
-    code = main(["redzone", *words])
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
 
 
 def schema() -> Any:

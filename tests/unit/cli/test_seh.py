@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -8,15 +9,12 @@ import pytest
 from tests.build.seh import BASE, FINAL, GOOD, LIMIT, SehProcess
 from unspool.cli import main
 
+from .asked import ask
+
 Capture = pytest.CaptureFixture[str]
+run = partial(ask, "seh")
 ROOT = Path(__file__).parents[3]
 CORPUS = ROOT / "tests" / "corpus"
-
-
-def run(capsys: Capture, *words: str) -> tuple[int, str, str]:
-    code = main(["seh", *words])
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
 
 
 @pytest.fixture

@@ -12,19 +12,12 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from tests import stackwalk
+from tests.conftest import BUNDLED
 from tests.memfault import StackTrace
 from unspool.cli import main
 
-BUNDLED = Path(__file__).parents[3] / "demo" / "bundled"
 SCHEMA = json.loads(files("unspool.render").joinpath("report-1.schema.json").read_text())
 Capture = pytest.CaptureFixture[str]
-
-
-@pytest.fixture(scope="module")
-def core(tmp_path_factory: pytest.TempPathFactory) -> str:
-    path = tmp_path_factory.mktemp("core") / "core"
-    path.write_bytes(lzma.decompress((BUNDLED / "crash.core.xz").read_bytes()))
-    return str(path)
 
 
 @pytest.mark.parametrize("options", [(), ("--explain",), ("--no-symbols",), ("--max-frames=2",)])

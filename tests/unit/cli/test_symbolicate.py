@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import lzma
 import os
 from importlib.resources import files
 from pathlib import Path
@@ -12,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import BUNDLED
 from unspool.cli import main
 from unspool.cli.help import options
 
-BUNDLED = Path(__file__).parents[3] / "demo" / "bundled"
 Capture = pytest.CaptureFixture[str]
 BUILD_ID = "dc5a59c10b36bd851d432afcfcb6f436bcb8d0b8"
 
@@ -26,13 +25,6 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [*os.environ]:
         if name.startswith("DEBUGINFOD_") or name == "_NT_SYMBOL_PATH":
             monkeypatch.delenv(name)
-
-
-@pytest.fixture(scope="module")
-def core(tmp_path_factory: pytest.TempPathFactory) -> str:
-    path = tmp_path_factory.mktemp("core") / "core"
-    path.write_bytes(lzma.decompress((BUNDLED / "crash.core.xz").read_bytes()))
-    return str(path)
 
 
 @pytest.fixture

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import unspool
 from tests.build import minidump_records as records
 from tests.build.core import AT_ENTRY, AT_NULL
 from tests.build.minidump import Minidump
@@ -72,19 +69,3 @@ def dump_of(
     if auxv:
         dump.stream(records.LINUX_AUXV, auxv_of(process))
     return dump
-
-
-def written(tmp_path: Path, data: bytes, name: str = "crash.dmp") -> str:
-    path = tmp_path / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
-    return str(path)
-
-
-def report_of(path: str, **keywords: object) -> unspool.Report:
-    with unspool.open(path, **keywords) as target:  # type: ignore[arg-type]
-        return unspool.unwind(target)
-
-
-def pcs(report: unspool.Report, index: int = 0) -> list[int]:
-    return [frame.pc for frame in report.stacks[index].frames]

@@ -12,23 +12,10 @@ from tests.build.elf import EM_AARCH64, Elf
 from tests.build.process import IMAGE_SIZE, MACHINES, Process, Program
 from unspool.model import StopReason, Trust
 
+from .opened import pcs, report_of, written
+
 FUNCTIONS = ["inner", "middle", "main", "_start"]
 ARCHES = tuple(MACHINES)
-
-
-def write(tmp_path: Path, data: bytes, name: str = "core") -> str:
-    path = tmp_path / name
-    path.write_bytes(data)
-    return str(path)
-
-
-def report_of(path: str, **keywords: object) -> unspool.Report:
-    with unspool.open(path, **keywords) as target:  # type: ignore[arg-type]
-        return unspool.unwind(target)
-
-
-def pcs(report: unspool.Report, index: int = 0) -> list[int]:
-    return [frame.pc for frame in report.stacks[index].frames]
 
 
 def process(arch: str = "x86_64", **keywords: object) -> Process:
@@ -42,7 +29,7 @@ def process(arch: str = "x86_64", **keywords: object) -> Process:
 @pytest.mark.parametrize("arch", ARCHES)
 def test_a_whole_core(tmp_path: Path, arch: str, notes: str) -> None:
     made = process(arch, notes=notes)
-    report = report_of(write(tmp_path, made.core().build()))
+    report = report_of(written(tmp_path, made.core().build()))
     assert report.complete
     assert [pcs(report, 0), pcs(report, 1)] == made.pcs
     assert [stack.tid for stack in report.stacks] == [4711, 4712]
@@ -62,7 +49,7 @@ def test_threads_with_one_id_are_all_kept(tmp_path: Path) -> None:
     made = process()
     for i in range(5):
         made.thread(0, FUNCTIONS[i % 3 :])
-    report = report_of(write(tmp_path, made.core().build()))
+    report = report_of(written(tmp_path, made.core().build()))
     assert [stack.index for stack in report.stacks] == list(range(7))
     assert [stack.tid for stack in report.stacks] == [4711, 4712, 0, 0, 0, 0, 0]
     assert [pcs(report, i) for i in range(7)] == made.pcs
@@ -77,7 +64,7 @@ def test_more_segments_than_the_header_can_count(tmp_path: Path) -> None:
     extra.push(1, made.at("main"), 1, made.at("_start"), 0, 0)
     core.load(extra.base, extra.build())
     core.thread(9, {"rip": made.at("middle", 2), "rsp": extra.base})
-    report = report_of(write(tmp_path, core.build()))
+    report = report_of(written(tmp_path, core.build()))
     assert report.complete
     assert len(pcs(report, 2)) == 3
 
@@ -86,7 +73,7 @@ def test_more_segments_than_the_header_can_count(tmp_path: Path) -> None:
 def test_registers_whose_bytes_are_cut_are_a_missing_context(tmp_path: Path, arch: str) -> None:
     core = process(arch).core()
     core.thread(9, {}, truncate=60)
-    report = report_of(write(tmp_path, core.build()))
+    report = report_of(written(tmp_path, core.build()))
     assert report.stacks[2].stop.reason == StopReason.MISSING_CONTEXT
     assert report.stacks[2].frames == []
     assert not report.complete
@@ -98,8 +85,8 @@ def test_registers_whose_bytes_are_cut_are_a_missing_context(tmp_path: Path, arc
 @pytest.mark.parametrize("arch", ARCHES)
 def test_bytes_that_the_core_leaves_out_come_from_the_file(tmp_path: Path, arch: str) -> None:
     made = process(arch, path=str(tmp_path / "prog"))
-    write(tmp_path, made.program.build(), "prog")
-    report = report_of(write(tmp_path, made.core(hold_image=False).build()))
+    written(tmp_path, made.program.build(), "prog")
+    report = report_of(written(tmp_path, made.core(hold_image=False).build()))
     assert [pcs(report, 0), pcs(report, 1)] == made.pcs
     assert report.complete
     assert report.modules[0].file == str(tmp_path / "prog")
@@ -114,24 +101,24 @@ def test_files_in_other_places(tmp_path: Path, where: str) -> None:
     core = made.core(hold_image=False)
     # The first page, as the kernel dumps it of every mapped ELF file.
     core._loads[0] = (made.base, data[:0x1000], {"memsz": IMAGE_SIZE, "flags": "rx"})
-    path = write(tmp_path, core.build())
+    path = written(tmp_path, core.build())
     files = tmp_path / "files"
     if where == "sysroot":
         (files / "opt/deep").mkdir(parents=True)
-        write(files / "opt/deep", data, "prog")
+        written(files / "opt/deep", data, "prog")
         report = report_of(path, sysroot=str(files))
     elif where == "executable":
         files.mkdir()
-        report = report_of(path, executable=write(files, data, "renamed"))
+        report = report_of(path, executable=written(files, data, "renamed"))
     elif where == "symbols":
         files.mkdir()
-        write(files, data, "prog")
+        written(files, data, "prog")
         report = report_of(path, symbols=[str(files)])
     else:
         identity = bytes(range(20)).hex()
         folder = files / ".build-id" / identity[:2]
         folder.mkdir(parents=True)
-        write(folder, data, identity[2:])
+        written(folder, data, identity[2:])
         report = report_of(path, symbols=[str(files)])
     assert [pcs(report, 0), pcs(report, 1)] == made.pcs
     assert report.complete
@@ -139,7 +126,7 @@ def test_files_in_other_places(tmp_path: Path, where: str) -> None:
 
 def test_without_the_file_the_report_says_what_is_missing(tmp_path: Path) -> None:
     made = process()
-    report = report_of(write(tmp_path, made.core(hold_image=False).build()))
+    report = report_of(written(tmp_path, made.core(hold_image=False).build()))
     assert not report.complete
     assert pcs(report)[0] == made.pcs[0][0]
     assert all(stack.stop.reason != StopReason.ROOT for stack in report.stacks)
@@ -155,22 +142,22 @@ def held_first_page(made: Process, data: bytes) -> bytes:
 def test_a_file_whose_bytes_differ_from_the_cores_is_refused(tmp_path: Path) -> None:
     made = process(path=str(tmp_path / "prog"), program=Program(MACHINES["x86_64"], build_id=b""))
     data = made.program.build()
-    path = write(tmp_path, held_first_page(made, data))
+    path = written(tmp_path, held_first_page(made, data))
     other = bytearray(data)
     other[0x800] ^= 1
-    write(tmp_path, bytes(other), "prog")
+    written(tmp_path, bytes(other), "prog")
     report = report_of(path)
     assert any("is not the file that crashed" in finding.title for finding in report.findings)
     assert report.modules[0].file is None
-    write(tmp_path, data, "prog")
+    written(tmp_path, data, "prog")
     assert report_of(path).complete
 
 
 def test_a_file_with_another_build_id_is_refused(tmp_path: Path) -> None:
     made = process(path=str(tmp_path / "prog"))
-    path = write(tmp_path, held_first_page(made, made.program.build()))
+    path = written(tmp_path, held_first_page(made, made.program.build()))
     other = Program(MACHINES["x86_64"], build_id=b"\xee" * 20).build()
-    write(tmp_path, other, "prog")
+    written(tmp_path, other, "prog")
     report = report_of(path)
     [refused] = [finding for finding in report.findings if finding.kind == "file_refused"]
     assert str(tmp_path / "prog") in refused.title
@@ -182,8 +169,8 @@ def test_a_file_with_another_build_id_is_refused(tmp_path: Path) -> None:
 
 def test_a_file_for_another_cpu_is_refused(tmp_path: Path) -> None:
     made = process(path=str(tmp_path / "prog"))
-    write(tmp_path, Elf(64, EM_AARCH64).build(), "prog")
-    report = report_of(write(tmp_path, made.core(hold_image=False).build()))
+    written(tmp_path, Elf(64, EM_AARCH64).build(), "prog")
+    report = report_of(written(tmp_path, made.core(hold_image=False).build()))
     assert report.modules == [] or report.modules[0].file is None
     assert not report.complete
 
@@ -200,7 +187,7 @@ def test_what_is_no_file_is_never_opened_for_long(tmp_path: Path, name: str) -> 
     elif name == "loop":
         path.symlink_to(path)
     made = process(path="/dev/zero" if name == "device" else str(path))
-    report = report_of(write(tmp_path, made.core(hold_image=False).build()))
+    report = report_of(written(tmp_path, made.core(hold_image=False).build()))
     assert len(report.stacks) == 2
 
 
@@ -218,7 +205,7 @@ def test_authentication_codes_are_stripped(tmp_path: Path, with_note: bool) -> N
     core = made.core()
     if not with_note:
         core.notes = [note for note in core.notes if note[0] != "LINUX"]
-    report = report_of(write(tmp_path, core.build()))
+    report = report_of(written(tmp_path, core.build()))
     assert pcs(report) == made.pcs[0]
     assert report.complete
 
@@ -243,7 +230,7 @@ def test_what_the_signal_says(
     core = Core()
     core.thread(1, {"rip": 0x1000, "rsp": 0x2000}, signal=signal)
     core.signal_info(signal, code, word)
-    report = report_of(write(tmp_path, core.build()))
+    report = report_of(written(tmp_path, core.build()))
     assert report.crash is not None
     assert (report.crash.number, report.crash.code) == (signal, code)
     assert (report.crash.address, report.crash.sender_pid) == (address, sender)
@@ -253,7 +240,7 @@ def test_what_the_signal_says(
 def test_a_core_of_a_process_that_ran_has_no_crash(tmp_path: Path, signal: int) -> None:
     core = Core(notes="last")
     core.thread(1, {"rip": 0x1000, "rsp": 0x2000}, signal=signal)
-    report = report_of(write(tmp_path, core.build()))
+    report = report_of(written(tmp_path, core.build()))
     assert report.crash is None
     assert not report.stacks[0].crashed
 
@@ -266,7 +253,7 @@ def test_a_jump_to_null_has_a_leaf_caller(tmp_path: Path) -> None:
     stack = made.thread(1, ["middle", "main", "_start"], signal=11)
     stack._items.insert(0, made.at("inner"))
     made.threads[0] = (1, {"rip": 0, "rsp": stack["sp"]}, 11)
-    report = report_of(write(tmp_path, made.core().build()))
+    report = report_of(written(tmp_path, made.core().build()))
     assert pcs(report)[:2] == [0, made.at("inner")]
     assert report.stacks[0].frames[1].trust == Trust.LEAF
 
@@ -276,13 +263,13 @@ def test_a_segment_whose_address_differs_from_its_offset(tmp_path: Path) -> None
     made = process()
     core = made.core()
     core.load(0x6000_0345, b"abc")
-    with unspool.open(write(tmp_path, core.build())) as target:
+    with unspool.open(written(tmp_path, core.build())) as target:
         assert target.space.memory.read(0x6000_0345, 3) == b"abc"
 
 
 def test_memory_of_a_core(tmp_path: Path) -> None:
     made = process()
-    with unspool.open(write(tmp_path, made.core().build())) as target:
+    with unspool.open(written(tmp_path, made.core().build())) as target:
         memory = target.space.memory
         assert memory.read(made.base, 4) == b"\x7fELF"
         assert memory.is_executable(made.base)
@@ -296,7 +283,7 @@ def test_memory_of_a_core(tmp_path: Path) -> None:
 
 def refusal(tmp_path: Path, data: bytes) -> str:
     with pytest.raises(unspool.InputError) as caught:
-        unspool.open(write(tmp_path, data))
+        unspool.open(written(tmp_path, data))
     assert caught.value.hint
     return caught.value.message
 

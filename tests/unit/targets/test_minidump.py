@@ -13,16 +13,8 @@ from tests.build.process import IMAGE_SIZE, MACHINES, Program
 from unspool.errors import InputError
 from unspool.model import StopReason, Trust
 
-from .minidumps import (
-    ARCHES,
-    bounds_of,
-    dump_of,
-    maps_of,
-    pcs,
-    process_of,
-    report_of,
-    written,
-)
+from .minidumps import ARCHES, bounds_of, dump_of, maps_of, process_of
+from .opened import pcs, report_of, written
 
 
 def symbols(tmp_path: Path, program: Program, name: str = "prog") -> str:

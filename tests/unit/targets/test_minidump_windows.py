@@ -15,7 +15,7 @@ from tests.build.unwind_info import Xdata, alloc, unwind_info
 from unspool.model import StopReason, Trust
 from unspool.render.text import lines
 
-from .minidumps import pcs, report_of, written
+from .opened import pcs, report_of, written
 
 BASE, STACK, TEB = 0x7FF6_0000_0000, 0x14_E000, 0x31_9000
 STAMP = 0x5F5E100F

@@ -15,7 +15,7 @@ from unspool.model import Module
 from unspool.targets.modules import note_code
 
 from . import test_minidump_windows
-from .minidumps import written
+from .opened import written
 
 BASE = 0x7F00_0000_0000
 
