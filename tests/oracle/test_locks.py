@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import resource
 import signal
 import subprocess
@@ -383,6 +384,12 @@ def test_a_core_says_the_same(programs_root: Path, tmp_path: Path, tool: Tool, n
     (deadlock,) = report.deadlocks
     assert deadlock.certain
     assert len(deadlock.chain) == 3
+    os.truncate(core, 40_000)
+    cut = survey(str(core))
+    assert not cut.complete
+    text = "\n".join(locks_text.lines(cut))
+    assert "no deadlock is known" in text
+    assert "the core is truncated" in text
 
 
 @pytest.mark.parametrize("processor", ["aarch64-gcc", "arm-gcc"])

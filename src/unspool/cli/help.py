@@ -20,8 +20,14 @@ TARGET = (
     "told by its content. A number is a process id unless there is a file of that name."
 )
 
+# Of commands that read memory, which reports do not have.
+_NO_REPORT = TARGET.replace("a report that was saved as JSON, ", "")
+
 # What a command works on, where it is no TARGET.
 OPERANDS = {
+    "locks": _NO_REPORT,
+    "seh": _NO_REPORT,
+    "layout": _NO_REPORT,
     "core2md": (
         "CORE is what `unspool dump` takes as TARGET. PROCFS is a directory with files as in "
         "/proc/PID; if it is gone, the dump holds what the core says."

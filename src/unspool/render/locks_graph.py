@@ -7,15 +7,16 @@ of waiters, lock, holder.
 
 from __future__ import annotations
 
-from unspool.analyses.locks.verdicts import ENDS, WORDS, key_name, lock_name
+from unspool.analyses.locks.verdicts import ENDS, WORDS, held_by, key_name, lock_name, place
 from unspool.render.escape import printable
 from unspool.render.names import short_function
+from unspool.render.words import count
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from unspool.analyses.locks.records import Deadlock, LockReport, ThreadKey, Wait
+    from unspool.analyses.locks.records import Deadlock, Lock, LockReport, ThreadKey, Wait
 
     Point = tuple[float, float]
 
@@ -52,6 +53,10 @@ def dot(report: LockReport) -> Iterator[str]:
         for holder in lock.holders:
             style = "solid" if holder.certain else "dashed"
             yield f"  lock{number} -> {_node(holder.key)} [style={style}];\n"
+        if lock.gone is not None:
+            label = _quoted("\n".join(_gone(lock)))
+            yield f"  gone{number} [shape=box, style=dotted, label={label}];\n"
+            yield f"  lock{number} -> gone{number};\n"
     yield "}\n"
 
 
@@ -88,7 +93,7 @@ class _Drawing:
         chained = [deadlock for deadlock in report.deadlocks if deadlock.chain]
         for number, deadlock in enumerate(chained, 1):
             word = "Deadlock" if deadlock.certain else "Possible deadlock"
-            self.title(f"{word} {number}: {len(deadlock.chain)} threads")
+            self.title(f"{word} {number}: {count(len(deadlock.chain), 'thread')}")
             if len(deadlock.chain) <= _MOST_DRAWN:
                 self.chain(deadlock)
             if deadlock.behind:
@@ -118,13 +123,14 @@ class _Drawing:
         """A row for each thread and its lock, which the next row's thread holds; and back."""
         left, right = _MARGIN + _BOX / 2, _MARGIN + 1.5 * _BOX + 150
         top = self.y + _HIGH + 20
-        dashes = "" if deadlock.certain else _DASHES
-        for index, number in enumerate(deadlock.chain):
-            wait = self.report.waits[number]
+        chain = [self.report.waits[number] for number in deadlock.chain]
+        words, dashes = "", ""
+        for index, wait in enumerate(chain):
             y = top + index * _ROW * 1.5
+            words, dashes = self.link(wait, chain[(index + 1) % len(chain)])
             self.arrow((left, y), (right, y), "waits for")
             if index + 1 < len(deadlock.chain):
-                self.arrow((right, y), (left, y + _ROW * 1.5), "held by", dashes)
+                self.arrow((right, y), (left, y + _ROW * 1.5), words, dashes)
             self.thread((left, y), wait.key, "#fdecea", "#c0392b")
             self.lock((right, y), wait.lock)
         last = top + (len(deadlock.chain) - 1) * _ROW * 1.5
@@ -133,10 +139,16 @@ class _Drawing:
             f'<path d="M{edge:.0f} {last:.0f}h40V{above:.0f}H{left:.0f}V{top - _HIGH / 2:.0f}" '
             f'stroke="#c0392b" stroke-width="2" fill="none" marker-end="url(#a)"{dashes}/>\n'
             f'<text x="{(left + edge) / 2:.0f}" y="{above - 5:.0f}" text-anchor="middle" '
-            'fill="#c0392b" font-size="11">held by</text>\n'
+            f'fill="#c0392b" font-size="11">{words}</text>\n'
         )
         self.y = last + _HIGH
         self.width = max(self.width, edge + 60)
+
+    def link(self, wait: Wait, after: Wait) -> tuple[str, str]:
+        """How a thread's lock is up to the next one: in words, and in dashes if that may be."""
+        lock = self.report.locks[wait.lock]
+        certain = any(each.certain for each in lock.holders if each.key == after.key)
+        return held_by(lock, certain=certain), "" if certain else _DASHES
 
     def table(self, waits: Sequence[Wait]) -> None:
         """A row for each lock: its waiters to the left, its holder to the right."""
@@ -152,11 +164,14 @@ class _Drawing:
                 place = (left, top + index * _ROW)
                 self.arrow(place, center, "")
                 self.thread(place, wait.key, "#eef4fb", "#2c6fad")
-            holders = [each for each in self.report.locks[number].holders if each.certain][:1]
-            for holder in holders:
-                ends = self.report.locks[number].kind in ENDS
-                self.arrow(center, (right, center[1]), "" if ends else "held by")
-                self.thread((right, center[1]), holder.key, "#eaf6ec", "#2e8b57")
+            lock, beside = self.report.locks[number], (right, center[1])
+            for holder in [each for each in lock.holders if each.certain or each.guess == 1][:1]:
+                words = "" if lock.kind in ENDS else held_by(lock, certain=holder.certain)
+                self.arrow(center, beside, words, "" if holder.certain else _DASHES)
+                self.thread(beside, holder.key, "#eaf6ec", "#2e8b57")
+            if lock.gone is not None:
+                self.arrow(center, beside, held_by(lock, certain=True))
+                self.box(beside, "#eee", "#888", 8, _gone(lock))
             self.lock(center, number)
             self.y = top + len(shown) * _ROW - _HIGH / 2
             if len(group) > len(shown):
@@ -199,6 +214,11 @@ class _Drawing:
             )
 
 
+def _gone(lock: Lock) -> list[str]:
+    """A lock's owner that is not there, in two lines."""
+    return [f"thread {lock.gone}", "is no thread of the process"]
+
+
 def _border(center: Point, other: Point) -> Point:
     """Where the line from a box's centre to another point leaves the box."""
     x, y = other[0] - center[0], other[1] - center[1]
@@ -230,9 +250,9 @@ class _Names:
         where = stack.name or ""
         wait = self.waits.get(key)
         if wait is not None and wait.frame < len(stack.frames):
-            place = party.report.location(stack, wait.frame)
-            if place is not None and place.function:
-                where = f"in {short_function(place.function)}"
+            known = party.report.location(stack, wait.frame)
+            if known is not None and known.function:
+                where = place(self.report, *key, wait.frame, short_function).partition(",")[0]
         name = printable(key_name(self.report, *key))
         return f"{name}\n{printable(where)}" if where else name
 

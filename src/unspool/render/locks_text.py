@@ -87,7 +87,7 @@ class _Text:
             )
         kinds = {each.kind for each in report.findings}
         unknown = unknown_holders(report)
-        if not report.deadlocks and (unknown or "runtime_locks" in kinds):
+        if not report.deadlocks and (unknown or kinds & {"runtime_locks", "incomplete"}):
             verdict += " is known"
         if not report.deadlocks and unknown:
             verdict += f"; who holds {unknown} of the locks is not known"

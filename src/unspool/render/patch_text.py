@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from unspool.render.escape import printable
 from unspool.render.style import Style
+from unspool.render.words import count
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,10 +36,10 @@ def _lines(
     check: PatchCheck, info: TargetInfo, modules: Sequence[Module], style: Style, whole: bool
 ) -> Iterator[str]:
     name = info.path or info.executable or f"process {info.pid}"
-    yield style.paint("title", f"{printable(name)}: {info.arch}, {check.threads:,} threads")
+    yield style.paint("title", f"{printable(name)}: {info.arch}, {count(check.threads, 'thread')}")
     held = sum(each.held for each in check.stacks)
     waited = f", held for {check.held_seconds * 1000:.1f} ms" if check.held_seconds else ""
-    yield f"{len(check.stacks):,} stacks, {held:,} bytes of them scanned{waited}"
+    yield f"{count(len(check.stacks), 'stack')}, {held:,} bytes of them scanned{waited}"
     for note in check.notes:
         yield printable(note)
     yield ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from unspool.render.escape import printable
 from unspool.render.style import Style
+from unspool.render.words import count
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -105,7 +106,8 @@ def target_lines(
     """What lies beyond each thread's stack pointer."""
     style = style or Style()
     name = info.path or info.executable or f"process {info.pid}"
-    yield style.fit(style.paint("title", f"{printable(name)}: {info.arch}, {len(zones)} threads"))
+    title = f"{printable(name)}: {info.arch}, {count(len(zones), 'thread')}"
+    yield style.fit(style.paint("title", title))
     yield "Nothing below a stack pointer is to be trusted, but a red zone that the code uses."
     for zone in zones:
         yield ""

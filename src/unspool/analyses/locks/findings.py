@@ -28,6 +28,7 @@ def findings(target: Target, report: Report) -> list[Finding]:
     for each in found.findings:
         # A report is of one process: that its server is not looked at, is nothing amiss in it.
         each.incomplete = each.incomplete and each.kind != "server_missing"
+    found.findings[:] = [each for each in found.findings if each.kind != "incomplete"]
     waits = list(_waits(found))
     if len(waits) > _MOST:
         title = f"threads wait for {len(waits) - _MOST:,} more locks: unspool locks shows all"

@@ -1,8 +1,8 @@
-"""Runtimes whose locks are not, or not all, threads' waits for words: what is not known of them."""
+"""What is not known: locks of runtimes that are not all words, and what a target lacks."""
 
 from __future__ import annotations
 
-from unspool.model import Finding
+from unspool.model import Finding, StopReason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,6 +42,30 @@ def runtimes(processes: Sequence[Examined], waits: Sequence[Wait]) -> Iterator[F
         if found is not None:
             runtime, unknown, help_ = found
             yield Finding("runtime_locks", f"{name} runs {runtime}: {unknown}", detail=help_)
+
+
+def cut(process: Examined) -> Iterator[Finding]:
+    """What is missing of a target, so that waits may be, too."""
+    report, name = process.report, process.party.name
+    for each in report.findings:
+        if each.incomplete:
+            title = f"{name}: {each.title}"
+            yield Finding("incomplete", title, detail=each.detail, incomplete=True)
+    broken = [
+        stack.index
+        for stack in report.stacks
+        if stack.stop.reason != StopReason.ROOT or stack.gaps
+    ]
+    if broken:
+        who = f"{len(broken)} of {len(report.stacks)} stacks"
+        yield Finding(
+            "incomplete",
+            f"{name}: {who} {'are' if len(broken) > 1 else 'is'} not whole: which functions wait "
+            "there may not be known",
+            threads=broken,
+            detail="unspool stack shows where they end, and why",
+            incomplete=True,
+        )
 
 
 def _runtime(process: Examined) -> tuple[str, str, str] | None:

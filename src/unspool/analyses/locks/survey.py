@@ -15,7 +15,7 @@ from unspool.analyses.locks.proton import (
     unknown,
 )
 from unspool.analyses.locks.records import Holder, Lock, LockReport, Wait
-from unspool.analyses.locks.runtimes import runtimes
+from unspool.analyses.locks.runtimes import cut, runtimes
 from unspool.analyses.locks.syscalls import Syscall, futex_waits, syscall_of
 from unspool.analyses.locks.verdicts import verdicts
 from unspool.analyses.locks.words import UNREADABLE, Words
@@ -82,6 +82,7 @@ class _Survey:
         self.findings += verdicts(report)
         self.findings += self.without_server()
         self.findings += runtimes(self.processes, self.waits)
+        self.findings += [each for process in self.processes for each in cut(process)]
         return report
 
     def without_server(self) -> Iterator[Finding]:
