@@ -36,6 +36,7 @@ def add_places(locations: dict[int, Location], pcs: Iterable[int], code: Generat
     """
     if not any(isinstance(each.runtime, WasmCode) for each in code.modules):
         return
+    known: dict[int, _Positions] = {}
     for pc in pcs:
         found = code.at(pc)
         if found is None or not isinstance(found.runtime, WasmCode):
@@ -45,14 +46,22 @@ def add_places(locations: dict[int, Location], pcs: Iterable[int], code: Generat
             continue
         location = locations.setdefault(pc, Location(found.module.index))
         location.wasm_module, location.wasm_function = function.module or 0, function.index
+        positions = known.get(found.module.base)
+        if positions is None:
+            positions = known[found.module.base] = _Positions(found.runtime)
+            if found.module.wasm is None:
+                found.module.wasm = _identity(positions)
         if location.wasm_offset is None:
-            location.wasm_offset = _position(found.runtime, pc)
-        if found.module.wasm is None:
-            found.module.wasm = identity(found.runtime)
+            location.wasm_offset = positions.at(pc)
 
 
 def identity(code: WasmCode) -> WasmIdentity | None:
     """What is known of the binary of an image; None if it has no WebAssembly functions."""
+    return _identity(_Positions(code))
+
+
+def _identity(positions: _Positions) -> WasmIdentity | None:
+    code = positions.code
     functions = [each for each in code.functions.all if each.kind == WASM]
     modules = 1 + max((each.module or 0 for each in functions), default=-1)
     if not 0 < modules <= _MAX_MODULES:
@@ -61,7 +70,7 @@ def identity(code: WasmCode) -> WasmIdentity | None:
     for each in functions:
         counts[each.module or 0] += 1
     functions.sort(key=_place)
-    return WasmIdentity(counts, _names(code), _in_order(_points(code, _spread(functions))))
+    return WasmIdentity(counts, _names(code), _in_order(_points(positions, _spread(functions))))
 
 
 def _names(code: WasmCode) -> str | None:
@@ -86,13 +95,13 @@ def _spread(functions: Sequence[Function]) -> list[Function]:
     return [functions[last * index // (_FUNCTIONS - 1)] for index in range(_FUNCTIONS)]
 
 
-def _points(code: WasmCode, functions: Sequence[Function]) -> Iterator[Point]:
+def _points(positions: _Positions, functions: Sequence[Function]) -> Iterator[Point]:
     tries = _PLACES // len(functions)
     for each in functions:
-        start = code.text_start + each.start
+        start = positions.code.text_start + each.start
         # Places that are spread over its code, and its last byte.
         steps = {each.size * step // tries for step in range(1, tries)} | {each.size - 1}
-        found = {_position(code, start + step) for step in steps}
+        found = {positions.at(start + step) for step in steps}
         for position in sorted(place for place in found if place is not None):
             yield each.module or 0, each.index or 0, position
 
@@ -111,11 +120,21 @@ def _in_order(points: Iterable[Point]) -> list[Point]:
     return found
 
 
-def _position(code: WasmCode, address: int) -> int | None:
-    try:
-        return code.position(address)
-    except (FormatError, Fault):
-        return None
+class _Positions:
+    """Positions by the address map of an image; one that cannot be read is not read again."""
+
+    def __init__(self, code: WasmCode) -> None:
+        self.code = code
+        self._is_broken = False
+
+    def at(self, address: int) -> int | None:
+        if self._is_broken:
+            return None
+        try:
+            return self.code.position(address)
+        except (FormatError, Fault):
+            self._is_broken = True
+            return None
 
 
 def _place(function: Function) -> tuple[int, int]:
