@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from tests.programs.cores import written_by_kernel
 from unspool import api
 from unspool.model import Finding, StopReason
 
-from .hosts import host, look, wasm_frames
+from .hosts import host, look, make_dump, wasm_frames
 from .install import NEWEST, folder
 
 FIBER_HOST = Path(__file__).with_name("fiber_host.py")
@@ -26,6 +27,14 @@ def fibers_of(target: int | Path) -> list[Finding]:
         each.title for each in found
     ]
     return found
+
+
+def in_turn(pid: int, path: Path) -> Iterator[int | Path]:
+    """A process, minidumps of it, and its core, with which it ends."""
+    yield pid
+    for sanitize in (False, True):
+        yield make_dump(pid, path, sanitize=sanitize)
+    yield written_by_kernel(pid, path)
 
 
 def functions(finding: Finding) -> list[str]:
@@ -44,8 +53,7 @@ def test_calls_that_wait(version: str, config: tuple[str, ...], tmp_path: Path) 
     """Two places where five fibers wait. One that has ended and one that runs are none."""
     folder(version)
     with host(version, "5", *config, cwd=tmp_path, program=FIBER_HOST) as running:
-        for source in (running.pid, written_by_kernel):
-            target = source if isinstance(source, int) else source(running.pid, tmp_path)
+        for target in in_turn(running.pid, tmp_path):
             found = fibers_of(target)
             assert [each.title for each in found] == [
                 "3 fibers wait: in turn (fibers.wasm)",
@@ -61,5 +69,6 @@ def test_calls_that_wait(version: str, config: tuple[str, ...], tmp_path: Path) 
                 assert "wasmtime_fiber_start" in last
                 assert not each.incomplete
             report, stack = look(target, running.said["tid"])
+            assert report.findings == []
             assert [name for name, _ in wasm_frames(report, stack)] == ["runs"]
             assert stack.stop.reason == StopReason.ROOT

@@ -38,13 +38,16 @@ def dump(
             f"{target.info.path or 'the target'}: a minidump of {target.info.os}",
             "what is written here is of Linux; unspool stack and unspool inspect read this one",
         )
+    from unspool.analyses.fibers.keep import keep_fibers
     from unspool.analyses.locks.keep import lock_words
     from unspool.write.minidump import write_minidump
 
     reads = target.record_reads()
     report = unwind(target, symbols=False)
+    fibers = keep_fibers(target)
     kept, more = target.kept_reads(), lock_words(target, report, reads)
-    more.pieces += kept
+    more.pieces += kept + fibers.pieces
+    more.stacks += fibers.stacks
     written = write_minidump(
         target, report.stacks, reads, path,
         stack_bytes=stack_bytes, sanitize=sanitize, environ=environ, tables=tables, more=more,

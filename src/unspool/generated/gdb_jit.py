@@ -37,6 +37,7 @@ NAME = "[jit]"
 # Ten thousand objects have twenty sections each, if they have DWARF. A million take a second.
 _MAX_OBJECTS = 100_000
 _MAX_SECTIONS = 1_000_000
+_BLANK = b"\xed\xac\xef\x0d"  # as `write.sanitize` and Breakpad blank words
 # Sections of one object that lie this close are one module.
 _CLOSE = 4096
 
@@ -123,6 +124,8 @@ def _chain(
     data = memory.read_available(descriptor, size)
     if len(data) < size:
         return  # of a dump without the program's variables
+    if data[:4] == _BLANK:
+        return  # of a sanitized one
     following = first_entry(data, word)
     read.append((descriptor, descriptor + size))
     alignment = 4 if process.space.arch.name == "i386" else 8

@@ -120,7 +120,7 @@ def write_minidump(
         target, stacks, reads,
         most=stack_bytes, strings=environ and not sanitize, tables=tables,
     )  # fmt: skip
-    sanitizer = _sanitizer(target, stacks, reads, more.facts) if sanitize else None
+    sanitizer = _sanitizer(target, stacks, reads, more) if sanitize else None
     output = Output(len(_STREAMS))
     draft = Draft(
         target,
@@ -284,18 +284,18 @@ def _cut(stacks: Iterable[Stack], blocks: Sequence[Block]) -> list[int]:
 
 
 def _sanitizer(
-    target: Target, stacks: Sequence[Stack], reads: Sequence[Range], more: Sequence[Range]
+    target: Target, stacks: Sequence[Stack], reads: Sequence[Range], more: More
 ) -> Sanitizer:
     from unspool.write import known_words
     from unspool.write.sanitize import Sanitizer
 
     word = target.arch.pointer_size
-    known = [(module.base, module.end) for module in target.modules]
+    known = [(module.base, module.end) for module in target.modules] + more.stacks
     for stack in stacks:
         for segment in stack.segments:
             if segment.low is not None and segment.high is not None:
                 known.append((segment.low, segment.high))
-    facts = [*known_words.of_signal_frames(reads, word), *more]
+    facts = [*known_words.of_signal_frames(reads, word), *more.facts]
     # What a runtime wrote of its code is of the program as its file is, and no data of it.
     for module in target.modules:
         if module.kind in GENERATED_KINDS:

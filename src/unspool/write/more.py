@@ -1,4 +1,5 @@
-"""What a dump is to hold beside what walking its stacks reads: the words of locks."""
+"""What a dump is to hold beside what walking its threads' stacks reads: the words of locks, and
+stacks that no thread is on."""
 
 from __future__ import annotations
 
@@ -14,18 +15,21 @@ if TYPE_CHECKING:
 class More(Record):
     """`pieces` are addresses and bytes, which may overlap.
 
-    Of a sanitized dump, `facts` are the ranges of them that stay as they are, and `registers`,
+    `stacks` are the bounds of further stacks, whose frames may point into them. Of a sanitized
+    dump, `facts` are the ranges of them that stay as they are, and `registers`,
     by thread index, the numbers of the registers that do.
     """
 
-    __slots__ = ("facts", "pieces", "registers")
+    __slots__ = ("facts", "pieces", "registers", "stacks")
 
     def __init__(
         self,
         pieces: Sequence[tuple[int, bytes]] = (),
         facts: Sequence[Range] = (),
         registers: Mapping[int, Sequence[int]] | None = None,
+        stacks: Sequence[Range] = (),
     ) -> None:
         self.pieces = list(pieces)
         self.facts = list(facts)
         self.registers = dict(registers or {})
+        self.stacks = list(stacks)

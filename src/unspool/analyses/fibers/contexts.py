@@ -95,12 +95,12 @@ def _mappings(memory: Memory) -> Iterator[tuple[int, int]]:
 
 
 def _at(space: AddressSpace, memory: Memory, layout: Layout, low: int, top: int) -> Waiting | None:
-    data = memory.read_available(top - RESERVED, 8)
+    data = memory.peek(top - RESERVED, 8)
     saved = int.from_bytes(data, "little")
     step, rest = layout.aligned
     if len(data) < 8 or not low <= saved <= top - RESERVED - layout.size or saved % step != rest:
         return None
-    copy = memory.read_available(saved, top - saved)
+    copy = memory.peek(saved, top - saved)
     # Read once more: a running process may have gone on with it meanwhile.
     if len(copy) < top - saved or copy[-RESERVED : 8 - RESERVED] != data:
         return None
