@@ -148,9 +148,7 @@ def _descriptors(process: Process) -> Iterator[tuple[Module, int]]:
         if module.kind != "elf":
             continue
         address = process.symbol(module, DESCRIPTOR_NAME)
-        # V8 maps its builtins a second time: such a part of a file has no data around it.
-        inside = address is not None and module.base <= address < module.end
-        if address is not None and inside and address not in seen:
+        if address is not None and address not in seen:
             seen.add(address)
             yield module, address
 

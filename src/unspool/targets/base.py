@@ -153,7 +153,11 @@ class Target:
         return self._generated.locate_subject(subject) if self._generated is not None else None
 
     def symbol(self, module: Module, name: str) -> int | None:
-        """The address of a symbol of an ELF module, by its symbol tables."""
+        """The address of a symbol of an ELF module, by its symbol tables.
+
+        None if it is outside: V8 maps its builtins once more, near the code that it makes, and
+        such a part of a file has nothing around it.
+        """
         elf = self.elf(module)
         bias = module.bias
         if elf is None or bias is None or not elf.may_name(name):
@@ -161,14 +165,11 @@ class Target:
         from unspool.symbols.elf_symbols import ElfSymbols
 
         address = ElfSymbols(elf, bias=bias).address_of(name)
-        return None if address is None else address + bias
+        inside = address is not None and module.base <= address + bias < module.end
+        return address + bias if address is not None and inside else None
 
     def symbols_of(self, module: Module, prefix: str) -> dict[str, int]:
-        """The addresses of an ELF module's symbols whose names begin with `prefix`.
-
-        V8 maps its builtins once more, near the code that it makes: where a module is such a part
-        of a file, the rest of its symbols is elsewhere.
-        """
+        """The addresses of an ELF module's symbols whose names begin with `prefix`."""
         elf, bias = self.elf(module), module.bias
         if elf is None or bias is None:
             return {}

@@ -15,8 +15,8 @@ from unspool.generated.code import GeneratedCode, Process
 from unspool.generated.hotspot import find
 from unspool.generated.hotspot.jvm import Jvm
 from unspool.generated.hotspot.packed import Packed
-from unspool.generated.reader import Reader
 from unspool.generated.hotspot.tables import VmTables
+from unspool.generated.reader import Reader
 from unspool.memory import Fault, Memory, Region
 from unspool.model import (
     SUBJECT,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from unspool.generated.v8.heap import Heap
 
 _WHO = "V8's baseline code"
-_SIZES = "_ZN2v88internal11interpreter9Bytecodes14kBytecodeSizesE"
+BYTECODE_SIZES = "_ZN2v88internal11interpreter9Bytecodes14kBytecodeSizesE"
 # The rows begin with four prefixes and five bytecodes for debuggers, of no to four operands.
 _BEGINS = [bytes([1] * 5 + [1 + count * width for count in range(1, 5)]) for width in (1, 2, 4)]
 _MOST_BYTECODES = 256
@@ -108,7 +108,7 @@ class Baseline:
     def _read_sizes(self) -> list[bytes]:
         if self._sizes is None:
             self._sizes = []
-            address = self._symbol(_SIZES)
+            address = self._symbol(BYTECODE_SIZES)
             if address is not None:
                 data = self.heap.reader.memory.read_available(address, 3 * _MOST_BYTECODES)
                 count = data.find(_BEGINS[1])

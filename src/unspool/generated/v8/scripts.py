@@ -129,7 +129,7 @@ def _count(text: str, position: int) -> tuple[int, int]:
     before = text[:position]
     line = 1 + before.count("\n") + before.count("\r") - before.count("\r\n")
     if before.endswith("\r") and text[position : position + 1] == "\n":
-        line -= 1  # in the middle of an end
+        line, before = line - 1, before[:-1]  # in the middle of an end
     line += before.count("\u2028") + before.count("\u2029")
     last = max(before.rfind(end) for end in "\n\r\u2028\u2029")
     return line, position - last

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from unspool.image import Image
 from unspool.unwind.step import DynamicStrategy, Missed, Stepper
 from unspool.unwind.strategies.dwarf_cfi import DwarfCfi
 from unspool.unwind.strategies.signal_frame import SignalTrampoline
@@ -49,6 +50,9 @@ def default_stepper(
     return stepper
 
 
+_IN_V8 = "v8dbg_SmiTag"  # see generated/v8
+
+
 def _find_when_needed(stepper: Stepper, find_generated: Callable[[], GeneratedCode]) -> None:
     space = stepper.space
 
@@ -73,9 +77,9 @@ def _find_when_needed(stepper: Stepper, find_generated: Callable[[], GeneratedCo
         if module is None or module.kind != "elf" or module.index in looked:
             return
         looked.add(module.index)
-        from unspool.generated.v8 import exports_metadata
-
-        if exports_metadata(space, module):
+        image = space.image(module)
+        elf = image.elf if isinstance(image, Image) else None
+        if elf is not None and elf.sections() and elf.may_name(_IN_V8):
             find()
 
     stepper.look_at_new_code = look
