@@ -34,8 +34,6 @@ def add_places(locations: dict[int, Location], pcs: Iterable[int], code: Generat
 
     Their modules are told which binary that is.
     """
-    if not any(isinstance(each.runtime, WasmCode) for each in code.modules):
-        return
     known: dict[int, _Positions] = {}
     for pc in pcs:
         found = code.at(pc)

@@ -137,11 +137,12 @@ class Target:
 
     def add_places(self, report: Report) -> None:
         """Adds to the locations of WebAssembly code where in its binary that is from."""
-        if self._generated is not None and self._generated.modules:
+        code = self._generated
+        if code is not None and any(each.module.kind == "wasm" for each in code.modules):
             from unspool.generated.wasm_places import add_places
             from unspool.symbols.symbolicate import lookup_pcs
 
-            add_places(report.locations, lookup_pcs(report), self._generated)
+            add_places(report.locations, lookup_pcs(report), code)
 
     @property
     def namers(self) -> Sequence[SubjectNames]:
