@@ -36,7 +36,6 @@ def read(data: bytes) -> None:
             assert 0 <= block.start < block.start + block.size <= 1 << 64
         for kind in TEXTS:
             dump.text(kind)
-        dump.comments()
         dump.read_all()
         assert all(problem.where and problem.what for problem in dump.problems)
         assert len(dump.problems) < 10_000

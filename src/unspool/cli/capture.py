@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from unspool.capture.config import PATH, SETTINGS
-from unspool.capture.crash import SPECIFIERS
 from unspool.cli.options import HELP, Option, parse
 from unspool.errors import InputError, UsageError
 
@@ -187,10 +186,3 @@ _ACTIONS: dict[str, Callable[[Arguments], int]] = {
     "uninstall": _uninstall,
     "status": _status,
 }
-
-ACTIONS = (
-    ("install", "makes the kernel run the handler, and keeps what it ran before"),
-    ("uninstall", "puts back what was before"),
-    ("status", "whether it is installed, and what is in the spool; exit code 1 if it is not"),
-    (f"handle {SPECIFIERS}", "what the kernel runs, with the core on standard input"),
-)

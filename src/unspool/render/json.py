@@ -71,13 +71,6 @@ def dumps(report: Report) -> str:
     return "".join(chunks(report))
 
 
-def to_json(report: Report) -> dict[str, object]:
-    """The document as Python objects."""
-    document = json.loads(dumps(report))
-    assert isinstance(document, dict)
-    return document
-
-
 # Other documents are made of the same records.
 
 

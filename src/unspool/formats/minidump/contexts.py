@@ -13,7 +13,6 @@ from unspool.formats.minidump.layout import Layout
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
 
     from unspool.cursor import Buffer
 
@@ -79,24 +78,6 @@ class ContextTable:
         bits = sum(bit for bit, fields in self.parts if name in fields)
         mask = self.mask(name) if isinstance(key, str) else (1 << 64) - 1
         return key, field.offset, field.offset + field.size, mask, bits
-
-    def fields_of(
-        self, registers: list[int | None], special: dict[str, int] | None = None
-    ) -> dict[str, Any]:
-        """What `layout.pack` wants for a thread's registers; those not known are left out.
-
-        ContextFlags have the bits of the parts that something is known of.
-        """
-        values = {
-            field: value
-            for number, field in self.registers.items()
-            if number < len(registers) and (value := registers[number]) is not None
-        }
-        for name, field in self.special.items():
-            if special and name in special:
-                values[field] = special[name] & self.mask(field)
-        bits = sum(bit for bit, fields in self.parts if not fields.isdisjoint(values))
-        return {"ContextFlags": self.cpu | bits, **values}
 
 
 class Context:

@@ -381,14 +381,6 @@ class Minidump:
 
         return self._once("function tables", lambda: function_tables(self))
 
-    def comments(self) -> list[str]:
-        """The comments that whoever took the dump has left."""
-        plain, wide = self.text(streams.COMMENT_A), self.text(streams.COMMENT_W)
-        found = [] if plain is None else [plain.decode("utf-8", "replace").partition("\0")[0]]
-        if wide is not None:
-            found.append(wide[: len(wide) & ~1].decode("utf-16-le", "replace").partition("\0")[0])
-        return found
-
     def read_all(self) -> list[Problem]:
         """Reads every stream, and gives all that is wrong with the dump."""
         self.system(), self.exception(), self.misc(), self.memory(), self.memory_info()

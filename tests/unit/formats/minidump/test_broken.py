@@ -71,7 +71,7 @@ def check(data: bytes) -> Minidump:
             assert table.rva + table.count * table.entry_size <= size
         for type_ in streams.STREAMS:
             dump.values(type_), dump.text(type_)
-        dump.comments(), dump.breakpad()
+        dump.breakpad()
     return dump
 
 

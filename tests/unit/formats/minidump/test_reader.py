@@ -749,13 +749,6 @@ def test_who_wrote_the_dump() -> None:
     assert whole(Minidump()).breakpad() is None
 
 
-def test_comments() -> None:
-    dump = Minidump()
-    dump.stream(streams.COMMENT_A, b"plain\0rest")
-    dump.stream(streams.COMMENT_W, "wide".encode("utf-16-le") + b"\0")
-    assert whole(dump).comments() == ["plain", "wide"]
-
-
 def test_memory_counters_of_both_versions() -> None:
     for revision, size in ((1, 80), (2, 152)):
         dump = Minidump()
