@@ -65,6 +65,12 @@ def java(report: LockReport) -> set[str]:
     return {lock.kind for lock in report.locks if lock.kind.startswith("java_")}
 
 
+def java_heap(core: Path) -> list[tuple[int, int]]:
+    with api.open(str(core)) as target:
+        found = api.layout(target)
+    return [(area.start, area.end) for area in found.areas if area.name == "the Java heap"]
+
+
 @EACH_JDK
 def test_deadlocks_are_those_that_jstack_finds(
     jdk: Jdk, programs_root: Path, tmp_path: Path
@@ -88,6 +94,10 @@ def test_deadlocks_are_those_that_jstack_finds(
             assert "in Locked.enter, Locked.java:" in text
             assert "by java.util.concurrent.locks.ReentrantLock.lock" in text
             assert "exclusiveOwnerThread is null" in text, "of the semaphore"
+        heap = java_heap(core)
+        objects = [address for _, address, kind, _ in said if kind.startswith("java.util")]
+        assert len(objects) == 2
+        assert all(any(low <= each < high for low, high in heap) for each in objects)
         blank = survey(sanitized)
         assert not blank.deadlocks
         assert not blank.complete

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from unspool.analyses.layout import images, malloc, musl, names, reserve, rules, stacks
+from unspool.analyses.layout import images, malloc, musl, names, reserve, rules, runtimes, stacks
 from unspool.analyses.layout.allocators import allocator_rules
 from unspool.analyses.layout.mappings import is_whole, mappings_of
 from unspool.analyses.layout.paint import Label, paint
@@ -55,6 +55,7 @@ def layout(target: Target, walked: Iterable[Stack]) -> Layout:
         stacks.signal_stacks(walked, finder, labels),
         malloc.heaps(target, memory, finder),
         musl.heaps(target, memory),
+        runtimes.heaps(target, found, on_stacks),
         on_stacks,
         windows.heap_labels(found),
         stacks.guards(on_stacks, finder),
