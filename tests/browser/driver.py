@@ -209,8 +209,5 @@ class Browser:
         """What the browser has written to its console since it was last asked."""
         return [entry["message"] for entry in self._ask("POST", "/se/log", {"type": "browser"})]
 
-    def screenshot(self) -> bytes:
-        return b64decode(self._ask("GET", "/screenshot"))
-
     def pdf(self) -> bytes:
         return b64decode(self._ask("POST", "/print", {"background": True}))

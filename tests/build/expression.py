@@ -91,10 +91,6 @@ def deref_size(size: int) -> bytes:
     return bytes([0x94, size])
 
 
-def xderef_size(size: int) -> bytes:
-    return bytes([0x95, size])
-
-
 def bra(delta: int) -> bytes:
     """A branch; `delta` counts from the end of the operation."""
     return struct.pack("<Bh", 0x28, delta)

@@ -16,7 +16,6 @@ from .table import Program
 FLAGS = ("-O1", "-g", "-pthread")
 LIVE = Program(name="live", source="live.c", flags=FLAGS)
 LIVE_32 = LIVE.variant("live-m32", compiler="gcc-m32")
-SPIN_GAP = Program(name="spin-gap", source="spin_gap.c", flags=FLAGS)
 # 129 threads, 25 to 28 calls deep below what the C library adds.
 PARKED = Program(
     name="parked", source="threads.c", flags=("-O2", "-g", "-pthread", "-DCOUNT=128", "-DDEPTH=24")

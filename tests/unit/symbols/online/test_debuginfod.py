@@ -168,6 +168,7 @@ FAULTS: dict[str, tuple[Fault, str]] = {
     "no HTTP": (faults.speaks_no_http, "the connection broke"),
     "endless headers": (faults.has_endless_headers, "the connection broke"),
     "huge": (faults.is_huge, "larger than"),
+    "less than nothing": (faults.lies_of_the_length, "it sent less than 100 KB"),
     "never stops": (faults.never_stops, "larger than"),
     "redirects for ever": (faults.redirects_for_ever, "redirects for ever"),
     "redirects to a file": (faults.redirects_to("file:///etc/passwd"), "which is not followed"),
