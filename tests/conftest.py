@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import lzma
 import os
-import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.programs.build import Unavailable
+from tests.programs.build import tool as tool_path
 
 # A shell lets what it runs in the background ignore interrupts (POSIX, shell, 2.11), and what
 # tests start would inherit that.
@@ -86,9 +86,7 @@ def tool() -> Tool:
     """Runs another program for its standard output; skips the test where it is not installed."""
 
     def run(*command: str | Path) -> str:
-        name = str(command[0])
-        if shutil.which(name) is None:
-            pytest.skip(f"{name} is not installed")
+        tool_path(str(command[0]))
         result = subprocess.run(
             [str(part) for part in command],
             capture_output=True,

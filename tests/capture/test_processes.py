@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.programs.build import build
+from tests.programs.build import build, tool
 from tests.programs.running import eventually, has_ended
 from tests.programs.table import BY_NAME, Program
 from tests.wine.expected import scenarios
@@ -102,10 +102,7 @@ def suid_dumpable(value: str) -> Iterator[None]:
 
 def as_user(command: list[str | Path], folder: Path) -> None:
     folder.chmod(0o755)
-    setpriv = shutil.which("setpriv")
-    if setpriv is None:
-        pytest.skip("setpriv is not installed")
-    words = [setpriv, "--reuid=1234", "--regid=1235", "--clear-groups", *map(str, command)]
+    words = [tool("setpriv"), "--reuid=1234", "--regid=1235", "--clear-groups", *map(str, command)]
     subprocess.run(words, preexec_fn=prepare, capture_output=True, check=False, cwd="/")
 
 

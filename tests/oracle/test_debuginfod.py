@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Tool
+from tests.programs.build import tool as tool_path
 from tests.unit.symbols.conftest import SOURCES
 from tests.unit.symbols.online.server import Server
 from tests.unit.symbols.test_elsewhere import build_id_of, here, sent
@@ -65,9 +65,7 @@ def report(program: Path, tool: Tool) -> tuple[Report, Report, str]:
 @pytest.fixture
 def debuginfod(program: Path, tmp_path: Path) -> Iterator[str]:
     """A debuginfod of what `program` put there; its URL."""
-    command = shutil.which("debuginfod")
-    if command is None:
-        pytest.skip("debuginfod is not installed")
+    command = tool_path("debuginfod")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -106,10 +104,8 @@ def wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
 
 def find(*arguments: str, url: str) -> tuple[int, str]:
     """debuginfod-find: its exit code, and the path or complaint that it prints."""
-    if shutil.which("debuginfod-find") is None:
-        pytest.skip("debuginfod-find is not installed")
     done = subprocess.run(
-        ["debuginfod-find", *arguments], env={**os.environ, "DEBUGINFOD_URLS": url},
+        [tool_path("debuginfod-find"), *arguments], env={**os.environ, "DEBUGINFOD_URLS": url},
         capture_output=True, text=True, timeout=PATIENCE, check=False,
     )  # fmt: skip
     return done.returncode, (done.stdout or done.stderr).strip()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,10 +16,7 @@ from tests.programs.running import parked
 
 from .peers import ask_gdb_about
 
-pytestmark = [
-    pytest.mark.oracle,
-    pytest.mark.skipif(shutil.which("php") is None, reason="php is not installed"),
-]
+pytestmark = pytest.mark.oracle
 
 LEVELS = ["JIT$level"] * 9
 # All functions compiled when they are loaded, however new the file; 0x100 is for gdb.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from pathlib import Path
 
@@ -11,19 +10,16 @@ import pytest
 import unspool
 from tests.programs.build import HERE, check, run, tool
 from tests.programs.running import parked
+from tests.wasm.install import NEWEST, folder
 
-pytestmark = [
-    pytest.mark.oracle,
-    pytest.mark.skipif(
-        importlib.util.find_spec("wasmtime") is None, reason="wasmtime is not installed"
-    ),
-]
+pytestmark = pytest.mark.oracle
 
 SOURCE = HERE / "wasm_lines.c"
 
 
 @pytest.fixture
 def module(tmp_path: Path) -> Path:
+    folder(NEWEST)
     tool("wasm-ld")
     command = [tool("clang"), "--target=wasm32", "-g", "-O1", "-nostdlib", "-Wl,--no-entry"]
     made = tmp_path / "lines.wasm"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import examples
+from tests.programs.build import tool
 from unspool.arch.x86_length import instruction_length, instruction_length_64
 from unspool.formats.elf import Elf
 
@@ -101,9 +101,7 @@ def test_no_instruction_reaches_past_the_code(code: bytes, at: int) -> None:
 
 def test_every_instruction_of_a_program(tmp_path: Path) -> None:
     iced = pytest.importorskip("iced_x86")
-    compiler = "i686-w64-mingw32-gcc"
-    if not shutil.which(compiler):
-        pytest.skip(f"{compiler} is not installed")
+    compiler = tool("i686-w64-mingw32-gcc")
     source, made, raw = tmp_path / "a.c", tmp_path / "a.exe", tmp_path / "a.bin"
     source.write_text("int main(void) { return 0; }\n")
     subprocess.run([compiler, "-O2", source, "-o", made], check=True)

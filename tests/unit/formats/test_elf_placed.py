@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 
 from tests.build.elf import ET_DYN, ET_REL, Elf, Symbol
 from tests.build.jit import LAYOUTS, Function, JitObject
+from tests.programs.build import tool
 from unspool.errors import FormatError
 from unspool.formats import elf_placed
 from unspool.formats.elf import PT_LOAD
@@ -58,8 +58,7 @@ def content(elf: Parsed, name: str) -> bytes | None:
 @pytest.mark.parametrize("tables", [[], ["-fno-asynchronous-unwind-tables"]], ids=["eh", "debug"])
 def test_as_the_linker_does_it(cpu: str, tables: list[str], tmp_path: Path) -> None:
     compiler, linker, code = COMPILERS[cpu]
-    if not shutil.which(compiler[0]):
-        pytest.skip(f"{compiler[0]} is not installed")
+    tool(compiler[0])
     made, linked = tmp_path / "made.o", tmp_path / "made"
     subprocess.run(
         [*compiler, "-O2", "-gdwarf-4", *tables, "-c", SOURCE, "-o", made], check=True

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import Tool
+from tests.programs.build import tool as tool_path
 from tests.unit.formats.pe_oracle import differences
 from unspool.formats.pe import MACHINE_AMD64, MACHINE_I386, Pe
 from unspool.formats.pe_exports import exports
@@ -65,9 +65,7 @@ def test_wines_own_files(tool: Tool, folder: Path) -> None:
 
 @pytest.fixture(scope="module", params=COMPILERS)
 def library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    compiler = str(request.param)
-    if shutil.which(compiler) is None:
-        pytest.skip(f"{compiler} is not installed")
+    compiler = tool_path(request.param)
     folder = tmp_path_factory.mktemp("pe")
     (folder / "a.cpp").write_text(SOURCE)
     command = [
@@ -145,8 +143,7 @@ def test_stripped_and_debug_files(tool: Tool, library: Path) -> None:
 def test_a_file_with_a_pdb(tool: Tool, tmp_path: Path, target: str) -> None:
     debuginfo = pytest.importorskip("symbolic.debuginfo")
     for name in ("clang", "lld-link"):
-        if shutil.which(name) is None:
-            pytest.skip(f"{name} is not installed")
+        tool_path(name)
     (tmp_path / "a.c").write_text("__declspec(dllexport) int __stdcall f(int a) { return a; }")
     compile_ = f"clang -target {target}-pc-windows-msvc -O1 -g -gcodeview -c a.c -o a.obj"
     link = "lld-link -dll -noentry -debug -nodefaultlib a.obj -out:a.dll -pdb:a.pdb"

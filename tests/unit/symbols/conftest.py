@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.programs.build import Unavailable, tool
 from unspool.formats.elf import Elf
 from unspool.model import Module
 
@@ -41,8 +41,7 @@ def run() -> Run:
     """Runs a build tool; skips the test where it is missing or cannot do it."""
 
     def start(*command: str | Path) -> None:
-        if shutil.which(str(command[0])) is None:
-            pytest.skip(f"{command[0]} is not installed")
+        tool(str(command[0]))
         done = subprocess.run(
             [str(part) for part in command],
             capture_output=True,
@@ -51,7 +50,7 @@ def run() -> Run:
             check=False,
         )
         if done.returncode:
-            pytest.skip(f"{command[0]} cannot: {done.stderr.strip()[-200:]}")
+            raise Unavailable(f"{command[0]} cannot: {done.stderr.strip()[-200:]}")
 
     return start
 

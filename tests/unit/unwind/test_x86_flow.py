@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.programs.build import tool
 from tests.unit.unwind.x86_functions import BASE, DATA, X86, Code
 from unspool.arch.x86_length import instruction_length
 from unspool.arch.x86_stack import ALIGNED, ENTRY, StackState
@@ -246,9 +246,7 @@ OPTIONS = ["-O2", "-O2 -fomit-frame-pointer", "-Os", "-O1 -mno-accumulate-outgoi
 
 @pytest.fixture(scope="module", params=OPTIONS)
 def program(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    compiler = shutil.which("i686-w64-mingw32-gcc")
-    if compiler is None:
-        pytest.skip("i686-w64-mingw32-gcc is not installed")
+    compiler = tool("i686-w64-mingw32-gcc")
     folder = tmp_path_factory.mktemp("flow")
     source, made = folder / "prog.c", folder / "prog.exe"
     source.write_text(SOURCE)
