@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from unspool.analyses.fibers.stacks import MAX_FIBERS, waiting_stacks
+from unspool.analyses.fibers.stacks import MAX_FIBERS, has_wasm, waiting_stacks
 from unspool.model import Finding, Report, StopReason, Trust
 from unspool.symbols.symbolicate import symbolicate
 
@@ -48,7 +48,7 @@ def findings(target: Target, report: Report) -> list[Finding]:
 
 def concerns(target: Target) -> bool:
     """Only a runtime of WebAssembly has such fibers."""
-    return any(each.module.kind == "wasm" for each in target.generated.modules)
+    return has_wasm(target)
 
 
 def _named(target: Target, stacks: Sequence[Stack]) -> Report:

@@ -15,14 +15,9 @@ _MOST_FIBERS = 2000
 
 
 def keep_fibers(target: Target) -> More:
-    """The used parts of the stacks of fibers that wait, as far as there is room.
-
-    A process without executable memory of no module has none, and is not looked at.
-    """
+    """The used parts of the stacks of fibers that wait, as far as there is room."""
     kept = More()
     room = _MOST_BYTES
-    if target.known_generated is None and not _has_made_code(target):
-        return kept
     for fiber, _ in waiting_stacks(target):
         room -= len(fiber.copy)
         if room < 0 or len(kept.stacks) >= _MOST_FIBERS:
@@ -30,11 +25,3 @@ def keep_fibers(target: Target) -> More:
         kept.pieces.append((fiber.saved, fiber.copy))
         kept.stacks.append((fiber.low, fiber.high))
     return kept
-
-
-def _has_made_code(target: Target) -> bool:
-    space = target.space
-    return any(
-        region.executable and space.module_at(region.start) is None
-        for region in space.memory.regions
-    )

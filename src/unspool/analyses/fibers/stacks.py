@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from unspool.analyses.fibers.contexts import RESERVED, waiting
+from unspool.generated.wasmtime import are_there
 from unspool.memory import Memory, Region
 from unspool.model import Stop, StopReason, Thread
 from unspool.unwind.strategies.order import default_stepper
@@ -36,13 +37,20 @@ class _WithCopy(Memory):
         return super().region(address)
 
 
+def has_wasm(target: Target) -> bool:
+    """Whether a process has Wasm code. Where it has none, next to nothing is read for that."""
+    known = target.known_generated
+    if known is None:
+        return are_there(target.space, target.memory_now())
+    return any(each.module.kind == "wasm" for each in known.modules)
+
+
 def waiting_stacks(target: Target) -> Iterator[tuple[Waiting, Stack]]:
     """The fibers that wait in Wasm code or in what it has called, each with its stack.
 
     One that waits before any Wasm code, or has ended and left its stack for the next, is none.
     """
-    wasm = {each.module.index for each in target.generated.modules if each.module.kind == "wasm"}
-    if not wasm:
+    if not has_wasm(target):
         return
     space = target.space.in_mode(target.arch)
     memory = space.memory = _WithCopy(target.space.memory)

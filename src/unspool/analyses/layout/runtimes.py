@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from unspool.analyses.go import is_go
 from unspool.analyses.layout.mappings import is_held
 from unspool.analyses.layout.paint import Label
 from unspool.analyses.layout.records import Kind
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from unspool.targets.base import Target
     from unspool.targets.procfs import Mapping
 
-_GO_SECTIONS = (".gopclntab", ".go.buildinfo")
 # Where Go asks for its arenas on 64-bit Linux: 0xc0 << 32, and that in each further TiB
 # (runtime/malloc.go, mallocinit).
 _GO_FIRST, _GO_STEP = 0xC0 << 32, 1 << 40
@@ -30,16 +30,11 @@ def heaps(target: Target, mappings: Sequence[Mapping], stacks: Sequence[Label]) 
     if target.arch.pointer_size != _WORD:
         return
     modules = target.space.modules
-    if any(_is_go(target, module) for module in modules[:1]):
+    if is_go(target):
         yield from _go(mappings, stacks)
     for module in modules:
         if module.name == _JVM:
             yield from _java(target, module)
-
-
-def _is_go(target: Target, module: Module) -> bool:
-    elf = target.elf(module)
-    return elf is not None and any(elf.section(name) is not None for name in _GO_SECTIONS)
 
 
 def _go(mappings: Sequence[Mapping], stacks: Iterable[Label]) -> Iterator[Label]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from unspool.analyses.go import is_go
 from unspool.model import Finding, StopReason
 
 TYPE_CHECKING = False
@@ -24,7 +25,6 @@ _GO = (
     "Go", "its goroutines wait without a thread, and its locks do not note who holds them",
     "it prints all goroutines when it gets SIGQUIT",
 )  # fmt: skip
-_GO_SECTIONS = (".gopclntab", ".go.buildinfo")
 _JAVA_HELP = "jstack and jhsdb, which need the same JDK, know them"
 
 
@@ -73,10 +73,8 @@ def _runtime(process: Examined) -> tuple[str, str, str] | None:
     for start, *found in _BY_MODULE:
         if any(module.name.startswith(start) for module in modules):
             return found[0], found[1], found[2]
-    for module in modules[:1]:
-        elf = process.target.elf(module)
-        if elf is not None and any(elf.section(name) is not None for name in _GO_SECTIONS):
-            return _GO
+    if is_go(process.target):
+        return _GO
     for module in modules:
         if module.name.startswith(("python3", "libpython3")):
             return _PYTHON

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 
+from unspool.analyses.go import is_go
 from unspool.analyses.patch.records import SURE, Answer, Hit, PatchCheck
 from unspool.analyses.patch.scan import scan, used_stacks
 from unspool.analyses.patch.sure import Certainty
@@ -37,6 +38,10 @@ def patch_check(target: Target, report: Report, functions: list[Checked]) -> Pat
     """
     ranges = [each for function in functions for each in function.ranges]
     of_target = [each.title for each in target.findings if each.incomplete]
+    if is_go(target):
+        of_target.append(
+            "goroutines that wait have stacks that no thread is on, which are not seen"
+        )
     certainty = Certainty(target)
     unwinding_reasons = [*of_target, *_doubts(report, certainty)]
     stacks, scan_reasons = used_stacks(target, report.stacks)

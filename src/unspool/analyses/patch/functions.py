@@ -106,6 +106,18 @@ def _add(checked: Checked, book: FunctionBook, module: Module, function: Functio
     checked.ranges.append(code)
 
 
+def _last_word(name: str) -> str:
+    """What the mangled form of a name has in it as well; empty if there is no such thing.
+
+    `closure` of Rust's `main::{{closure}}`; nothing of `operator()`, which is two letters there.
+    """
+    if "operator" in name:
+        return ""
+    plain = name.partition("(")[0].rpartition("::")[2]
+    words = "".join(each if each.isalnum() or each == "_" else " " for each in plain).split()
+    return words[0] if words else ""
+
+
 def _why_none(book: FunctionBook, modules: Sequence[Module], name: str) -> str:
     silent = [each.name for each in modules if not book.functions(each)]
     partly = [each.name for each in modules if each.index in book.stripped]
@@ -156,13 +168,17 @@ class FunctionBook:
             return found
         from unspool.symbols.demangle import function_name, is_mangled
 
-        last = name.partition("(")[0].rpartition("::")[2]
+        last = _last_word(name)
         found = []
         for each in functions:
-            if last in each.name and is_mangled(each.name):
-                demangled = function_name(each.name.partition(".")[0])
+            if last not in each.name or not is_mangled(each.name):
+                continue
+            # Dots begin what a compiler marks on a part, and are in Rust's own names.
+            for mangled in dict.fromkeys((each.name.partition(".")[0], each.name)):
+                demangled = function_name(mangled)
                 if name in (demangled, demangled.partition("(")[0]):
                     found.append(each)
+                    break
         return found
 
     def functions(self, module: Module) -> list[Function]:
