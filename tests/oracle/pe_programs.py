@@ -7,8 +7,6 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from tests.outside.debian import AMD64
 from tests.programs.build import check, locked, run, tool
 from tests.wine.flavours import FLAVOURS, Flavour
@@ -35,11 +33,8 @@ def build(name: str, flags: str, root: Path) -> Path:
 
 
 def library(name: str, wine: Flavour = WINE) -> Path:
-    """A DLL of Wine's. Skips the test where there is no Wine."""
-    path = windows(wine.release.root, AMD64) / f"{name}.dll"
-    if not path.is_file():
-        pytest.skip(f"no {path}")
-    return path
+    """A DLL of Wine's. Raises Unavailable where there is no Wine."""
+    return windows(wine.release.kept.need(), AMD64) / f"{name}.dll"
 
 
 @contextlib.contextmanager

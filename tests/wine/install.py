@@ -96,6 +96,11 @@ def make_preloaded(root: Path) -> None:
     link(root / "usr/share", str(release.root / "usr/share"))
 
 
+def libraries(machine: str) -> Path:
+    """Where Wine 8.0 has DLLs for programs of x86_64 or i686. Raises Unavailable."""
+    return windows(RELEASES[0].kept.need(), AMD64 if machine == "x86_64" else I386)
+
+
 def windows(root: Path, triplet: str) -> Path:
     return root / f"usr/lib/{triplet}/wine/{triplet.partition('-')[0]}-windows"
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from contextlib import suppress
 from functools import cache
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -26,6 +25,7 @@ from tests.build.pe import (
 from tests.conftest import examples
 from tests.fuzz.harness import within
 from tests.fuzz.mutants import Mutant, patched, rearranged
+from tests.wine.install import libraries
 from unspool.errors import FormatError
 from unspool.formats.pe import DEBUG, EXPORT, Pe, is_pe
 from unspool.formats.pe_exports import exports
@@ -33,10 +33,6 @@ from unspool.formats.pe_exports import exports
 from .pe_names import functions
 
 SECONDS = 5
-WINE = [
-    Path("/usr/lib/x86_64-linux-gnu/wine/x86_64-windows"),
-    Path("/usr/lib/i386-linux-gnu/wine/i386-windows"),
-]
 PROBES = [0, 1, 0x10, 0x3FF, 0xFFF, *range(0x1000, 0x9000, 0x333), 0x7FFFFFFF, 0xFFFFFFFF, -1]
 
 
@@ -166,12 +162,9 @@ def test_random_bytes(data: bytes, base: int) -> None:
         read_everything(b"MZ" + data, base=base)
 
 
-@pytest.mark.parametrize("folder", WINE, ids=lambda folder: folder.name)
-def test_flipped_bytes_of_real_files(folder: Path) -> None:
-    path = folder / "uxtheme.dll"
-    if not path.is_file():
-        pytest.skip(f"no Wine in {folder}")
-    whole = path.read_bytes()
+@pytest.mark.parametrize("machine", ["x86_64", "i686"])
+def test_flipped_bytes_of_real_files(machine: str) -> None:
+    whole = (libraries(machine) / "uxtheme.dll").read_bytes()
     file = Pe(whole)
     located = file.located((file.directory(EXPORT) or (0, 0))[0])
     table = file.coff_symbols()

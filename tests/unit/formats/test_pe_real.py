@@ -10,22 +10,13 @@ import pytest
 from tests.conftest import Tool
 from tests.programs.build import tool as tool_path
 from tests.unit.formats.pe_oracle import differences
+from tests.wine.install import libraries
 from unspool.formats.pe import MACHINE_AMD64, MACHINE_I386, Pe
 from unspool.formats.pe_exports import exports
 from unspool.formats.pe_symbols import undecorated
 
 from .pe_names import functions
 
-# Debian's folders, then those of Wine's own installation.
-WINE = [
-    Path(prefix) / folder
-    for prefix in (
-        "/usr/lib/x86_64-linux-gnu/wine",
-        "/usr/lib/i386-linux-gnu/wine",
-        "/usr/lib/wine",
-    )
-    for folder in ("x86_64-windows", "i386-windows")
-]
 ALWAYS = ("ntdll.dll", "kernelbase.dll", "user32.dll", "win32u.dll", "msvcrt.dll", "wow64cpu.dll")
 SAMPLE = 20  # of each folder
 COMPILERS = ["x86_64-w64-mingw32-g++", "i686-w64-mingw32-g++"]
@@ -51,13 +42,10 @@ def sampled(folder: Path) -> list[Path]:
     return chosen + [folder / name for name in ALWAYS if (folder / name) in files]
 
 
-@pytest.mark.parametrize("folder", WINE, ids=str)
-def test_wines_own_files(tool: Tool, folder: Path) -> None:
-    paths = sampled(folder)
-    if not paths:
-        pytest.skip(f"no Wine in {folder}")
+@pytest.mark.parametrize(("name", "machine"), [("x86_64", MACHINE_AMD64), ("i686", MACHINE_I386)])
+def test_wines_own_files(tool: Tool, name: str, machine: int) -> None:
+    paths = sampled(libraries(name))
     assert [text for path in paths for text in differences(tool, path)] == []
-    machine = MACHINE_AMD64 if "x86_64" in folder.name else MACHINE_I386
     files = [Pe(path.read_bytes()) for path in paths]
     assert {file.machine for file in files} == {machine}
     assert all(file.is_wine_builtin and file.is_dll for file in files)

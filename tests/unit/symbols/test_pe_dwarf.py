@@ -17,6 +17,7 @@ from tests.unit.symbols.pe_programs import (
     function_at,
     symbols_of,
 )
+from tests.wine.install import libraries
 from unspool.formats.elf import Elf
 from unspool.formats.pe import Pe
 from unspool.symbols.demangle import function_name
@@ -27,10 +28,7 @@ from unspool.symbols.pe_module import PeModuleSymbols
 pytest.importorskip("symbolic")
 
 Place = tuple[str, str, int]
-WINE = {
-    "x86_64": Path("/usr/lib/x86_64-linux-gnu/wine/x86_64-windows"),
-    "i686": Path("/usr/lib/i386-linux-gnu/wine/i386-windows"),
-}
+MACHINES = ("x86_64", "i686")
 
 
 def undecorated(name: str) -> str:
@@ -81,7 +79,7 @@ def check(path: Path, symbols: PeModuleSymbols, bits: str, tool: Tool, least: in
 
 @pytest.mark.oracle
 @pytest.mark.parametrize("version", ["-gdwarf-4", "-gdwarf-5"])
-@pytest.mark.parametrize("bits", WINE)
+@pytest.mark.parametrize("bits", MACHINES)
 def test_calls_are_in_the_functions_and_lines_that_addr2line_says(
     bits: str, version: str, programs: Programs, tool: Tool
 ) -> None:
@@ -92,18 +90,16 @@ def test_calls_are_in_the_functions_and_lines_that_addr2line_says(
 
 
 @pytest.mark.oracle
-@pytest.mark.parametrize("bits", WINE)
+@pytest.mark.parametrize("bits", MACHINES)
 def test_a_file_that_prefers_another_base(bits: str, programs: Programs, tool: Tool) -> None:
     path = programs.mingw(bits, "-g", "-Wl,--image-base,0x3210000")
     check(path, symbols_of(path), bits, tool, 10)
 
 
 @pytest.mark.oracle
-@pytest.mark.parametrize("bits", WINE)
+@pytest.mark.parametrize("bits", MACHINES)
 def test_wines_own_libraries(bits: str, tool: Tool) -> None:
-    path = WINE[bits] / "kernelbase.dll"
-    if not path.exists():
-        pytest.skip(f"no {path}")
+    path = libraries(bits) / "kernelbase.dll"
     symbols = symbols_of(path)
     rvas = calls_in(path, bits, tool)[::50]
     theirs = addr2line(path, bits, rvas, tool)
@@ -136,7 +132,7 @@ def calls_of(
 
 
 @pytest.mark.oracle
-@pytest.mark.parametrize("bits", WINE)
+@pytest.mark.parametrize("bits", MACHINES)
 def test_names_are_those_of_the_source(bits: str, programs: Programs, tool: Tool) -> None:
     """`symbolic` by itself takes an underscore from each of `_under` and `_ZN4shop…`."""
     pytest.importorskip("pydemumble")
@@ -151,7 +147,7 @@ def test_names_are_those_of_the_source(bits: str, programs: Programs, tool: Tool
 
 
 @pytest.mark.oracle
-@pytest.mark.parametrize("bits", WINE)
+@pytest.mark.parametrize("bits", MACHINES)
 def test_names_are_the_same_without_lines(bits: str, programs: Programs, tool: Tool) -> None:
     """By COFF symbols; what a compiler made of a function has a mark that DWARF lacks."""
     path = programs.mingw(bits, "-g")
@@ -169,7 +165,7 @@ def test_names_are_the_same_without_lines(bits: str, programs: Programs, tool: T
 
 
 @pytest.mark.oracle
-@pytest.mark.parametrize("bits", WINE)
+@pytest.mark.parametrize("bits", MACHINES)
 def test_a_stripped_file_has_its_exports(
     bits: str, programs: Programs, tool: Tool, tmp_path: Path
 ) -> None:
