@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -20,7 +19,12 @@ from jsonschema import Draft202012Validator
 from tests.conftest import Tool
 from tests.programs.build import build
 from tests.programs.build import tool as tool_path
-from tests.programs.cores import EMULATORS, hard_core_limit, usable_core_pattern, written_by_gcore
+from tests.programs.cores import (
+    EMULATORS,
+    allow_cores,
+    written_by_gcore,
+    written_by_kernel,
+)
 from tests.programs.running import running
 from tests.programs.waits import NATIVE, VARIANTS, calm_survey, started, survey, wait_until_calm
 from tests.unit.render.test_json import closed
@@ -193,12 +197,13 @@ def test_other_waits_have_their_kinds(live: Live, name: str) -> None:
 
 
 @contextlib.contextmanager
-def two_processes(root: Path, memory: Path, kind: str) -> Iterator[list[int]]:
-    """Neither says that it is ready before the other one holds its lock."""
-    command = [build(VARIANTS["locks"], root), "share", memory]
+def sharing(root: Path, memory: Path, count: int, kind: str) -> Iterator[list[int]]:
+    """Processes in a circle; none says that it is ready before the next one holds its lock."""
+    memory.write_bytes(bytes(4096))
+    command = [str(build(VARIANTS["locks"], root)), "share", str(memory)]
     processes = [
-        subprocess.Popen([*command, role, "2", kind], stdout=subprocess.DEVNULL)
-        for role in ("0", "1")
+        subprocess.Popen([*command, str(role), str(count), kind], stdout=subprocess.DEVNULL)
+        for role in range(count)
     ]
     try:
         yield [process.pid for process in processes]
@@ -213,8 +218,7 @@ def test_two_processes_share_mutexes(
     programs_root: Path, tmp_path: Path, tool: Tool, kind: str
 ) -> None:
     memory = tmp_path / "memory"
-    memory.write_bytes(bytes(4096))
-    with two_processes(programs_root, memory, kind) as pids:
+    with sharing(programs_root, memory, 2, kind) as pids:
         report = calm_survey(pids, 2)
         for pid in pids:
             Path(f"/proc/{pid}/coredump_filter").write_text("0x3f")
@@ -416,10 +420,6 @@ def test_cores_of_other_processors(programs_root: Path, tmp_path: Path, processo
         assert len(deadlock.chain) == waits
 
 
-def allow_cores() -> None:
-    resource.setrlimit(resource.RLIMIT_CORE, (hard_core_limit(), hard_core_limit()))
-
-
 @pytest.mark.parametrize("sanitize", [False, True], ids=["whole", "sanitized"])
 @pytest.mark.parametrize(
     ("name", "mode", "waits"),
@@ -479,17 +479,10 @@ def test_locks_that_are_not_in_the_dump_are_missed(programs_root: Path, tmp_path
 @pytest.mark.parametrize("name", ["locks", "locks-static", "locks-m32"])
 def test_the_kernels_core_says_the_same(programs_root: Path, tmp_path: Path, name: str) -> None:
     """And the dump that is made of it."""
-    if hard_core_limit() == 0:
-        pytest.skip("cores are forbidden here (hard RLIMIT_CORE is 0)")
     command = [build(VARIANTS[name], programs_root), "behind", "3"]
-    with (
-        usable_core_pattern(),
-        running(command, cwd=tmp_path, preexec_fn=allow_cores) as process,
-    ):
+    with running(command, cwd=tmp_path) as process:
         live = calm_survey([process.pid], 6)
-        process.send_signal(signal.SIGABRT)
-        process.wait()
-    (core,) = tmp_path.glob("core*")
+        core = written_by_kernel(process.pid, tmp_path)
     dump = str(tmp_path / "a.dmp")
     with api.open(str(core)) as target:
         api.dump(target, dump)
@@ -504,18 +497,7 @@ def test_the_kernels_core_says_the_same(programs_root: Path, tmp_path: Path, nam
 
 def test_three_parties_of_several_processes(programs_root: Path, tmp_path: Path) -> None:
     """A circle over three processes, of which one is a core, one a minidump, and one runs."""
-    memory = tmp_path / "memory"
-    memory.write_bytes(bytes(4096))
-    with contextlib.ExitStack() as stack:
-        command = [build(VARIANTS["locks"], programs_root), "share", str(memory)]
-        processes = [
-            subprocess.Popen([*command, str(role), "3", "n"], stdout=subprocess.DEVNULL)
-            for role in range(3)
-        ]
-        for process in processes:
-            stack.callback(process.wait)
-            stack.callback(process.kill)
-        first, second, third = (process.pid for process in processes)
+    with sharing(programs_root, tmp_path / "memory", 3, "n") as (first, second, third):
         live = calm_survey([first, second, third], 3)
         # Its core lacks the file's memory: the others have it as well.
         Path(f"/proc/{first}/coredump_filter").write_text("0x33")
