@@ -27,7 +27,7 @@ _WORD = 8
 _START, _SIZE = 40, 56  # of a Code, in V8 11.3, which does not say
 _MOST_CODE = 1 << 28
 _MOST_TABLE = 1 << 20
-_MOST_KNOWN = 1 << 12
+_ALL_TABLES = 1 << 22  # bytes of all tables and bytecodes: what lies costs no more
 
 
 class Baseline:
@@ -36,6 +36,7 @@ class Baseline:
     def __init__(self, heap: Heap, symbol: Callable[[str], int | None]) -> None:
         self.heap = heap
         self._symbol = symbol
+        self.room = _ALL_TABLES
         self._sizes: list[bytes] | None = None
         self._known: dict[int, tuple[list[int], list[int]]] = {}
         known = heap.known
@@ -54,8 +55,6 @@ class Baseline:
         if not (0 < size < _MOST_CODE and start < pc <= start + size):
             return None
         if code not in self._known:
-            if len(self._known) >= _MOST_KNOWN:
-                return None
             self._known[code] = self._read(code, bytecodes, size)
         ends, offsets = self._known[code]
         index = bisect_left(ends, pc - start)
@@ -69,6 +68,9 @@ class Baseline:
         count = heap.small(heap.word(bytecodes, known.length))
         if not (0 < length <= _MOST_TABLE and 0 < count <= _MOST_TABLE):
             raise FormatError(f"a table of {length} bytes", _WHO)
+        self.room -= length + count
+        if self.room < 0:
+            raise FormatError("absurdly large tables", _WHO)
         sizes = _unsigned(heap.reader.read(table - 1 + known.elements, length))
         offsets = self._offsets(heap.reader.read(bytecodes - 1 + known.header, count))
         ends, end = [], 0

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 _WORD = 8
 _MOST_BYTECODES = 1 << 26
-_MOST_TABLE = 1 << 24
+_MOST_TABLE = 1 << 20
+_ALL_TABLES = 1 << 22  # bytes: what lies costs no more
 _FIRST_FIELDS = range(16, 64, _WORD)  # of an array of bytecodes: its tables, in changing order
 _MOST_HOPS = 4
 _TYPES_OF_FUNCTIONS = 32  # functions of all kinds: those of classes, of arrays, of promises
@@ -31,6 +32,7 @@ class Functions:
         self.known = metadata
         self.heap = Heap(metadata)
         self.sources = Sources()
+        self.room = _ALL_TABLES
         self._shared: dict[int, Function | None] = {}
         self._scripts: dict[int, Script] = {}
 
@@ -186,8 +188,9 @@ class Function:
             if not is_pointer(word) or heap.type(word) not in known.types_bytes:
                 continue
             size = heap.small(heap.word(word, known.length))
-            if not 0 < size <= _MOST_TABLE:
+            if not 0 < size <= min(_MOST_TABLE, self.functions.room):
                 continue
+            self.functions.room -= size
             try:
                 data = heap.reader.read(word - 1 + known.elements, size)
                 found = read_positions(data, known.positions_have_flags)
