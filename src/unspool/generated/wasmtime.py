@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from unspool.formats.wasmtime import AddressMap, Function, Functions
     from unspool.generated.code import Process
     from unspool.memory import Memory, Region
+    from unspool.space import AddressSpace
 
 # The text begins at the first page after the header and what the engine says of itself, which
 # is 1 to 2 kB. Pages may have 64 kB.
@@ -51,7 +52,7 @@ def find(process: Process) -> list[GeneratedModule]:
     found: list[GeneratedModule] = []
     lost: list[int] = []
     end = 0
-    for region in _new_code(process):
+    for region in _new_code(process.space):
         if region.mapping[0] < end:
             continue
         code = _image_of(process.now, region)
@@ -81,11 +82,16 @@ def find(process: Process) -> list[GeneratedModule]:
     return found
 
 
-def _new_code(process: Process) -> Iterator[Region]:
+def are_there(space: AddressSpace, memory: Memory) -> bool:
+    """Whether a process has images, of which nothing is read but beginnings."""
+    return any(_base_of(memory, region) is not None for region in _new_code(space))
+
+
+def _new_code(space: AddressSpace) -> Iterator[Region]:
     """Executable memory of no module, as much as can be looked at."""
     looks = 0
-    for region in process.space.memory.regions:
-        if region.executable and process.space.module_at(region.start) is None:
+    for region in space.memory.regions:
+        if region.executable and space.module_at(region.start) is None:
             looks += 1
             if looks > _MAX_LOOKS:
                 return
@@ -105,19 +111,26 @@ class Lost:
 
 def _image_of(memory: Memory, region: Region) -> WasmCode | Lost | None:
     """The image whose text is that region."""
+    base = _base_of(memory, region)
+    if base is None:
+        return None
+    try:
+        code = WasmCode(memory, base)
+    except FormatError:
+        return None
+    except Fault:
+        is_there = memory.peek(region.start, 1)
+        return None if is_there else Lost(base)
+    low, high = region.mapping
+    return code if code.text_start < high and low < code.text_end else None
+
+
+def _base_of(memory: Memory, region: Region) -> int | None:
+    """Where an image begins whose text may be that region."""
     for page in range(_PAGES_BEFORE + 1):
         base = region.mapping[0] - page * _PAGE
-        header = memory.read_available(base, wasmtime.HEADER_SIZE) if base > 0 else b""
-        if wasmtime.is_image(header):
-            try:
-                code = WasmCode(memory, base)
-            except FormatError:
-                return None
-            except Fault:
-                is_there = memory.read_available(region.start, 1)
-                return None if is_there else Lost(base)
-            low, high = region.mapping
-            return code if code.text_start < high and low < code.text_end else None
+        if base > 0 and wasmtime.is_image(memory.peek(base, wasmtime.HEADER_SIZE)):
+            return base
     return None
 
 
