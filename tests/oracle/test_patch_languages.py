@@ -31,6 +31,6 @@ def test_a_program_of_go_is_never_called_safe(programs_root: Path) -> None:
     with api.open(str(core.path)) as target:
         (function,) = api.patch_check(target, ["runtime.mallocgc"]).functions
     assert function.ranges
-    assert (function.conservative.verdict, function.unwinding.verdict) == ("not proven",) * 2
+    assert "safe" not in (function.conservative.verdict, function.unwinding.verdict)
     assert any("goroutines" in reason for reason in function.conservative.reasons)
     assert any("goroutines" in reason for reason in function.unwinding.reasons)

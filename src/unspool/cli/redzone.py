@@ -28,6 +28,8 @@ OPTIONS = (
 )
 
 _COMMAND = "unspool redzone"
+# IMAGE_FILE_MACHINE_AMD64, _I386 and _ARM64; then a number of sections that is small.
+_COFF = (b"\x64\x86", b"\x4c\x01", b"\x64\xaa")
 
 
 def run(argv: list[str]) -> int:
@@ -42,6 +44,7 @@ def run(argv: list[str]) -> int:
         from unspool.cli.progress import Progress
         from unspool.targets.source import open_source
 
+        _refuse_parts(source)
         with Progress(not arguments.flag("--quiet")) as progress:
             opened = open_source(source, progress)
         with opened:
@@ -50,6 +53,25 @@ def run(argv: list[str]) -> int:
         if source == "-":
             raise InputError("a target on standard input", "give it as a file, or a process's id")
     return _of_target(source, arguments)
+
+
+def _refuse_parts(path: str) -> None:
+    """Raises `InputError` for files of compilers that are neither linked nor ELF objects."""
+    import os
+
+    if not os.path.isfile(path):
+        return
+    try:
+        with open(path, "rb") as file:
+            start = file.read(8)
+    except OSError:
+        return  # who opens it says why
+    if start in (b"!<arch>\n", b"!<thin>\n"):
+        raise InputError(f"{path} is an archive", f"take its objects out: ar x {path}")
+    if start[:2] in _COFF and start[2:8].count(0) < 6 and start[3] < 2:
+        raise InputError(f"{path} is a COFF object", "give the PE file that it is linked into")
+    if start[:4] == b"BC\xc0\xde":
+        raise InputError(f"{path} is LLVM's own code", "give the object that is made of it")
 
 
 def _is_code_file(source: Source) -> bool:

@@ -88,6 +88,31 @@ def test_what_is_no_file_of_code(capsys: Capture, tmp_path: Path, content: bytes
     assert "internal error" not in errors
 
 
+@pytest.mark.parametrize(
+    ("start", "words"),
+    [
+        (b"!<arch>\n", "is an archive; take its objects out"),
+        (b"\x64\x86\x03\0\0\0\0\0", "is a COFF object"),
+        (b"BC\xc0\xde\x35\x14\0\0", "is LLVM's own code"),
+    ],
+)
+def test_what_compilers_leave_beside_objects(
+    capsys: Capture, tmp_path: Path, start: bytes, words: str
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(start + bytes(100))
+    code, output, errors = run(capsys, str(path))
+    assert (code, output) == (2, "")
+    assert words in errors
+
+
+def test_an_object_without_machine_code(capsys: Capture, leaf: str, tool: Tool) -> None:
+    tool("gcc", "-O2", "-flto", "-c", Path(leaf).with_suffix(".c"), "-o", leaf)
+    code, output, _ = run(capsys, leaf)
+    assert code == 1
+    assert "no machine code in it, but the compiler's own (LTO)" in output
+
+
 def test_a_file_that_is_cut(capsys: Capture, leaf: str) -> None:
     """A section table lies at the end of an object: without it there is no code to look at."""
     data = Path(leaf).read_bytes()

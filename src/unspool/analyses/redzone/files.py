@@ -44,6 +44,7 @@ _ZONES = {X86_64: SYSTEM_V, X86: I386, AARCH64: AAPCS64}
 _BY_NAME = {arch.name: zone for arch, zone in (*_ZONES.items(), (ARM, AAPCS32))}
 _EXECUTABLE, _ALLOCATED = 4, 2  # SHF_EXECINSTR, SHF_ALLOC
 _KINDS = {ET_REL: "ELF object", ET_EXEC: "ELF program", ET_DYN: "ELF library or program"}
+_LTO = (".gnu.lto_", ".llvm.lto")
 # Sections of a kernel module that no other ELF object has (kernel: scripts/module.lds.S).
 _OF_MODULES = (".gnu.linkonce.this_module", ".modinfo")
 
@@ -102,6 +103,11 @@ def _elf_uses(elf: Elf, arch: Arch, result: FileUses, options: Options, lines: b
             look(result, code, address, units, arch, parts.cfa_at(index), (index, name))
         else:
             look(result, code, address, units, arch, cfa_at)
+    if not result.looked_at and any(each.name.startswith(_LTO) for each in elf.sections()):
+        result.problems.append(
+            "there is no machine code in it, but the compiler's own (LTO): give the file that it "
+            "is linked into"
+        )
     if not elf.sections() and (elf.shoff or not elf.program_headers()):
         result.problems.append("its section table is not in the file: it is cut, or broken")
     if parts is not None:
