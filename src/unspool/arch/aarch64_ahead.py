@@ -9,6 +9,8 @@ Registers have the numbers of their encoding: x0 to x30, and 31 for sp.
 
 from __future__ import annotations
 
+from unspool.arch import ways
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -19,9 +21,6 @@ if TYPE_CHECKING:
 
 LINK, SP = 30, 31
 _MASK = (1 << 64) - 1
-# As for x86: one way through a function, and all that are tried.
-_MOST_STEPS, _MOST_WAYS, _MOST_CALLS = 300, 16, 24
-_MOST_AT_END = 12
 # x0 to x18 and the link register belong to who is called (AAPCS64, 6.1.1).
 _CLOBBERED = (*range(19), LINK)
 _NOP, _BRK = 0xD503201F, 0xD4200000
@@ -65,27 +64,15 @@ class CodeAhead:
 
     def returns(self, pc: int, registers: Registers) -> Iterator[Return]:
         """Returns that ways from `pc` lead to, the straightest way first."""
-        start = pc - self.base
-        ways = [_Way(self, start // 4, list(registers))] if start % 4 == 0 else []
-        seen = {start // 4}
-        for _ in range(_MOST_WAYS):
-            if not ways:
-                return
-            way = ways.pop(0)
-            found = way.run(_MOST_STEPS)
-            if found is not None:
-                yield found
-            for branch in way.branches:
-                if branch.at not in seen:
-                    seen.add(branch.at)
-                    ways.append(branch)
+        if (pc - self.base) % 4 == 0:
+            yield from ways.returns(self._way(pc, registers))
 
     def ending(self, pc: int, registers: Registers) -> Return | None:
         """The return that follows at once, if it does: nothing branches or calls before it."""
-        start = pc - self.base
-        way = _Way(self, start // 4, list(registers))
-        found = way.run(_MOST_AT_END) if start % 4 == 0 else None
-        return found if found is not None and not way.branches and not found.calls else None
+        return ways.ending(self._way(pc, registers)) if (pc - self.base) % 4 == 0 else None
+
+    def _way(self, pc: int, registers: Registers) -> _Way:
+        return _Way(self, (pc - self.base) // 4, list(registers))
 
 
 class _Way:
@@ -158,7 +145,7 @@ class _Way:
         words = self.ahead.words
         follows = words[self.at] if self.at < len(words) else 0
         padded = follows in (0, _NOP) or follows & 0xFFE0001F == _BRK
-        return not padded and self.calls <= _MOST_CALLS
+        return not padded and self.calls <= ways.MOST_CALLS
 
     def _fork(self, target: int) -> None:
         other = _Way(self.ahead, target, list(self.registers))

@@ -9,6 +9,7 @@ Registers have the numbers of their encoding: rax, rcx, rdx, rbx, rsp, rbp, rsi,
 
 from __future__ import annotations
 
+from unspool.arch import ways
 from unspool.arch.x86_length import instruction_length, instruction_length_64
 
 TYPE_CHECKING = False
@@ -21,10 +22,6 @@ if TYPE_CHECKING:
 
 SP, FP = 4, 5
 _PREFIXES = frozenset((0x26, 0x2E, 0x36, 0x3E, 0x64, 0x65, 0x66, 0x67, 0xF0, 0xF2, 0xF3))
-# One way through a function, and all that are tried: a function has a few returns, and those
-# that are near are reached without many branches.
-_MOST_STEPS, _MOST_WAYS, _MOST_CALLS = 300, 16, 24
-_MOST_AT_END = 12
 _ENDS = frozenset((0xCC, 0xF4, 0xCF, 0xCB, 0xCA, 0xEA))
 
 
@@ -66,26 +63,11 @@ class CodeAhead:
 
     def returns(self, pc: int, registers: Registers) -> Iterator[Return]:
         """Returns that ways from `pc` lead to, the straightest way first."""
-        ways = [_Way(self, pc - self.base, list(registers), 0)]
-        seen = {pc - self.base}
-        for _ in range(_MOST_WAYS):
-            if not ways:
-                return
-            way = ways.pop(0)
-            found = way.run(_MOST_STEPS)
-            if found is not None:
-                yield found
-            for branch in way.branches:
-                if branch.at not in seen:
-                    seen.add(branch.at)
-                    ways.append(branch)
-
+        return ways.returns(_Way(self, pc - self.base, list(registers), 0))
 
     def ending(self, pc: int, registers: Registers) -> Return | None:
         """The return that follows at once, if it does: nothing branches or calls before it."""
-        way = _Way(self, pc - self.base, list(registers), 0)
-        found = way.run(_MOST_AT_END)
-        return found if found is not None and not way.branches and not found.calls else None
+        return ways.ending(_Way(self, pc - self.base, list(registers), 0))
 
 
 class _Way:
@@ -197,7 +179,7 @@ class _Way:
             self.registers[SP] = None
         follows = bytes(code[end : end + 2])
         padded = follows[:1] in (b"\xcc", b"\x90", b"\xf4", b"") or follows in _PADDING
-        return not padded and self.calls <= _MOST_CALLS
+        return not padded and self.calls <= ways.MOST_CALLS
 
     def _branch(self, target: int) -> None:
         other = _Way(self.ahead, target, list(self.registers), self.calls)
