@@ -24,6 +24,8 @@ RESERVED = 16
 _USUAL = 2 << 20
 _LARGEST = 64 << 20
 _MAX_MAPPINGS = 1 << 17
+# Of all stacks together. A fiber that waits in Wasm code uses some kilobytes of its own.
+_MOST_BYTES = 1 << 30
 
 
 class Layout:
@@ -72,13 +74,14 @@ def waiting(space: AddressSpace, memory: Memory) -> Iterator[Waiting]:
     layout = LAYOUTS.get(space.arch.name)
     if layout is None:
         return
-    seen = set()
+    seen, room = set(), _MOST_BYTES
     for low, high in _mappings(space.memory):
         for top in (high, low + _USUAL):
             if top <= high and top not in seen and top - low <= _LARGEST:
                 seen.add(top)
-                found = _at(space, memory, layout, low, top)
+                found = _at(space, memory, layout, low, top, room)
                 if found is not None:
+                    room -= len(found.copy)
                     yield found
 
 
@@ -94,27 +97,43 @@ def _mappings(memory: Memory) -> Iterator[tuple[int, int]]:
             yield last
 
 
-def _at(space: AddressSpace, memory: Memory, layout: Layout, low: int, top: int) -> Waiting | None:
+def _at(
+    space: AddressSpace, memory: Memory, layout: Layout, low: int, top: int, room: int
+) -> Waiting | None:
     data = memory.peek(top - RESERVED, 8)
     saved = int.from_bytes(data, "little")
     step, rest = layout.aligned
     if len(data) < 8 or not low <= saved <= top - RESERVED - layout.size or saved % step != rest:
         return None
+    context = memory.peek(saved, layout.size)
+    registers = _registers(space, layout, context)
+    if registers is None or top - saved > room:
+        return None
     copy = memory.peek(saved, top - saved)
-    # Read once more: a running process may have gone on with it meanwhile.
-    if len(copy) < top - saved or copy[-RESERVED : 8 - RESERVED] != data:
+    # Both once more: a running process may have gone on with it meanwhile.
+    if copy[-RESERVED : 8 - RESERVED] != data or copy[: layout.size] != context:
         return None
     if layout.entered is not None:
         entered = int.from_bytes(copy[-layout.entered : 8 - layout.entered], "little")
-        if not space.after_call(entered):
+        if not _is_return(space, entered):
             return None
+    registers[space.arch.sp] = saved + layout.size
+    return Waiting(low, top, saved, copy, registers)
+
+
+def _registers(space: AddressSpace, layout: Layout, context: bytes) -> list[int | None] | None:
+    """What was saved, if it is what a function has that has called the switch."""
+    if len(context) < layout.size:
+        return None
     arch = space.arch
     registers: list[int | None] = [None] * len(arch.register_names)
     for number, at in layout.saved.items():
-        registers[number] = int.from_bytes(copy[at : at + 8], "little")
+        registers[number] = int.from_bytes(context[at : at + 8], "little")
     link = arch.link if arch.link is not None else arch.pc
-    pc = (registers[link] or 0) & arch.code_address_mask
-    if not space.is_code(pc - 1) or space.after_call(pc) is False:
-        return None
-    registers[arch.pc], registers[arch.sp] = pc, saved + layout.size
-    return Waiting(low, top, saved, copy, registers)
+    registers[arch.pc] = pc = (registers[link] or 0) & arch.code_address_mask
+    return registers if _is_return(space, pc) else None
+
+
+def _is_return(space: AddressSpace, pc: int) -> bool:
+    """Whether a pc is a return address, as far as the code is at hand."""
+    return space.is_code(pc - 1) and space.after_call(pc) is not False
