@@ -49,16 +49,25 @@ class Baseline:
 
         `code` must be made of `bytecodes`. Raises `FormatError` and `Fault`.
         """
-        heap = self.heap
-        start = code - 1 + self._inline if self._inline else heap.word(code, self._start)
-        size = heap.reader.unsigned(code - 1 + self._size, 4)
-        if not (0 < size < _MOST_CODE and start < pc <= start + size):
+        start, size = self._bounds(code)
+        if not start < pc <= start + size:
             return None
         if code not in self._known:
             self._known[code] = self._read(code, bytecodes, size)
         ends, offsets = self._known[code]
         index = bisect_left(ends, pc - start)
         return offsets[index] if 0 < index < len(ends) else None
+
+    def holds(self, code: int, pc: int) -> bool:
+        """Whether a return address is in a piece of code. Raises `FormatError` and `Fault`."""
+        start, size = self._bounds(code)
+        return start < pc <= start + size
+
+    def _bounds(self, code: int) -> tuple[int, int]:
+        heap = self.heap
+        start = code - 1 + self._inline if self._inline else heap.word(code, self._start)
+        size = heap.reader.unsigned(code - 1 + self._size, 4)
+        return start, size if size < _MOST_CODE else 0
 
     def _read(self, code: int, bytecodes: int, size: int) -> tuple[list[int], list[int]]:
         """Where the code of each bytecode ends, and the bytecodes' offsets; the prologue first."""

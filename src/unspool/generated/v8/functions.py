@@ -68,6 +68,17 @@ class Functions:
         word = self.heap.word(shared, self.known.shared_data)
         return word if self.heap.type(word) == self.known.type_code else 0
 
+    def trampoline_of(self, shared: int) -> int:
+        """The function's own copy of the interpreter's entry; 0 if it has none.
+
+        They are made for perf, with --interpreted-frames-native-stack.
+        """
+        data = self.heap.word(shared, self.known.shared_data)
+        if self.heap.type(data) != self.known.type_trampoline:
+            return 0
+        code = self.heap.word(data, 2 * _WORD)
+        return code if self.heap.type(code) == self.known.type_code else 0
+
     def at(self, shared: int) -> Function | None:
         """The function that a SharedFunctionInfo describes; None if it cannot be read."""
         if shared not in self._shared:

@@ -123,10 +123,11 @@ class V8:
         Such code may have replaced a loop of the interpreter's: then the frame still has the
         interpreter's place, of that time.
         """
-        if self.is_builtin(pc):
-            return offset_in(self.metadata, self._slot(fp + self.metadata.offset))
-        code = self.functions.code_of(shared)
         try:
+            copy = self.functions.trampoline_of(shared)
+            if self.is_builtin(pc) or (copy and self.baseline.holds(copy, pc)):
+                return offset_in(self.metadata, self._slot(fp + self.metadata.offset))
+            code = self.functions.code_of(shared)
             return self.baseline.offset(code, bytecodes, pc) if code else None
         except (Fault, FormatError):
             return None
