@@ -1,0 +1,1 @@
+"""What is where is in docs/testing.md."""

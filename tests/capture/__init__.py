@@ -1,0 +1,1 @@
+"""Real crashes through the kernel's core handler, beside cores of the very same crashes."""

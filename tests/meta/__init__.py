@@ -1,0 +1,1 @@
+"""The project itself: its layers, imports, public names, documents and examples."""

@@ -72,6 +72,16 @@ def test_a_module_says_what_it_is(path: Path) -> None:
     assert "from __future__ import annotations" in text
 
 
+def test_a_folder_of_tests_says_what_it_is_for() -> None:
+    folders = {path.parent for path in (ROOT / "tests").rglob("*.py")}
+    silent = {
+        folder.name
+        for folder in folders
+        if not ast.get_docstring(ast.parse((folder / "__init__.py").read_text("utf-8")))
+    }
+    assert not silent
+
+
 @pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_nothing_heavy_is_imported_early(path: Path) -> None:
     guilty = {

@@ -1,0 +1,1 @@
+"""Other readers of minidumps: Breakpad's programs, LLDB, PyPI's `minidump`."""

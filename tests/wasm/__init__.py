@@ -1,0 +1,1 @@
+"""WebAssembly in several versions of Wasmtime, beside the runtime's own backtraces."""

@@ -1,0 +1,1 @@
+"""What stacks and memory tell beyond themselves, in processes that are made up."""

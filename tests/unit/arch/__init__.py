@@ -1,0 +1,1 @@
+"""Registers and instructions, beside disassemblers and compilers."""

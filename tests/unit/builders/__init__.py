@@ -1,0 +1,1 @@
+"""What `tests.build` makes is what other tools take it for."""

@@ -1,0 +1,1 @@
+"""The core handler's parts without a kernel: settings, spool, privacy, time limits."""

@@ -1,0 +1,1 @@
+"""Parsers: what they read, and that broken input is a `FormatError`."""

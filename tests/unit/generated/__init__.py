@@ -1,0 +1,1 @@
+"""Code that programs make, in memory that is made up."""

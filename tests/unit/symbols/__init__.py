@@ -1,0 +1,1 @@
+"""Names and lines, beside the compilers' own tools; files that are found and refused."""

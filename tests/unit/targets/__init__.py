@@ -1,0 +1,1 @@
+"""Cores, minidumps and processes: threads, memory, modules."""

@@ -1,0 +1,1 @@
+"""Walks and strategies over stacks that are made up."""

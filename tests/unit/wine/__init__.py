@@ -1,0 +1,1 @@
+"""What Wine keeps about threads, in memory that is made up."""

@@ -1,0 +1,1 @@
+"""Minidumps that are written, part by part."""

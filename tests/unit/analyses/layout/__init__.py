@@ -1,0 +1,1 @@
+"""Address spaces that are made up: areas, names, rules."""

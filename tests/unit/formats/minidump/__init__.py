@@ -1,0 +1,1 @@
+"""Minidumps: each structure and stream, whole and broken."""

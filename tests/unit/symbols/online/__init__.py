@@ -1,0 +1,1 @@
+"""Downloads from servers of the tests' own, good and bad ones."""
