@@ -285,7 +285,8 @@ def test_a_trap_where_the_processor_raises_it(tmp_path: Path) -> None:
         running.tell("trap trap")
         said, frames = running.listen(), frames_of(running.listen()["frames"])
         with subprocess.Popen(
-            [gdb, "-q", "-batch", "-p", str(running.pid), "-x", str(tmp_path / "script")],
+            [gdb, "-q", "-batch", "-iex", "maint set internal-error corefile no",
+             "-p", str(running.pid), "-x", str(tmp_path / "script")],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         ) as debugger:  # fmt: skip
             try:
