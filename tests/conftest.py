@@ -15,10 +15,14 @@ from hypothesis import HealthCheck, settings
 from tests.programs.build import Unavailable
 from tests.programs.build import tool as tool_path
 
-# A shell lets what it runs in the background ignore interrupts (POSIX, shell, 2.11), and what
-# tests start would inherit that.
-if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A shell lets what it runs in the background ignore these (POSIX, shell, 2.11), and what tests
+# start would inherit that.
+for _number, _handler in (
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGQUIT, signal.SIG_DFL),
+):
+    if signal.getsignal(_number) == signal.SIG_IGN:
+        signal.signal(_number, _handler)
 
 _COMMON = {
     "deadline": None,  # a shared machine pauses; time is bounded where it is the subject
