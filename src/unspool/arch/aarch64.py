@@ -8,7 +8,6 @@ from unspool.arch.calls import aarch64_call_before
 # DWARF for the Arm 64-bit Architecture (AADWARF64), table 4: x0-x30 0-30, sp 31, pc 32,
 # ELR_mode 33, RA_SIGN_STATE 34.
 FP, LR, SP, PC = 29, 30, 31, 32
-RA_SIGN_STATE = 34
 
 # struct user_pt_regs: x0-x30, sp, pc, pstate.
 _PR_REG = (*range(31), SP, PC, None)

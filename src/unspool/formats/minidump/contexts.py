@@ -253,34 +253,6 @@ ARM = Layout(
     ),
 )
 
-# What follows the context with XSTATE: where it and the extended state lie, from CONTEXT_EX on.
-CONTEXT_CHUNK = Layout(
-    "CONTEXT_CHUNK",
-    "a part of a context",
-    (
-        ("Offset", "i32", "dec", "where it starts, from the CONTEXT_EX on"),
-        ("Length", "u32", "size", "bytes that there is room for"),
-    ),
-)
-CONTEXT_EX = Layout(
-    "CONTEXT_EX",
-    "the parts of a context with extended state",
-    (
-        ("All", CONTEXT_CHUNK, "", "the whole"),
-        ("Legacy", CONTEXT_CHUNK, "", "the CONTEXT before this"),
-        ("XState", CONTEXT_CHUNK, "", "the extended state behind this"),
-    ),
-)
-XSAVE_AREA_HEADER = Layout(
-    "XSAVE_AREA_HEADER",
-    "which extended states follow",
-    (
-        ("Mask", "u64", "flags:XSTATE", "what is not in its initial state"),
-        ("CompactionMask", "u64", "hex", "what there is room for; bit 63: without gaps"),
-        ("Reserved2", "u64[6]", "reserved", "unused"),
-    ),
-)
-
 # System V ABI, Intel386 supplement, table 2.14.
 _X86_NUMBERS = dict(enumerate(("Eax", "Ecx", "Edx", "Ebx", "Esp", "Ebp", "Esi", "Edi", "Eip")))
 X86_TABLE = ContextTable(

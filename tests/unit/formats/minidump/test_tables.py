@@ -66,7 +66,7 @@ SIZES = {
     "MDRawAssertionInfo": 776, "MinidumpCrashpadInfo": 64, "MDRawDebug64": 40,
     "MDRawLinkMap64": 24, "DSO_DEBUG_64": 36, "LINK_MAP_64": 20, "CONTEXT (x86)": 716,
     "CONTEXT (AMD64)": 1232, "CONTEXT (ARM64)": 912, "MDRawContextARM64_Old": 796,
-    "CONTEXT (ARM)": 368, "XMM_SAVE_AREA32": 512, "CONTEXT_EX": 24, "XSAVE_AREA_HEADER": 64,
+    "CONTEXT (ARM)": 368, "XMM_SAVE_AREA32": 512,
     "TIME_ZONE_INFORMATION": 172,
 }  # fmt: skip
 
