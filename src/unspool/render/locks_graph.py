@@ -7,7 +7,15 @@ of waiters, lock, holder.
 
 from __future__ import annotations
 
-from unspool.analyses.locks.verdicts import ENDS, WORDS, held_by, key_name, lock_name, place
+from unspool.analyses.locks.verdicts import (
+    ENDS,
+    WORDS,
+    gone_name,
+    held_by,
+    key_name,
+    lock_name,
+    place,
+)
 from unspool.render.escape import printable
 from unspool.render.names import short_function
 from unspool.render.words import count
@@ -216,7 +224,7 @@ class _Drawing:
 
 def _gone(lock: Lock) -> list[str]:
     """A lock's owner that is not there, in two lines."""
-    return [f"thread {lock.gone}", "is no thread of the process"]
+    return [gone_name(lock), "is no thread of the process"]
 
 
 def _border(center: Point, other: Point) -> Point:

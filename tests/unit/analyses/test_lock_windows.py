@@ -83,6 +83,16 @@ def test_ntdlls_list_decides_between_several() -> None:
     assert "LockSemaphore" in found.evidence
 
 
+def test_a_section_without_debug_information_whose_owner_has_ended() -> None:
+    """As those of Wine 10: that it is one, ntdll's list of waiting threads says."""
+    entry = (STACK + 64, STACK + 72, DATA + 24, OWN)
+    for debug in (0, (1 << 64) - 1):
+        found = look(words(DATA, *entry), section(owner=0x99 * 4, debug=debug))
+        assert (found.lock.address, found.lock.gone) == (DATA, 0x99 * 4)
+        alone = look(words(DATA), section(owner=0x99 * 4, debug=debug))
+        assert alone.lock.address is None
+
+
 def test_a_section_whose_owner_has_ended() -> None:
     gone = section(owner=0x99 * 4, debug=DATA + 0x100).ljust(0x108, b"\0") + struct.pack("<Q", DATA)
     found = look(words(DATA), gone)

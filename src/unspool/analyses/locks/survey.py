@@ -17,7 +17,7 @@ from unspool.analyses.locks.proton import (
 from unspool.analyses.locks.records import Holder, Lock, LockReport, Wait
 from unspool.analyses.locks.runtimes import cut, runtimes
 from unspool.analyses.locks.syscalls import Syscall, futex_waits, syscall_of
-from unspool.analyses.locks.verdicts import verdicts
+from unspool.analyses.locks.verdicts import gone_name, verdicts
 from unspool.analyses.locks.words import UNREADABLE, Words
 from unspool.model import Finding
 
@@ -351,8 +351,13 @@ class _Survey:
             if lock.gone is not None and live is not None:
                 from unspool.targets.live_waits import is_thread
 
-                if is_thread(live, lock.gone):
-                    lock.unknown = f"its owner, thread {lock.gone}, has started since"
+                known = {each.tid for each in self.processes[lock.party].target.threads}
+                if lock.kind == "critical_section":
+                    new = not known.issuperset(live.tasks())  # whose Windows ids are not known
+                else:
+                    new = is_thread(live, lock.gone)
+                if new:
+                    lock.unknown = f"its owner, {gone_name(lock)}, may have started since"
                     lock.gone = None
 
     def leave_out_moved(self) -> None:

@@ -83,10 +83,17 @@ def _gone(report: LockReport) -> Iterator[Finding]:
             yield Finding(
                 "holder_gone",
                 f"nobody is left to release {lock_name(report, number)}: "
-                f"its owner, thread {lock.gone}, is no thread of the process",
+                f"its owner, {gone_name(lock)}, is no thread of the process",
                 threads=[wait.thread for wait in waits if wait.party == waits[0].party],
                 detail=lock.unknown,
             )
+
+
+def gone_name(lock: Lock) -> str:
+    """What an owner that is not there is called: Windows' ids are its own."""
+    if lock.kind == "critical_section":
+        return f"Windows thread 0x{lock.gone:x}"
+    return f"thread {lock.gone}"
 
 
 def _all_wait(report: LockReport) -> Iterator[Finding]:

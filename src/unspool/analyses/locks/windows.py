@@ -158,7 +158,7 @@ class WindowsWaits:
     ) -> WindowsWait:
         waited = self._waited_address(stack, words, layout)
         exact = waited - layout.semaphore if waited is not None else 0
-        found = self._read_section(exact, stack, layout) if exact > 0 else None
+        found = self._read_section(exact, stack, layout, sure=True) if exact > 0 else None
         if found is not None:
             words_of = f"ntdll's list of waiting threads has 0x{waited or 0:x}, its LockSemaphore"
             return WindowsWait(found, function, f"{function} on the stack; {words_of}")
@@ -181,7 +181,13 @@ class WindowsWaits:
             best, function, f"{function} on the stack, with 0x{best.address or 0:x} in its frames"
         )
 
-    def _read_section(self, address: int, stack: Stack, layout: _Layout) -> Lock | None:
+    def _read_section(
+        self, address: int, stack: Stack, layout: _Layout, *, sure: bool = False
+    ) -> Lock | None:
+        """The section at an address, if one is there that is waited for; `sure`: it is one.
+
+        From Windows 8 on, and in Wine 10, most have no DebugInfo that would lead back to them.
+        """
         data = self.memory.read_available(address, layout.section.size)
         if len(data) < layout.section.size:
             return None
@@ -193,7 +199,7 @@ class WindowsWaits:
         holder = self.by_tid.get(owner)
         if not proven and debug not in (0, layout.none):
             return None
-        if holder is None and not (proven and owner and owner % 4 == 0):
+        if holder is None and not ((proven or sure) and owner and owner % 4 == 0):
             return None
         state = f"LockCount {count}, RecursionCount {recursion}, OwningThread 0x{owner:x}"
         if semaphore:
@@ -209,6 +215,7 @@ class WindowsWaits:
             lock.holders = [Holder(self.party, holder, how)]
         else:
             lock.unknown = f"Windows thread 0x{owner:x} owns it, which is not there any more"
+            lock.gone = owner
         return lock
 
     def _loader_lock(self, stack: Stack, layout: _Layout) -> int | None:
@@ -277,7 +284,9 @@ class WindowsWaits:
             yield words[at + 2] & -4, 4, True
             addresses = [words[at + 2] - layout.semaphore]
         for address in addresses:
-            if address >= _LOWEST and self._read_section(address, stack, layout) is not None:
+            if address < _LOWEST:
+                continue
+            if self._read_section(address, stack, layout, sure=at is not None) is not None:
                 yield address, layout.section.size, True
                 debug = self._pointer(address, layout) or 0
                 if self._pointer(debug + layout.debug_section, layout) == address:
