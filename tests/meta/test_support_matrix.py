@@ -80,7 +80,13 @@ def listed(arch: str, *kinds: str) -> list[str]:
     table = strategies()
     column = table["strategy"].index(arch)
     cells = {name: row[column] for name, row in table.items() if name != "strategy"}
-    return [name for name, cell in cells.items() if cell in kinds or re.match("yes|`", cell)]
+    found = [name for name, cell in cells.items() if cell in kinds or re.match("yes|`", cell)]
+    for name in list(found):
+        before = re.search(r"before `(\w+)`", cells[name])
+        if before is not None:
+            found.remove(name)
+            found.insert(found.index(before[1]), name)
+    return found
 
 
 def asked(stepper: Stepper) -> list[Strategy]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from unspool.model import Crash, Finding, Location, Module, Report, TargetInfo, Thread
     from unspool.pe_image import PeImage
     from unspool.space import AddressSpace
+    from unspool.symbols.elf_symbols import ElfSymbols
     from unspool.targets.facts import Facts
     from unspool.targets.mapped_modules import MappedModules
     from unspool.targets.procfs import Process
@@ -71,6 +72,7 @@ class Target:
     _wine: WineProcess | None = None
     _wine_known = False
     _generated: GeneratedCode | None = None
+    _debug_files: dict[str, list[ElfSymbols]] | None = None
 
     @property
     def modules(self) -> list[Module]:
@@ -154,20 +156,36 @@ class Target:
         return self._generated.locate_subject(subject) if self._generated is not None else None
 
     def symbol(self, module: Module, name: str) -> int | None:
-        """The address of a symbol of an ELF module, by its symbol tables.
+        """The address of a symbol of an ELF module, by its symbol tables, or its debug file's.
 
         None if it is outside: V8 maps its builtins once more, near the code that it makes, and
         such a part of a file has nothing around it.
         """
         elf = self.elf(module)
         bias = module.bias
-        if elf is None or bias is None or not elf.may_name(name):
+        if elf is None or bias is None:
             return None
         from unspool.symbols.elf_symbols import ElfSymbols
 
-        address = ElfSymbols(elf, bias=bias).address_of(name)
+        address = ElfSymbols(elf, bias=bias).address_of(name) if elf.may_name(name) else None
+        if address is None and module.file is None and module.code_id is not None:
+            address = self._given_symbol(module.code_id, name)
         inside = address is not None and module.base <= address + bias < module.end
         return address + bias if address is not None and inside else None
+
+    def _given_symbol(self, build_id: str, name: str) -> int | None:
+        """A symbol's file address by debug files in --symbols, of a module whose file is missing."""
+        if self._debug_files is None:
+            self._debug_files = {}
+        known = self._debug_files.get(build_id)
+        if known is None:
+            from unspool.symbols.elf_symbols import ElfSymbols
+            from unspool.symbols.files import open_elf
+
+            files = map(open_elf, self.options.symbols.by_build_id(build_id))
+            known = self._debug_files[build_id] = [ElfSymbols(each) for each in files if each]
+        addresses = (symbols.address_of(name) for symbols in known)
+        return next((address for address in addresses if address is not None), None)
 
     def symbols_of(self, module: Module, prefix: str) -> dict[str, int]:
         """The addresses of an ELF module's symbols whose names begin with `prefix`."""

@@ -41,8 +41,8 @@ from unspool.unwind.walk import walk
 from ..unwind.spaces import ARCHES
 
 ERAS = (("pointers", 17), ("offsets", 25))
-# fp, from which the slots count; the bytecode pointer's and the wrapper's places.
-_SLOTS = {"x86_64": (-8, -6), "aarch64": (-9, -8)}
+# fp, from which the slots count; the places of the bytecode pointer, the wrapper, the thread.
+_SLOTS = {"x86_64": (-8, -6, 3), "aarch64": (-9, -8, -1)}
 
 
 def memory_of(jvm: FakeJvm) -> Memory:
@@ -171,9 +171,9 @@ class Frames:
         self.put(STACK + 0x300 + 40, self.interpreter)
         self.put(STACK + 0x300 + 32, fps[1])
         self.interpreted(fps[1], self.first, 0, self.stub, fps[2], sender=STACK + 0x500)
-        wrapper = _SLOTS[machine][1]
+        _, wrapper, thread = _SLOTS[machine]
         self.put(fps[2] + 8 * wrapper, STACK + 0x700)
-        self.put(fps[2] + 8 * 3, HEAP + 0x10)
+        self.put(fps[2] + 8 * thread, HEAP + 0x10)
         self.put(STACK + 0x700, HEAP + 0x10)
         self.put(fps[2], 0)
         self.put(fps[2] + 8, CODE + 0x100 if machine == "aarch64" else CODE + 5 * 40)

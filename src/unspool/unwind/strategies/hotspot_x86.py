@@ -8,6 +8,7 @@ of the interpreter, `verified_entry` and `build_frame` of the compilers.
 
 from __future__ import annotations
 
+from unspool.arch.calls import LOOK_BEHIND, x86_call_target
 from unspool.arch.x86_ahead import FP, SP, CodeAhead
 from unspool.arch.x86_length import instruction_length_64
 from unspool.memory import Fault
@@ -37,6 +38,10 @@ _MOST_ENTRY = 2048
 # From the `leave` of a return to its jump, and where it may lie from the pc.
 _MOST_RETURN = 48
 _MOST_PROLOGUE = 512
+_MOST_STUB = 32
+# pop rax; mov r13, rsp in an adapter; and how it ends: jmp rcx, jmp [rbx + N].
+_NOTE_SENDER, _JUMPS = (b"\x58\x4c\x8b\xec", b"\x58\x49\x89\xe5"), (b"\xff\xe1", b"\xff\x63")
+_MOST_ADAPTER = 160
 _AHEAD = 160
 
 
@@ -124,6 +129,8 @@ class Stopped:
         sp, fp = registers[7], registers[6]
         if sp is None:
             return
+        if self._in_call_stub(blob, pc, self.word(sp)):
+            yield Place(self.word(sp), sp + _WORD, fp)
         depth = self._depth(blob, pc)
         if depth is not None and depth < blob.frame - _WORD:
             yield Place(self.word(sp + depth), sp + depth + _WORD, fp)
@@ -138,14 +145,39 @@ class Stopped:
         sp, fp = registers[7], registers[6]
         if sp is None:
             return
+        address, sender = registers[_RAX], registers[_R13]
+        if self._has_noted_sender(blob, pc) and sender is not None and sender >= sp:
+            # It takes the return address off, makes room for arguments, and puts it back.
+            yield from (
+                Place(each, sender, fp, leaf=True)
+                for each in (address, self.word(sp)) if each is not None
+            )  # fmt: skip
         back = self._ahead(blob, pc, registers)
         if back is not None:
             yield back
         yield Place(self.word(sp), sp + _WORD, fp, leaf=True)
-        address = registers[_RAX]
         if address is not None:
             # Adapters between the calling conventions hold it there while they move arguments.
             yield Place(address, sp, fp, leaf=True)
+
+    def _has_noted_sender(self, blob: Blob, pc: int) -> bool:
+        """Whether an adapter to the interpreter has put its caller's stack pointer into r13."""
+        if not blob.name.startswith("I2C/C2I"):
+            return False
+        before = self._code(max(blob.begin, pc - _MOST_ADAPTER), pc)
+        at = max(map(before.rfind, _NOTE_SENDER))
+        return at >= 0 and not any(jump in before[at:] for jump in _JUMPS)
+
+    def _in_call_stub(self, blob: Blob, pc: int, address: int) -> bool:
+        """Whether code has called the part of its own that leads on to the interpreter.
+
+        That has no frame: it puts the method into a register, and jumps (CompiledStaticCall).
+        """
+        if not blob.begin < address <= blob.end:
+            return False
+        code = self._code(address - LOOK_BEHIND, address)
+        target = x86_call_target(code, len(code), address)
+        return target is not None and blob.complete <= target <= pc < target + _MOST_STUB
 
     def _depth(self, blob: Blob, pc: int) -> int | None:
         """How far the code from its start to a pc has moved the stack pointer down.
