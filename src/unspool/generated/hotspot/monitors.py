@@ -7,6 +7,8 @@ owner.
 
 from __future__ import annotations
 
+from bisect import bisect_right
+
 from unspool.errors import FormatError
 from unspool.generated.hotspot.objects import Objects
 from unspool.memory import Fault
@@ -63,6 +65,8 @@ class Monitors:
         self.tids = {thread: self._tid(thread) for thread in self._threads()}
         self.failed: list[int] = []  # ids of threads of which `waits` could not read them
         self._by_object: dict[int, int] | None = None  # ids by java.lang.Thread
+        self._on_lock_stacks: dict[int, int] | None = None  # and by objects that are locked
+        self._bounds: list[tuple[int, int, int]] | None = None
         self._by_id: dict[int, int] = {}  # and by what monitors have, in newer versions
         if self._owner_id is not None:
             self._by_id = {tables.get(at, self._owner_id): tid for at, tid in self.tids.items()}
@@ -116,9 +120,9 @@ class Monitors:
         if not value:
             return None, "is 0: the monitor is just changing hands"
         if value == _ANONYMOUS:
-            for thread, tid in self.tids.items():
-                if oop and self._has_locked(thread, oop):
-                    return tid, f"is anonymous, and thread {tid} has the object on its lock stack"
+            tid = self._locked().get(oop) if oop else None
+            if tid is not None:
+                return tid, f"is anonymous, and thread {tid} has the object on its lock stack"
             return None, "is anonymous, and no thread has the object on its lock stack"
         if self._owner_id is not None:
             if value in self._by_id:
@@ -126,23 +130,39 @@ class Monitors:
             return None, f"is {value}: a virtual thread, say, that no thread runs now"
         if value in self.tids:
             return self.tids[value], f"is the JavaThread 0x{value:x}"
-        base, size = (self.tables.field(f"JavaThread._stack_{each}") for each in ("base", "size"))
-        for thread, tid in self.tids.items():
-            top = self.tables.get(thread, base)
-            if top - self.tables.get(thread, size) <= value < top:
-                return tid, f"is 0x{value:x}, on the stack of thread {tid}"
+        stacks = self._stacks()
+        at = bisect_right(stacks, (value, 1 << 64, 0)) - 1
+        if at >= 0 and value < stacks[at][1]:
+            return stacks[at][2], f"is 0x{value:x}, on the stack of thread {stacks[at][2]}"
         return None, f"is 0x{value:x}, which is no thread of the JVM"
 
-    def _has_locked(self, thread: int, oop: int) -> bool:
-        """Whether an object is on a thread's lock stack; `_top` counts from the JavaThread on."""
-        tables = self.tables
-        stack = tables.offset("JavaThread._lock_stack")
-        first = stack + tables.offset("LockStack._base[0]")
-        top = tables.field("LockStack._top")
-        end = self.reader.unsigned(thread + stack + top.offset, 4)
-        if not first <= end <= first + 8 * _MOST_LOCKED:
-            return False
-        return any(self.reader.pointer(thread + at) == oop for at in range(first, end, 8))
+    def _stacks(self) -> list[tuple[int, int, int]]:
+        """Where each thread's stack is, and whose it is."""
+        if self._bounds is None:
+            get = self.tables.get
+            base, size = (
+                self.tables.field(f"JavaThread._stack_{each}", f"Thread._stack_{each}")
+                for each in ("base", "size")
+            )
+            self._bounds = sorted(
+                (get(thread, base) - get(thread, size), get(thread, base), tid)
+                for thread, tid in self.tids.items()
+            )
+        return self._bounds
+
+    def _locked(self) -> dict[int, int]:
+        """Whose lock stack an object is on; `_top` counts from the JavaThread on."""
+        if self._on_lock_stacks is None:
+            self._on_lock_stacks = {}
+            stack = self.tables.offset("JavaThread._lock_stack")
+            first = stack + self.tables.offset("LockStack._base[0]")
+            top = stack + self.tables.field("LockStack._top").offset
+            for thread, tid in self.tids.items():
+                end = self.reader.unsigned(thread + top, 4)
+                if first <= end <= first + 8 * _MOST_LOCKED:
+                    for at in range(first, end, 8):
+                        self._on_lock_stacks[self.reader.pointer(thread + at)] = tid
+        return self._on_lock_stacks
 
     def _parked(self, thread: int) -> JavaWait | None:
         objects = self.objects
