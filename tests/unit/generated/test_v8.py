@@ -64,7 +64,7 @@ def metadata_of(fake: FakeV8) -> Metadata:
 
 def v8_of(fake: FakeV8) -> V8:
     space = space_of(fake)
-    return V8(metadata_of(fake), space, space.modules[0], lambda name: None)
+    return V8(metadata_of(fake), space, space.modules[0], lambda name: None, whole=True)
 
 
 def heap_of(fake: FakeV8) -> Heap:

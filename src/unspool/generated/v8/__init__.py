@@ -40,7 +40,10 @@ def find(process: Process) -> list[GeneratedModule]:
         try:
             metadata = Metadata(Reader(process.now), symbols)
             symbol = partial(process.symbol, module)
-            process.namers.append(V8(metadata, process.space, module, symbol))
+            whole = process.live is None and process.info.kind != "minidump"
+            now = process.now if process.live is not None else None
+            v8 = V8(metadata, process.space, module, symbol, whole=whole, now=now)
+            process.namers.append(v8)
         except (FormatError, Fault) as error:
             title = f"JavaScript's names are not known: {module.name}: {error}"
             process.findings.append(Finding("generated_code", title))

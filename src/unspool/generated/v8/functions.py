@@ -44,6 +44,16 @@ class Functions:
         shared = heap.word(function, known.function_shared)
         return shared if heap.type(shared) == known.type_shared else 0
 
+    def shared_of_vector(self, vector: int) -> int:
+        """The same by what V8 counts of a function's calls; 0 if that is none."""
+        heap, known = self.heap, self.known
+        if heap.type(vector) == known.type_vector != -1:
+            for offset in range(_WORD, 5 * _WORD, _WORD):
+                word = heap.word(vector, offset)
+                if heap.type(word) == known.type_shared:
+                    return word
+        return 0
+
     def bytecodes_of(self, shared: int) -> int:
         """The function's bytecode; 0 if it has none: builtins, functions of the API."""
         heap, known = self.heap, self.known

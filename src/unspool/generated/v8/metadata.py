@@ -33,6 +33,8 @@ class Metadata:
         # Before V8 8.9 frames had no number of arguments, and bytecode was a word higher.
         self.bytecodes = self._bytecodes()
         self.offset = self.number("off_fp_bytecode_offset", default=0)
+        # In the place of the offset, or behind it; nothing says where.
+        self.vectors = (self.offset, self.offset - 8) if self.offset else ()
         self.header = self.number("class_BytecodeArray__data__uintptr_t", default=0)
 
         self.map_type = self.number("class_Map__instance_type__uint16_t")
@@ -72,6 +74,7 @@ class Metadata:
         )
         self.type_numbers = self.type("FixedArray__FIXED_ARRAY")
         self.type_oddball = self.type("Oddball__ODDBALL")
+        self.type_vector = self.number("type_FeedbackVector__FEEDBACK_VECTOR_TYPE", default=-1)
         self.type_debug_info = self.number("type_DebugInfo__DEBUG_INFO_TYPE", default=-1)
         self.type_trampoline = self.number(
             "type_InterpreterData__INTERPRETER_DATA_TYPE", default=-1

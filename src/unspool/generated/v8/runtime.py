@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from unspool.generated.v8.metadata import Metadata
+    from unspool.memory import Memory
     from unspool.model import Location, Module
     from unspool.space import AddressSpace
 
@@ -30,8 +31,9 @@ class V8:
     """Names JavaScript frames.
 
     A process that runs goes on while its heap is read, and objects may have moved since its stacks
-    were copied; a minidump is made of such reads. So a frame is named only if two things that it
-    holds belong together.
+    were copied; a minidump is made of such reads. So a frame is named only if it holds its
+    function's bytecode. Optimised code holds none: its frames are named in a core (`whole`), and in
+    a process if they are there still, with the same function, in its memory `now`.
     """
 
     kind = "v8"
@@ -42,7 +44,12 @@ class V8:
         space: AddressSpace,
         module: Module,
         symbol: Callable[[str], int | None],
+        *,
+        whole: bool = False,
+        now: Memory | None = None,
     ) -> None:
+        self.whole = whole
+        self.now = now
         self.metadata = metadata
         self.space = space
         self.module = module
@@ -51,13 +58,13 @@ class V8:
         self._slots: set[tuple[int, int]] = set()
         self._subjects: set[int] = set()
 
-    def subject(self, fp: int, pc: int, at_call: bool) -> int | None:
+    def subject(self, fp: int, sp: int | None, pc: int, at_call: bool) -> int | None:
         """What the JavaScript frame at a frame pointer works on; None if it is none.
 
         `at_call`: the frame has called another one by a bytecode, so that it holds its place.
         """
         try:
-            return self._subject(fp, pc, at_call)
+            return self._subject(fp, sp, pc, at_call)
         except (Fault, FormatError):
             return None
 
@@ -92,30 +99,83 @@ class V8:
             self.locate(subject)
         return sorted(self.metadata.reader.reads | self._slots)
 
-    def _subject(self, fp: int, pc: int, at_call: bool) -> int | None:
-        known, functions = self.metadata, self.functions
+    def _subject(self, fp: int, sp: int | None, pc: int, at_call: bool) -> int | None:
+        known = self.metadata
         context = self._slot(fp + known.context)
         function = self._slot(fp + known.function)
         # Frames of other kinds have a small number here that says which.
         if not is_pointer(context) or not is_pointer(function):
             return None
-        shared = functions.shared_of(function)
-        bytecodes = functions.bytecodes_of(shared) if shared else 0
-        if not bytecodes:
-            return None
         held = [self._slot(fp + each) for each in known.bytecodes]
-        own_context = functions.heap.word(function, known.function_context)
-        if bytecodes not in held and context != own_context:
+        shared, bytecodes = self._by_function(function)
+        if bytecodes not in held:
+            is_optimised = self._is_optimised(held)
+            if not is_optimised:
+                shared, bytecodes = self._by_vector(fp, held)
+            elif not (self.whole or self._is_there(fp, sp, pc, context, function)):
+                return None
+        if not shared:
             return None
         subject = SUBJECT | _V8 | shared
         if at_call and bytecodes in held:
             offset = self._offset(fp, pc, shared, bytecodes)
             if offset is not None:
                 subject |= offset + 1 << _OFFSET_AT
-        functions.at(shared)
+        self.functions.at(shared)
         if len(self._subjects) < _MOST_SUBJECTS:
             self._subjects.add(subject)
         return subject
+
+    def _by_function(self, function: int) -> tuple[int, int]:
+        """What describes a function, and its bytecode; zeros if it is none that has any."""
+        functions = self.functions
+        try:
+            shared = functions.shared_of(function)
+            bytecodes = functions.bytecodes_of(shared) if shared else 0
+        except (Fault, FormatError):
+            return 0, 0
+        return (shared, bytecodes) if bytecodes else (0, 0)
+
+    def _is_optimised(self, held: list[int]) -> bool:
+        """Whether a frame holds no bytecode: optimised code has other words in its place."""
+        heap = self.functions.heap
+        for word in held:
+            try:
+                if heap.type(word) == self.metadata.type_bytecodes:
+                    return False
+            except (Fault, FormatError):
+                continue
+        return True
+
+    def _is_there(self, fp: int, sp: int | None, pc: int, context: int, function: int) -> bool:
+        """Whether a running process still has that frame, at that place in its code.
+
+        Optimised code is of one function. Before the frame its callee's return address is.
+        """
+        if self.now is None or sp is None or self.space.arch.link is not None:
+            return False
+        words = ((sp - _WORD, pc), (fp + self.metadata.context, context),
+                 (fp + self.metadata.function, function))  # fmt: skip
+        try:
+            return all(self.now.read_uint(at, _WORD) == word for at, word in words)
+        except Fault:
+            return False
+
+    def _by_vector(self, fp: int, held: list[int]) -> tuple[int, int]:
+        """The same by the feedback vector, which seldom moves, unlike new closures.
+
+        Baseline code has it in its frame, since V8 12 the interpreter too.
+        """
+        functions = self.functions
+        for slot in self.metadata.vectors:
+            try:
+                shared = functions.shared_of_vector(self._slot(fp + slot))
+                bytecodes = functions.bytecodes_of(shared) if shared else 0
+            except (Fault, FormatError):
+                continue
+            if bytecodes and bytecodes in held:
+                return shared, bytecodes
+        return 0, 0
 
     def _offset(self, fp: int, pc: int, shared: int, bytecodes: int) -> int | None:
         """Where in its bytecode a frame is. Of optimised code that is not known.

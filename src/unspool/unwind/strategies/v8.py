@@ -51,7 +51,7 @@ class JavaScriptFrames(Reviewer):
                 self._borrowed = query.thread, fp
             return answer
         at_call = not query.exact and self._borrowed != (query.thread, fp)
-        answer.subject = self.v8.subject(fp, query.pc, at_call)
+        answer.subject = self.v8.subject(fp, query.above, query.pc, at_call)
         return answer
 
 
@@ -97,7 +97,7 @@ class Deoptimized(EarlyStrategy):
         registers: list[int | None] = [None] * len(query.registers)
         registers[arch.pc], registers[arch.fp] = address, link
         registers[arch.sp] = fp + _RECORD if arch.link is None else None
-        subject = self.v8.subject(fp, query.pc, at_call=True)
+        subject = self.v8.subject(fp, query.above, query.pc, at_call=True)
         return Found(registers, Trust.FRAME_POINTER, exact, above=fp + _RECORD, subject=subject)
 
     def _record(self, query: Query) -> tuple[int, int, int] | None:
