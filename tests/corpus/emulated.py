@@ -24,6 +24,8 @@ NEEDED = ("ld-linux-aarch64.so.1", "libc.so.6", "libm.so.6", "libdl.so.2", "libp
           "libgcc_s.so.1")  # fmt: skip
 # In the order in which they need each other.
 DRIVERS = ("virtio_ring", "virtio", "virtio_mmio", "virtio_blk")
+# Pointers are not signed as Arm proposes, which takes ten times as long to emulate.
+CPU = "max,sve=off,sme=off,pauth-impdef=on"
 DISK = 2 << 30  # bytes; sparse, and cores take a tenth
 INIT = """\
 #!/bin/busybox sh
@@ -83,7 +85,7 @@ def boot(folder: Path, kernel: Path) -> None:
     with (folder / "disk").open("wb") as disk:
         os.truncate(disk.fileno(), DISK)
     command = [
-        tool("qemu-system-aarch64"), "-M", "virt", "-cpu", "max,sve=off,sme=off", "-smp", "2",
+        tool("qemu-system-aarch64"), "-M", "virt", "-cpu", CPU, "-smp", "2",
         "-m", "3G", "-nographic", "-no-reboot", "-net", "none", "-kernel", kernel,
         "-initrd", folder / "initrd", "-append", "console=ttyAMA0 quiet panic=-1",
         "-drive", f"if=none,file={folder / 'disk'},format=raw,id=disk,cache=unsafe",
@@ -93,18 +95,20 @@ def boot(folder: Path, kernel: Path) -> None:
         subprocess.run(command, stdout=console, stdin=subprocess.DEVNULL, timeout=1800, check=True)
 
 
+def unpacked_packages(folder: Path, names: Sequence[str], root: Path) -> None:
+    """Puts what is in Debian's packages into the machine's /."""
+    cache = folder / "packages"
+    cache.mkdir()
+    check(run([tool("apt-get"), *registry(folder), "download", *names], cwd=cache))
+    for package in cache.glob("*.deb"):
+        check(run([tool("dpkg-deb"), "-x", package, root]))
+
+
 def fetched(folder: Path) -> Path:
     """Kernel and shell, unpacked."""
-    lists, cache, unpacked = folder / "lists", folder / "cache", folder / "debian"
-    for each in (lists / "partial", cache / "archives" / "partial", unpacked):
-        each.mkdir(parents=True, exist_ok=True)
-    (folder / "status").touch()
-    options = [
-        "APT::Architecture=arm64", "APT::Architectures=arm64", f"Dir::State::Lists={lists}",
-        f"Dir::Cache={cache}", f"Dir::State::status={folder / 'status'}",
-    ]  # fmt: skip
-    given = [part for option in options for part in ("-o", option)]
-    check(run([tool("apt-get"), *given, "update"]))
+    given = registry(folder)
+    cache, unpacked = folder / "cache", folder / "debian"
+    unpacked.mkdir()
     image = run([tool("apt-cache"), *given, "depends", KERNEL]).stdout
     names = [word for word in image.split() if word.startswith("linux-image-")]
     packages = [next(name for name in names if name != KERNEL), SHELL]
@@ -114,14 +118,35 @@ def fetched(folder: Path) -> Path:
     return unpacked
 
 
+def registry(folder: Path) -> list[str]:
+    """Options with which apt knows packages of arm64, and nothing that is installed here."""
+    lists, cache = folder / "lists", folder / "cache"
+    is_new = not lists.exists()
+    for each in (lists / "partial", cache / "archives" / "partial"):
+        each.mkdir(parents=True, exist_ok=True)
+    (folder / "status").touch()
+    options = [
+        "APT::Architecture=arm64", "APT::Architectures=arm64", f"Dir::State::Lists={lists}",
+        f"Dir::Cache={cache}", f"Dir::State::status={folder / 'status'}",
+    ]  # fmt: skip
+    given = [part for option in options for part in ("-o", option)]
+    if is_new:
+        check(run([tool("apt-get"), *given, "update"]))
+    return given
+
+
 def cpio(root: Path) -> bytes:
     """A directory in the form in which a kernel takes its first file system."""
     found = bytearray()
     paths = sorted(root.rglob("*"))
     for number, path in enumerate([*paths, None]):
         name = path.relative_to(root).as_posix() if path is not None else "TRAILER!!!"
-        mode = path.stat().st_mode if path is not None else 0
-        data = path.read_bytes() if path is not None and path.is_file() else b""
+        mode = path.lstat().st_mode if path is not None else 0
+        data = b""
+        if path is not None and path.is_symlink():
+            data = os.fsencode(path.readlink())
+        elif path is not None and path.is_file():
+            data = path.read_bytes()
         fields = (number + 1, mode, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(name) + 1, 0)
         found += b"070701" + b"".join(b"%08X" % field for field in fields)
         found += name.encode() + b"\0"

@@ -2,9 +2,8 @@
 
     python java_recorder.py JAVA CLASSES FOLDER
 
-Writes into FOLDER what Java said of its own threads (`stacks.said`) and our minidump of that
-moment (`stacks.dmp`); states of a thread at each instruction (`mixed.steps`), and lets the kernel
-write a core of that process (`core`) where the last of them was.
+Prints what Java said of its own threads, which wait. Writes into FOLDER states of one that does
+not, at each instruction (`java.steps`), and lets the kernel write a core of the process (`core`).
 
 Of a state there are x0 to x30, sp and pc, and the stack: its address and size, and its bytes from a
 little below sp on. All numbers have 8 bytes.
@@ -22,20 +21,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import unspool
-from unspool import api
-
 SMALL = (
     "-Xmx32m", "-XX:ReservedCodeCacheSize=16m", "-XX:CompressedClassSpaceSize=8m", "-Xshare:auto",
     "-XX:+UseSerialGC",
 )  # fmt: skip
-SHOWN = ("-XX:+UnlockDiagnosticVMOptions", "-XX:+ShowHiddenFrames")
-MIXED = (
-    "-XX:-TieredCompilation", "-Xbatch", "-XX:CompileCommand=quiet",
-    "-XX:CompileCommand=exclude,Mixed::interpreted", "-XX:CompileCommand=dontinline,Mixed*::*",
-    "-Dsun.reflect.inflationThreshold=2147483647",
+OPTIONS = (
+    *SMALL, "-XX:+UnlockDiagnosticVMOptions", "-XX:+ShowHiddenFrames", "-Xbatch",
+    "-XX:CompileCommand=quiet", "-XX:CompileCommand=exclude,Mixed::interpreted*",
+    "-XX:CompileCommand=dontinline,Mixed*::*", "-Dsun.reflect.inflationThreshold=2147483647",
 )  # fmt: skip
-DEPTH, ROUNDS, STEPS = 30, 12_000, 20_000
+DEPTH, ROUNDS, STEPS = 24, 12_000, 24_000
 BELOW, MOST = 64, 16 << 10
 
 _SEIZE, _INTERRUPT, _GETREGSET, _SINGLESTEP, _DETACH = 0x4206, 0x4207, 0x4204, 9, 17
@@ -56,10 +51,11 @@ def ptrace(request: int, thread: int, address: int = 0, data: int = 0) -> None:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
-def started(java: str, classes: str, *words: str) -> tuple[subprocess.Popen[str], list[str]]:
-    """A program that has said "ready", and what it said before."""
+def started(java: str, classes: str) -> tuple[subprocess.Popen[str], list[str]]:
+    """The program when it has said "ready", and what it said before."""
+    words = [ROUNDS, DEPTH, 1, f"{classes}/libstacks.so"]
     process = subprocess.Popen(
-        [java, *SMALL, *words[:-1], "-cp", classes, *words[-1].split()],
+        [java, *OPTIONS, "-cp", classes, "Mixed", *map(str, words)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stdout is not None
@@ -73,20 +69,15 @@ def started(java: str, classes: str, *words: str) -> tuple[subprocess.Popen[str]
 
 def thread_named(pid: int, name: str) -> int:
     tasks = Path(f"/proc/{pid}/task").iterdir()
-    return next(int(each.name) for each in tasks if (each / "comm").read_text() == f"{name}\n")
+    comm = f"{name[:15]}\n"
+    return next(int(each.name) for each in tasks if (each / "comm").read_text() == comm)
 
 
-def record_stacks(java: str, classes: str, folder: Path) -> None:
-    process, said = started(java, classes, *SHOWN, f"Stacks {DEPTH} 1 {classes}/libstacks.so")
-    (folder / "stacks.said").write_text("".join(said))
-    with unspool.open(process.pid) as target:
-        api.dump(target, str(folder / "stacks.dmp"))
-    process.kill()
-    process.wait()
-
-
-def record_steps(java: str, classes: str, folder: Path) -> None:
-    process, _ = started(java, classes, *MIXED, f"Mixed {ROUNDS}")
+def record(java: str, classes: str, folder: Path) -> None:
+    process, said = started(java, classes)
+    names = [line.split()[1] for line in said if line.startswith("thread ")]
+    said += [f"tid {thread_named(process.pid, name)} {name}\n" for name in names]
+    print("".join(said), end="", flush=True)
     thread = thread_named(process.pid, "mixed")
     maps = Path(f"/proc/{process.pid}/maps").read_text().splitlines()
     spans = [tuple(int(each, 16) for each in line.split()[0].split("-")) for line in maps]
@@ -96,7 +87,7 @@ def record_steps(java: str, classes: str, folder: Path) -> None:
     ptrace(_SEIZE, thread)
     ptrace(_INTERRUPT, thread)
     os.waitpid(thread, _WALL)
-    with (folder / "mixed.steps").open("wb") as file:
+    with (folder / "java.steps").open("wb") as file:
         for _ in range(STEPS):
             ptrace(_GETREGSET, thread, _PRSTATUS, ctypes.addressof(vector))
             (sp,) = struct.unpack_from("<Q", registers, 31 * 8)
@@ -123,8 +114,7 @@ def step(thread: int) -> None:
 def main(arguments: Sequence[str]) -> None:
     java, classes, folder = arguments
     os.chdir(folder)  # where the core goes
-    record_stacks(java, classes, Path(folder))
-    record_steps(java, classes, Path(folder))
+    record(java, classes, Path(folder))
 
 
 if __name__ == "__main__":

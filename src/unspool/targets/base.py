@@ -165,16 +165,18 @@ class Target:
         bias = module.bias
         if elf is None or bias is None:
             return None
-        from unspool.symbols.elf_symbols import ElfSymbols
+        address = None
+        if elf.may_name(name):
+            from unspool.symbols.elf_symbols import ElfSymbols
 
-        address = ElfSymbols(elf, bias=bias).address_of(name) if elf.may_name(name) else None
-        if address is None and module.file is None and module.code_id is not None:
-            address = self._given_symbol(module.code_id, name)
+            address = ElfSymbols(elf, bias=bias).address_of(name)
+        if address is None and module.file is None and self.options.symbols.paths:
+            address = self._given_symbol(module.code_id or "", name)
         inside = address is not None and module.base <= address + bias < module.end
         return address + bias if address is not None and inside else None
 
     def _given_symbol(self, build_id: str, name: str) -> int | None:
-        """A symbol's file address by debug files in --symbols, of a module whose file is missing."""
+        """A symbol's file address by debug files in --symbols, where a module's file is missing."""
         if self._debug_files is None:
             self._debug_files = {}
         known = self._debug_files.get(build_id)

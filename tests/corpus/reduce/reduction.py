@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import lzma
 import tempfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import unspool
-from unspool.model import Report
+from unspool.model import Report, Stack
 from unspool.pe_image import PeImage
 from unspool.targets.base import Target
 
@@ -41,37 +41,50 @@ class Reduced:
 
 
 def reduce(
-    core: Path, symbols: Sequence[str], sysroot: str | None, whole: Sequence[Path] = ()
+    core: Path,
+    symbols: Sequence[str],
+    sysroot: str | None,
+    whole: Sequence[Path] = (),
+    more: Callable[[Target], list[Stack]] | None = None,
+    data: Mapping[str, str] | None = None,
 ) -> Reduced:
     """The reduced form of a kernel's core. Raises AssertionError where it says something else.
 
-    `whole` are files to put beside the names as they are, in place of names.
+    `whole` are files to put beside the names as they are, in place of names. `more` walks other
+    stacks that have to be found in it, and gives them. `data` are modules, and how those symbols
+    of each begin that are no functions, but are needed.
     """
     file = CoreFile(core)
     with tempfile.TemporaryDirectory(prefix="reduce-", dir="/var/tmp") as name:
         folder = Path(name)
         with unspool.open(str(core), symbols=symbols, sysroot=sysroot) as target:
             full = unspool.unwind(target)
-            files = debug_files(target, full, {path.name for path in whole})
+            files = debug_files(target, full, {path.name for path in whole}, data or {})
             files.update((path.name, path.read_bytes()) for path in whole)
             file.write(folder / "filled", filled(target, file), BELOW)
-        with recording() as reads, unspool.open(str(folder / "filled")) as target:
-            alone = unspool.unwind(target)
-            assert_same(full, alone)
-            kept = select(target, full, reads)
-            file.write(folder / "core", list(pieces(file.segments, kept)), BELOW)
-            excerpts = excerpts_of(target, kept)
-        data = (folder / "core").read_bytes()
-        small = lzma.compress(data, preset=9 | lzma.PRESET_EXTREME)
-        (folder / "core.xz").write_bytes(small)
         archive = packed(files)
         (folder / "names.tar.xz").write_bytes(archive)
         unpack(folder / "names.tar.xz", folder / "names")
-        with unspool.open(str(folder / "core.xz"), symbols=[str(folder / "names")]) as target:
+        named = [str(folder / "names")]
+        alone_with = named if data else []
+        with (
+            recording() as reads,
+            unspool.open(str(folder / "filled"), symbols=alone_with) as target,
+        ):
+            alone = unspool.unwind(target)
+            assert_same(full, alone)
+            others = more(target) if more is not None else []
+            kept = select(target, full, reads, others)
+            file.write(folder / "core", list(pieces(file.segments, kept)), BELOW)
+            excerpts = excerpts_of(target, kept)
+        content = (folder / "core").read_bytes()
+        small = lzma.compress(content, preset=9 | lzma.PRESET_EXTREME)
+        (folder / "core.xz").write_bytes(small)
+        with unspool.open(str(folder / "core.xz"), symbols=named) as target:
             report = unspool.unwind(target)
         assert_same(full, report)
         assert_same_names(full, report)
-        return Reduced(small, archive, len(data), excerpts, report)
+        return Reduced(small, archive, len(content), excerpts, report)
 
 
 def filled(target: Target, file: CoreFile) -> list[Piece]:
@@ -113,7 +126,9 @@ def excerpts_of(target: Target, kept: Kept) -> dict[str, int]:
     return dict(sorted(found.items()))
 
 
-def debug_files(target: Target, report: Report, without: Collection[str]) -> dict[str, bytes]:
+def debug_files(
+    target: Target, report: Report, without: Collection[str], others: Mapping[str, str]
+) -> dict[str, bytes]:
     """For each module with frames a file with its functions' names, by path."""
     found = {}
     for module in target.modules:
@@ -129,6 +144,9 @@ def debug_files(target: Target, report: Report, without: Collection[str]) -> dic
             found[f"{folder}/{module.name}.debug"] = data
         elif module.code_id and image.elf:
             sized = {at - image.bias: (starts[at], ends[at] - at) for at in starts}
+            if module.name in others:
+                tables = target.symbols_of(module, others[module.name])
+                sized |= {at - image.bias: (name, 8) for name, at in tables.items()}
             data = elf_debug_file(
                 image.elf.elf_class == 2, image.elf.machine, module.code_id, sized
             )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 
-from unspool.model import Report
+from unspool.model import Report, Stack
 from unspool.pe_image import PeImage
 from unspool.targets.base import Target
 
@@ -19,8 +19,11 @@ CODE_BEFORE, CODE_AFTER = 48, 32
 STACK_BELOW, STACK_ABOVE = 256, 256
 
 
-def select(target: Target, report: Report, reads: Reads) -> Kept:
-    """What to keep of a target that holds everything; `report` has its frames and their names."""
+def select(target: Target, report: Report, reads: Reads, others: Sequence[Stack] = ()) -> Kept:
+    """What to keep of a target that holds everything; `report` has its frames and their names.
+
+    Of `others` the code is kept.
+    """
     kept = Kept(target.space.memory)
     vdso = [(each.base, each.end) for each in report.modules if each.kind == "vdso"]
     for address, size in reads.ranges:
@@ -28,8 +31,9 @@ def select(target: Target, report: Report, reads: Reads) -> Kept:
         if (address, address + size) not in vdso:
             kept.keep(address, size)
     keep_stacks(kept, report)
-    keep_code(kept, report)
-    touched = sorted(touched_code(target, report, reads))
+    places = {frame.pc for stack in (*report.stacks, *others) for frame in stack.frames}
+    keep_code(kept, places)
+    touched = sorted(touched_code(target, report, reads, places))
     for module in target.modules:
         inside = [each for each in touched if module.base <= each < module.end]
         image = target.space.image(module)
@@ -67,9 +71,11 @@ def keep_stacks(kept: Kept, report: Report) -> None:
                 kept.whole.add(segment.low, segment.high)
 
 
-def touched_code(target: Target, report: Report, reads: Reads) -> Iterator[int]:
+def touched_code(
+    target: Target, report: Report, reads: Reads, places: Collection[int]
+) -> Iterator[int]:
     """Addresses in functions that a walk meets: of frames, of their begins, of code it reads."""
-    for pc in pcs(report):
+    for pc in places:
         yield pc
         yield pc - 1
     for pc, location in report.locations.items():
@@ -81,12 +87,8 @@ def touched_code(target: Target, report: Report, reads: Reads) -> Iterator[int]:
             yield address + size - 1
 
 
-def pcs(report: Report) -> set[int]:
-    return {frame.pc for stack in report.stacks for frame in stack.frames}
-
-
-def keep_code(kept: Kept, report: Report) -> None:
-    for pc in pcs(report):
+def keep_code(kept: Kept, places: Collection[int]) -> None:
+    for pc in places:
         kept.keep(pc - CODE_BEFORE, CODE_BEFORE + CODE_AFTER)
 
 

@@ -3,8 +3,8 @@ import java.lang.reflect.Method;
 /**
  * A thread that goes through code of all kinds, over and over: interpreted, compiled, reached by
  * adapters between the two, by a table of methods, by reflection through C++. What is compiled is
- * said on the command line. Prints "ready" when all is warm; the argument says after how many
- * rounds.
+ * said on the command line. When all is warm, after as many rounds as the first argument says, it
+ * starts the threads of Stacks, with the other arguments.
  */
 public class Mixed {
     static volatile long sink;
@@ -42,7 +42,11 @@ public class Mixed {
     }
 
     static long interpreted(int depth, long value) throws Exception {
-        return depth <= 0 ? tiny(value) : compiled(depth - 1, value + depth, 1.5) - 1;
+        return depth <= 0 ? tiny(value) : interpretedToo(value + depth, depth - 1) - 1;
+    }
+
+    static long interpretedToo(long value, int depth) throws Exception {
+        return compiled(depth, value, 1.5) + 2;
     }
 
     static long compiled(int depth, long value, double scale) throws Exception {
@@ -77,8 +81,6 @@ public class Mixed {
         while (rounds < Integer.parseInt(arguments[0])) {
             Thread.sleep(5);
         }
-        System.out.println("ready");
-        System.in.read();
-        System.exit(0);
+        Stacks.main(java.util.Arrays.copyOfRange(arguments, 1, arguments.length));
     }
 }

@@ -37,7 +37,7 @@ _MOST_RETURN = 48
 _SUB, _SUB_BITS = 0xD10003FF, 0xFF8003FF
 _SUB_REGISTER, _SUB_REGISTER_BITS = 0xCB2063FF, 0xFFE0FFFF
 _SAVE, _SAVE_BITS = 0xA9007BFD, 0xFFC07FFF
-_PUSH = 0xA9BF7BFD
+_PUSH, _MOVE = 0xA9BF7BFD, 0x910003FD  # and mov x29, sp
 _MOST_PROLOGUE = 512
 # mov x13, sp: an adapter to the interpreter has noted its caller's stack pointer; to x19 likewise.
 _NOTE_SENDER = {0x910003ED: 13, 0x910003F3: 19}
@@ -102,8 +102,14 @@ class Stopped:
         sp, fp, link = registers[SP], registers[_FP], registers[_LINK]
         if sp is None:
             return
+        if blob.compiled is None and fp is not None:
+            # Stubs that save all registers have their frame record at the frame pointer meanwhile.
+            yield from self._ahead(blob, pc, registers)
+            if fp >= sp and _MOVE in self._words(blob.begin, min(pc, blob.begin + _MOST_PROLOGUE)):
+                yield self._framed(fp + 2 * _WORD)
         depth, saved = self._made(blob, pc)
-        if link is not None and self._in_call_stub(blob, pc, link & self.mask):
+        stub = link is not None and self._in_call_stub(blob, pc, link & self.mask)
+        if link is not None and (stub or self._polls_to_return(pc)):
             yield Place(link & self.mask, sp, fp, leaf=True)
         elif not saved and link is not None:
             yield Place(link & self.mask, sp + depth, fp, leaf=True)
@@ -156,6 +162,17 @@ class Stopped:
             aarch64_call_target(code, len(code), link) if blob.begin < link <= blob.end else None
         )
         return target is not None and blob.complete <= target <= pc < target + _MOST_STUB
+
+    def _polls_to_return(self, pc: int) -> bool:
+        """Whether code has taken its frame down, and was asked to wait before it returns.
+
+        It notes where it was asked, and jumps: adr x8, POLL; str x8, [x28, #N]; b HANDLER.
+        """
+        words = self._words(pc - 8, pc + 12)
+        return any(
+            adr & 0x9F00001F == 0x10000008 and store & 0xFFC003FF == 0xF9000388 and b >> 26 == 5
+            for adr, store, b in zip(words, words[1:], words[2:], strict=False)
+        )
 
     def _made(self, blob: Blob, pc: int) -> tuple[int, bool]:
         """How far code has moved the stack pointer from its start to a pc, and whether it has
