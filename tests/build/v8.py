@@ -18,7 +18,7 @@ _TYPES = {
     "ScopeInfo__SCOPE_INFO": 261, "Script__SCRIPT": 167, "Code__CODE": 245,
     "BytecodeArray__BYTECODE_ARRAY": 191, "ByteArray__BYTE_ARRAY": 190,
     "FixedArray__FIXED_ARRAY": 175, "Oddball__ODDBALL": 131,
-    "InterpreterData__INTERPRETER_DATA": 159,
+    "InterpreterData__INTERPRETER_DATA": 159, "FeedbackVector__FEEDBACK_VECTOR": 256,
 }  # fmt: skip
 _ONE_BYTE, _TWO_BYTE, _CONS, _EXTERNAL, _SLICED, _THIN = 0x28, 0x20, 0x21, 0x22, 0x23, 0x25
 _SYMBOLS = {
@@ -185,6 +185,12 @@ class FakeV8:
         made = table(positions, self.era == "early") if positions else b""
         code = self.bytecodes(0x60, made)
         return self.function(scope, script, code), code
+
+    def vector(self, function: int) -> int:
+        """What counts a function's calls, and knows what all its closures share."""
+        at = function - 1 - HEAP + 24
+        [shared] = struct.unpack_from("<Q", self.heap, at)
+        return self.object(_TYPES["FeedbackVector__FEEDBACK_VECTOR"], 0, shared)
 
     def frame(self, fp: int, link: int, address: int, *below: int) -> None:
         """A frame record, and the words below it from the frame pointer down."""

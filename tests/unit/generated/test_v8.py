@@ -312,6 +312,40 @@ def test_a_frame_whose_parts_do_not_belong_together() -> None:
     assert named(stack, v8) == [("f0 [1:1]", None), None, ("f2", 3)]
 
 
+def test_a_closure_that_moved_is_known_by_its_feedback() -> None:
+    fake = FakeV8()
+    sp, fp, pc = chain(fake)
+    [older] = struct.unpack_from("<Q", fake.stack, fp - STACK)
+    [function] = struct.unpack_from("<Q", fake.stack, older - 16 - STACK)
+    other, _ = fake.simple("other", "text")
+    struct.pack_into("<Q", fake.stack, older - 16 - STACK, other)
+    struct.pack_into("<Q", fake.stack, older - 48 - STACK, fake.vector(function))
+    stack, v8 = stack_of(fake, sp, fp, pc)
+    assert named(stack, v8) == [("f0 [1:1]", None), ("f1", 2), ("f2", 3)]
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_optimised_frames_of_a_running_process(moved: bool) -> None:
+    """They hold no bytecode, and count while the process still has them."""
+    fake = FakeV8()
+    _, fp, _ = chain(fake, MADE + 5)
+    [older] = struct.unpack_from("<Q", fake.stack, fp - STACK)
+    struct.pack_into("<Q", fake.stack, older - 32 - STACK, fake.undefined)
+    whole = v8_of(fake)
+    assert whole.subject(older, fp + 16, MADE + 5, True) is not None
+    metadata, space = metadata_of(fake), space_of(fake)
+    space.memory.read(STACK, 8)  # is read once
+    if moved:
+        struct.pack_into("<Q", fake.stack, older - 16 - STACK, fake.simple("other", "text")[0])
+    now = memory_of(fake)
+    node = space.modules[0]
+    running = V8(metadata, space, node, lambda name: None, now=now)
+    dumped = V8(metadata, space, node, lambda name: None)
+    assert (running.subject(older, fp + 16, MADE + 5, True) is None) is moved
+    assert running.subject(older, fp + 16, MADE + 10, True) is None
+    assert dumped.subject(older, fp + 16, MADE + 5, True) is None
+
+
 def test_frames_of_other_kinds_are_left_alone() -> None:
     fake = FakeV8()
     sp, fp, pc = chain(fake)
