@@ -48,7 +48,7 @@ Place = tuple[str, str, int | None]
 
 @contextlib.contextmanager
 def waiting(
-    node: str, switches: tuple[str, ...], *words: str, folder: Path | None = None
+    node: str, switches: tuple[str, ...], *words: str, folder: Path
 ) -> Iterator[tuple[int, list[Place]]]:
     """The id of a process that waits, and its stack by its own account."""
     said: list[str] = []
@@ -99,12 +99,12 @@ def right_lines(ours: list[Place], told: list[Place]) -> None:
 
 @pytest.mark.parametrize("node", NODES)
 @pytest.mark.parametrize("tier", [(), ("--jitless",), ("--always-sparkplug",), COPIES], ids=str)
-def test_the_frames_of_bytecode(node: str, tier: tuple[str, ...]) -> None:
+def test_the_frames_of_bytecode(node: str, tier: tuple[str, ...], tmp_path: Path) -> None:
     """Classes, closures, generators, evaluated code, other alphabets: all with their lines.
 
     In the interpreter, and in code that was made of bytecode one by one.
     """
-    with waiting(node, tier, "tell") as (pid, told):
+    with waiting(node, tier, "tell", folder=tmp_path) as (pid, told):
         ours = javascript(unspool.unwind(unspool.open(pid)))
         Path(f"/tmp/perf-{pid}.map").unlink(missing_ok=True)
         assert len(told) > 20
@@ -114,7 +114,7 @@ def test_the_frames_of_bytecode(node: str, tier: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("node", NODES)
 @pytest.mark.parametrize("kind", ["maglev", "optimise", "deoptimise", "always"])
-def test_optimised_frames(node: str, kind: str) -> None:
+def test_optimised_frames(node: str, kind: str, tmp_path: Path) -> None:
     """What was put in place in another function has no frame, and nothing is said of it.
 
     Code that was given up has its frames back.
@@ -123,7 +123,7 @@ def test_optimised_frames(node: str, kind: str) -> None:
     switches = ("--allow-natives-syntax", *more.get(kind, ()))
     if run([node, *switches, "-e", ""]).returncode:
         raise Unavailable(f"{node} has no {switches}")
-    with waiting(node, switches, "tell", kind) as (pid, told):
+    with waiting(node, switches, "tell", kind, folder=tmp_path) as (pid, told):
         ours = javascript(unspool.unwind(unspool.open(pid)))
     hidden = [each for each in told if each[0] == "inlined"]
     assert len(hidden) == 1
@@ -162,9 +162,9 @@ def test_cores_and_dumps_have_the_names(node: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("node", NODES[:1])
-def test_a_perf_map_says_the_same(node: str) -> None:
+def test_a_perf_map_says_the_same(node: str, tmp_path: Path) -> None:
     """Of functions, and of where they begin, which the map has in a name."""
-    with waiting(node, COPIES) as (pid, _):
+    with waiting(node, COPIES, folder=tmp_path) as (pid, _):
         report = unspool.unwind(unspool.open(pid))
         Path(f"/tmp/perf-{pid}.map").unlink()
     stack = report.stacks[0]
@@ -191,10 +191,10 @@ LINES = {"inner": range(3, 8), "middle": (8,), "outer": (9,), "top": (10,)}
 
 
 @pytest.mark.parametrize("tier", [("--no-opt", "--no-sparkplug"), ("--no-opt",), ()], ids=str)
-def test_a_busy_program_wherever_it_is_stopped(tier: tuple[str, ...]) -> None:
+def test_a_busy_program_wherever_it_is_stopped(tier: tuple[str, ...], tmp_path: Path) -> None:
     """Its heap is read while it runs on. Calls may be put in place; no line is ever wrong."""
     chains = []
-    with running([NODES[0], *tier, str(HERE / "node_runs.js")]) as process:
+    with running([NODES[0], *tier, str(HERE / "node_runs.js")], cwd=tmp_path) as process:
         for _ in range(8):
             with unspool.open(process.pid) as target:
                 report = unspool.unwind(target, threads=process.pid, symbols=False)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+
 from unspool.api.walking import unwind
 from unspool.errors import InputError
 from unspool.targets.report import need_memory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from _typeshed import StrPath
+
     from unspool.model import Report
     from unspool.targets.base import Target
     from unspool.write.minidump import Written
@@ -15,7 +19,7 @@ if TYPE_CHECKING:
 
 def dump(
     target: Target,
-    path: str,
+    path: StrPath,
     *,
     stack_bytes: int = 0,
     sanitize: bool = False,
@@ -49,7 +53,7 @@ def dump(
     more.pieces += kept + fibers.pieces
     more.stacks += fibers.stacks
     written = write_minidump(
-        target, report.stacks, reads, path,
+        target, report.stacks, reads, os.fspath(path),
         stack_bytes=stack_bytes, sanitize=sanitize, environ=environ, tables=tables, more=more,
     )  # fmt: skip
     return report, written

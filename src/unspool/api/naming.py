@@ -8,6 +8,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from _typeshed import StrPath
+
     from unspool.model import Report
     from unspool.symbols.missing import MissingFile
 
@@ -15,8 +17,8 @@ if TYPE_CHECKING:
 def symbolicate(
     report: Report,
     *,
-    symbols: Sequence[str] = (),
-    sysroot: str | None = None,
+    symbols: StrPath | Sequence[StrPath] = (),
+    sysroot: StrPath | None = None,
     lines: bool = True,
     online: bool = False,
     progress: Callable[[str], None] | None = None,

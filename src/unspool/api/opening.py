@@ -5,6 +5,8 @@ What a source is, is told by its content; only the code for its kind is loaded.
 
 from __future__ import annotations
 
+import os
+
 from unspool.errors import InputError
 from unspool.model import Finding
 from unspool.targets.base import Options, Target
@@ -12,6 +14,8 @@ from unspool.targets.base import Options, Target
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from _typeshed import StrPath
 
     from unspool.targets.source import Source
 
@@ -23,12 +27,12 @@ _KINDS = {"text": "a text file, not a core"}
 
 
 def open(
-    source: str | int,
+    source: StrPath | int,
     *,
-    executable: str | None = None,
-    symbols: Sequence[str] = (),
-    sysroot: str | None = None,
-    procfs: str | None = None,
+    executable: StrPath | None = None,
+    symbols: StrPath | Sequence[StrPath] = (),
+    sysroot: StrPath | None = None,
+    procfs: StrPath | None = None,
     floating_point: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> Target:
@@ -53,7 +57,7 @@ def open(
         return open_live(source, options)
     from unspool.targets.source import open_source
 
-    opened = open_source(source, progress)
+    opened = open_source(os.fspath(source), progress)
     kind = opened.kind
     if kind in ("elf", "minidump"):
         try:

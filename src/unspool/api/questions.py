@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+
 from unspool.api.walking import select_threads, stacks, unwind
 from unspool.targets.report import need_memory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from _typeshed import StrPath
 
     from unspool.analyses.layout import Layout
     from unspool.analyses.locks.records import LockReport
@@ -71,8 +75,8 @@ def patch_check(
     target: Target,
     functions: Sequence[str] = (),
     *,
-    old: str | None = None,
-    new: str | None = None,
+    old: StrPath | None = None,
+    new: StrPath | None = None,
     inlined: bool = True,
 ) -> PatchCheck:
     """Whether functions can be replaced now: names, MODULE!NAME or 0x1000-0x1040.
@@ -87,7 +91,10 @@ def patch_check(
 
     need_memory(target)
     report = unwind(target, symbols=False)
-    return check_functions(target, report, functions, old=old, new=new, inlined=inlined)
+    builds = [None if each is None else os.fspath(each) for each in (old, new)]
+    return check_functions(
+        target, report, functions, old=builds[0], new=builds[1], inlined=inlined
+    )
 
 
 def analyse(target: Target, report: Report, names: Sequence[str]) -> list[Finding]:

@@ -18,6 +18,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from _typeshed import StrPath
+
     from unspool.cursor import Buffer
     from unspool.symbols.pe_files import PeFiles
 
@@ -155,7 +157,10 @@ def under_sysroot(sysroot: str, path: str) -> str | None:
 class SymbolPaths:
     """The directories and files that the user gave with `--symbols`, indexed once."""
 
-    def __init__(self, paths: Iterable[str]) -> None:
+    def __init__(self, paths: StrPath | Iterable[StrPath]) -> None:
+        # One path that is text is iterable as well: its letters are none.
+        if isinstance(paths, (str, os.PathLike)):
+            paths = (paths,)
         self.paths = tuple(map(os.fspath, paths))
         self._by_id: dict[str, list[str]] | None = None
         self._by_name: dict[str, list[str]] = {}

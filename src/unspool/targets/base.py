@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from unspool.image import Image
 from unspool.memory import RecordedMemory
 from unspool.symbols.files import SymbolPaths
@@ -10,6 +12,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import TracebackType
+
+    from _typeshed import StrPath
 
     from unspool.arch.base import Arch
     from unspool.formats.elf import Elf
@@ -43,19 +47,23 @@ class Options:
     def __init__(
         self,
         *,
-        executable: str | None = None,
-        symbols: Sequence[str] = (),
-        sysroot: str | None = None,
+        executable: StrPath | None = None,
+        symbols: StrPath | Sequence[StrPath] = (),
+        sysroot: StrPath | None = None,
         progress: Callable[[int], None] | None = None,
-        procfs: str | None = None,
+        procfs: StrPath | None = None,
         floating_point: bool = False,
     ) -> None:
-        self.procfs = procfs
+        self.procfs = _path(procfs)
         self.floating_point = floating_point
-        self.executable = executable
+        self.executable = _path(executable)
         self.symbols = SymbolPaths(symbols)
-        self.sysroot = sysroot
+        self.sysroot = _path(sysroot)
         self.progress = progress
+
+
+def _path(path: StrPath | None) -> str | None:
+    return None if path is None else os.fspath(path)
 
 
 class Target:
