@@ -161,7 +161,7 @@ class SymbolPaths:
         # One path that is text is iterable as well: its letters are none.
         if isinstance(paths, (str, os.PathLike)):
             paths = (paths,)
-        self.paths = tuple(map(os.fspath, paths))
+        self.paths = tuple([os.fspath(path) for path in paths])
         self._by_id: dict[str, list[str]] | None = None
         self._by_name: dict[str, list[str]] = {}
         self._elfs: list[str] = []
