@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from unspool.analyses.layout.records import Plan
+    from unspool.memory import Memory
     from unspool.model import Stack
     from unspool.targets.base import Target
     from unspool.targets.procfs import Mapping
@@ -35,19 +36,41 @@ def layout(target: Target, walked: Iterable[Stack]) -> Layout:
     """
     facts = target.facts()
     found, source = mappings_of(target, facts)
-    auxv = parse_auxv(target.arch, facts.auxv or b"")
     memory = target.memory_now()
     labels = stacks.thread_labels(target, facts.thread_names)
     windows = Windows(target, memory, facts.environ or b"")
-    is_windows = windows.is_wine or target.info.os == "windows"
+    auxv = parse_auxv(target.arch, facts.auxv or b"")
+    layers = _layers(target, memory, found, list(walked), labels, windows, auxv)
+    result = Layout(
+        target.info, target.arch.pointer_size, paint(found, layers, names.label_of),
+        source=source, is_windows=windows.is_wine or target.info.os == "windows",
+        system=system_of(target), labels=labels, mappings=len(found),
+    )  # fmt: skip
+    result.top = _top(result)
+    whole = bool(found) and is_whole(target, facts)
+    _judge(result, target, windows, whole)
+    result.own_findings = list(_findings(result, whole))
+    result.findings = [*target.findings, *result.own_findings]
+    return result
+
+
+def _layers(
+    target: Target,
+    memory: Memory,
+    found: Sequence[Mapping],
+    walked: list[Stack],
+    labels: dict[int, str],
+    windows: Windows,
+    auxv: dict[int, int],
+) -> list[Iterable[Label]]:
+    """Names of parts of the address space; where two know a part, the earlier one counts."""
     finder = stacks.Finder(found)
-    word = target.arch.pointer_size
-    walked = list(walked)
     on_stacks = list(stacks.mapped_stacks(walked, finder, labels, target.space))
     known = target.space.known_stacks
     _find_generated(target, found)
     parts, wholes = images.images(target, windows.programs() | _program(target, auxv))
-    layers: list[Iterable[Label]] = [
+    word = target.arch.pointer_size
+    return [
         windows.structures(labels),
         stacks.known_stacks(known, labels),
         parts,
@@ -65,26 +88,20 @@ def layout(target: Target, walked: Iterable[Stack]) -> Layout:
         windows.reserved(),
         _vvar(auxv.get(AT_SYSINFO_EHDR, 0), finder),
     ]
-    result = Layout(
-        target.info, word, paint(found, layers, names.label_of),
-        source=source, is_windows=is_windows, system=system_of(target), labels=labels,
-        mappings=len(found),
-    )  # fmt: skip
-    result.top = _top(result)
-    whole = bool(found) and is_whole(target, facts)
+
+
+def _judge(result: Layout, target: Target, windows: Windows, whole: bool) -> None:
+    """Holes, rules and what to reserve; of mappings that are not `whole` nothing is concluded."""
     if whole:
         result.holes = rules.holes_of(result.areas, result.top)
         result.blocks = rules.blocks_of(result.areas, [2 * _GIB, 3 * _GIB, 4 * _GIB])
     result.rules = [*rules.native_rules(result, target), *allocator_rules(result, target)]
-    if is_windows:
+    if result.is_windows:
         result.rules += windows_rules(result, target, windows)
     if whole:
         result.plan = _reserve_plan(result, target, windows)
     else:
         rules.withdraw(result.rules)
-    result.own_findings = list(_findings(result, whole))
-    result.findings = [*target.findings, *result.own_findings]
-    return result
 
 
 def _find_generated(target: Target, mappings: Sequence[Mapping]) -> None:

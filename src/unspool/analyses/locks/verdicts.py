@@ -21,10 +21,18 @@ _MOST_LINKS = 25
 
 
 def verdicts(report: LockReport) -> Iterator[Finding]:
-    """One finding for each deadlock, and one for each thread that loads while it holds a lock.
+    """What there is to say of locks, the worst first.
 
     `threads` are indexes in the first process that is concerned.
     """
+    yield from _deadlocks(report)
+    yield from _gone(report)
+    yield from _all_wait(report)
+    yield from _lost(report)
+    yield from _loading(report)
+
+
+def _deadlocks(report: LockReport) -> Iterator[Finding]:
     for deadlock in report.deadlocks:
         chain = [report.waits[index] for index in deadlock.chain]
         named = [thread_name(report, wait) for wait in chain[:_MOST_NAMES]]
@@ -38,8 +46,10 @@ def verdicts(report: LockReport) -> Iterator[Finding]:
             threads=[wait.thread for wait in chain if wait.party == chain[0].party],
             detail="\n".join(_links(report, deadlock)),
         )
-    yield from _gone(report)
-    yield from _all_wait(report)
+
+
+def _lost(report: LockReport) -> Iterator[Finding]:
+    """Locks whose memory is not there."""
     lost = [
         number
         for number, lock in enumerate(report.locks)
@@ -54,6 +64,10 @@ def verdicts(report: LockReport) -> Iterator[Finding]:
             "in: no shared memory of files, unless /proc/PID/coredump_filter has bit 3",
             incomplete=True,
         )
+
+
+def _loading(report: LockReport) -> Iterator[Finding]:
+    """Threads that load while they hold a lock."""
     held: dict[tuple[int, int], list[int]] = {}
     for number, lock in enumerate(report.locks):
         for holder in lock.holders:

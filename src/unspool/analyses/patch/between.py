@@ -15,6 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from unspool.analyses.patch.builds import Comparison
     from unspool.analyses.patch.records import PatchCheck
     from unspool.model import Module, Report
     from unspool.targets.base import Target
@@ -60,8 +61,8 @@ def _is(target: Target, module: Module, old_id: str) -> bool:
     return old_id in (identity(pe) for pe in (image.file, image.headers) if pe is not None)
 
 
-def of_builds(target: Target, old: str, new: str, notes: list[str]) -> list[Checked]:
-    """The functions that differ, as code of the module that is the old build."""
+def _compared(old: str, new: str) -> tuple[Comparison, int]:
+    """How two builds differ, and the address that the old one is made for (ELF: 0)."""
     from unspool.targets.source import open_source
 
     with open_source(old) as before, open_source(new) as after:
@@ -72,8 +73,13 @@ def of_builds(target: Target, old: str, new: str, notes: list[str]) -> list[Chec
             except FormatError as error:
                 hint = "they must be ELF or PE files"
                 raise InputError(f"{path}: {error}", hint) from None
-        compared = compare(*sources)
         preferred = 0 if isinstance(sources[0], ElfSource) else Pe(before.buffer).image_base
+        return compare(*sources), preferred
+
+
+def of_builds(target: Target, old: str, new: str, notes: list[str]) -> list[Checked]:
+    """The functions that differ, as code of the module that is the old build."""
+    compared, preferred = _compared(old, new)
     module = next((each for each in target.modules if _is(target, each, compared.old_id)), None)
     if module is None:
         raise InputError(
