@@ -60,16 +60,16 @@ def check_named(handler: Handler, pid: int) -> list[tuple[Any, ...]]:
 def test_java(handler: Handler, programs_root: Path, tmp_path: Path) -> None:
     command = [
         newest_jdk(17).tool("java"), *SMALL, f"-XX:ErrorFile={tmp_path}/error",
-        "-cp", classes(programs_root), "Crash", "37",
+        "-cp", classes(programs_root), "Crash", "40",
     ]  # fmt: skip
     pid = crash(command, signal.SIGABRT, cwd=tmp_path)
     methods = [name for name, _, _ in check_named(handler, pid)]
     assert methods[-2:] == ["Crash$1.run", "call_stub"]
-    assert methods.count("Crash.poke") == 38
+    assert methods.count("Crash.poke") in (40, 41)  # the innermost one may be in place of a call
     # The JVM's own words, in which calls that were put in place are missing.
     told = (tmp_path / "error").read_text()
     assert "SIGSEGV" in told
-    assert 0 < len(re.findall(r"^[Jj] .*Crash\.poke", told, re.MULTILINE)) <= 38
+    assert 0 < len(re.findall(r"^[Jj] .*Crash\.poke", told, re.MULTILINE)) <= 41
 
 
 @NAMED

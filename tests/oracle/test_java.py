@@ -154,13 +154,14 @@ def test_a_minidump_holds_what_names_its_java_frames(
     assert compare(report, said, tids) > 100
 
 
-@pytest.mark.parametrize("mode", ["interpreter", "c1", "c2"])
+@pytest.mark.parametrize(
+    ("mode", "depth"), [("interpreter", 37), ("c1", 37), ("c2", 37), ("c2", 40)]
+)
 @EACH_JDK
 def test_a_jvm_that_crashes_in_java(
-    jdk: Jdk, mode: str, programs_root: Path, tmp_path: Path
+    jdk: Jdk, mode: str, depth: int, programs_root: Path, tmp_path: Path
 ) -> None:
     """The kernel's core: through the JVM's own handler, its signal frame, and exact Java code."""
-    depth = 37
     options = {"interpreter": "-Xint", "c1": "-XX:TieredStopAtLevel=1", "c2": "-Xbatch"}[mode]
     command = [
         jdk.tool("java"), *SMALL, options, "-XX:ErrorFile=/dev/null",
@@ -178,9 +179,13 @@ def test_a_jvm_that_crashes_in_java(
     check_whole(report)
     methods = [name for name, _, _ in java_frames(report, report.stacks[0])]
     assert methods[-1] == "Crash$1.run"
-    assert methods.count("Crash.poke") == depth + 1
-    assert all(name.endswith("Unsafe.getLong") for name in methods[: -depth - 2])
-    assert (mode == "interpreter") == (len(methods) > depth + 2)
+    # No place that faults is described: the innermost call that was put in place may be missing,
+    # and none is made up.
+    known = {depth + 1} if mode == "interpreter" else {depth, depth + 1}
+    assert methods.count("Crash.poke") in known
+    innermost = methods[: methods.index("Crash.poke")]
+    assert all(name.endswith("Unsafe.getLong") for name in innermost)
+    assert (mode == "interpreter") == bool(innermost)
 
 
 @pytest.mark.parametrize("mode", ["mixed", "interpreter"])
