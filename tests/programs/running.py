@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import subprocess
@@ -81,6 +82,16 @@ def parked_program(
 ) -> Iterator[subprocess.Popen[str]]:
     with parked([build(program, root), *arguments]) as process:
         yield process
+
+
+def signal_thread(pid: int, tid: int, number: int) -> None:
+    """Sends a signal to one thread.
+
+    A signal for the process goes to any thread that takes it, and to the main thread last if that
+    was let go by a tracer a moment ago and has not run since (`wants_signal` of kernel/signal.c).
+    """
+    if ctypes.CDLL(None, use_errno=True).tgkill(pid, tid, number):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
 def states(pid: int) -> dict[int, str]:

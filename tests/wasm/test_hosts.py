@@ -6,7 +6,6 @@ backtrace by the runtime itself at the moment when it is looked at from outside.
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import time
@@ -17,7 +16,7 @@ import pytest
 
 from tests.programs.build import tool
 from tests.programs.cores import PATIENCE, allow_core, usable_core_pattern, written_by_kernel
-from tests.programs.running import eventually
+from tests.programs.running import eventually, signal_thread
 from unspool import api
 from unspool.model import Stack, StopReason, Trust
 
@@ -215,7 +214,7 @@ def test_a_signal_handler_on_top_of_wasm_code() -> None:
         running.tell("run spin")
         said = running.listen()
         assert kinds_of(running, said["tid"], "wasm")[0] == "wasm"  # it is in the loop
-        os.kill(running.pid, signal.SIGUSR1)
+        signal_thread(running.pid, said["tid"], signal.SIGUSR1)
         kinds = kinds_of(running, said["tid"], "unix")
         report, stack = look(running.pid, said["tid"])
         assert kinds == ["unix", "wasm", "unix"]
