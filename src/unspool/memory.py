@@ -199,6 +199,13 @@ class Memory:
         """A little-endian unsigned integer of `size` bytes. Raises `Fault`."""
         return int.from_bytes(self.read(address, size), "little")
 
+    def maybe_uint(self, address: int, size: int) -> int | None:
+        """The same; None if nothing is there."""
+        try:
+            return self.read_uint(address, size)
+        except Fault:
+            return None
+
     def is_executable(self, address: int) -> bool:
         """Whether `address` is mapped executable, even if its bytes are not held."""
         region = self.region(address)

@@ -9,7 +9,6 @@ has to be what the walk says; and who had called whom at each single step.
 
 from __future__ import annotations
 
-import hashlib
 import lzma
 import shutil
 import tempfile
@@ -143,17 +142,10 @@ def emulator() -> str:
 
 
 def describe(made: Reduced, system: str) -> str:
-    excerpts = ", ".join(f'"{module}" = {size}' for module, size in made.excerpts.items())
-    lines = [
-        "[[core]]",
+    return made.entry(
         'name = "java"',
         f'machine = "{system}"',
-        f"size = {made.size}",
-        f'core_sha256 = "{hashlib.sha256(made.core).hexdigest()}"',
-        f'names_sha256 = "{hashlib.sha256(made.names).hexdigest()}"',
-        f"excerpts = {{ {excerpts} }}",
-    ]
-    return "\n".join([*lines, ""])
+    )
 
 
 HEADER = """\

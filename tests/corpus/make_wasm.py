@@ -12,7 +12,6 @@ its package registry.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import lzma
 import platform
@@ -183,22 +182,15 @@ def assert_as_told(each: Run, report: Report, said: str) -> None:
 
 
 def describe(each: Run, made: Reduced, system: str) -> str:
-    excerpts = ", ".join(f'"{module}" = {size}' for module, size in made.excerpts.items())
     compiler = run([COMPILERS[each.machine], "--version"]).stdout.splitlines()[0]
-    lines = [
-        "[[core]]",
+    return made.entry(
         f'name = "{each.core}"',
         f'wasmtime = "{each.version}"',
         f'arguments = "{" ".join(each.arguments)}"',
         f'compiler = "{compiler}"',
         f'flags = "{" ".join(FLAGS[:-1])}"',
         f'machine = "{system}"',
-        f"size = {made.size}",
-        f'core_sha256 = "{hashlib.sha256(made.core).hexdigest()}"',
-        f'names_sha256 = "{hashlib.sha256(made.names).hexdigest()}"',
-        f"excerpts = {{ {excerpts} }}",
-    ]
-    return "\n".join([*lines, ""])
+    )
 
 
 HEADER = """\

@@ -12,7 +12,6 @@ of words: `git diff` says what else has changed.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 import re
@@ -101,10 +100,8 @@ def written(stacks: dict[str, object]) -> str:
 
 
 def describe(name: str, flavour: Flavour, wanted: list[str], made: Reduced) -> str:
-    excerpts = ", ".join(f'"{module}" = {size}' for module, size in made.excerpts.items())
     compiler = run([f"{flavour.machine}-w64-mingw32-gcc", "--version"]).stdout.splitlines()[0]
-    lines = [
-        "[[core]]",
+    return made.entry(
         f'name = "wine-{name}"',
         f'flavour = "{name}"',
         f"scenarios = {json.dumps(wanted)}",
@@ -113,12 +110,7 @@ def describe(name: str, flavour: Flavour, wanted: list[str], made: Reduced) -> s
         f'compiler = "{compiler}"',
         f'flags = "{" ".join(VARIANTS["O2"].flags)}"',
         f'machine = "Linux {platform.release()}"',
-        f"size = {made.size}",
-        f'core_sha256 = "{hashlib.sha256(made.core).hexdigest()}"',
-        f'names_sha256 = "{hashlib.sha256(made.names).hexdigest()}"',
-        f"excerpts = {{ {excerpts} }}",
-    ]
-    return "\n".join([*lines, ""])
+    )
 
 
 def glibc(flavour: Flavour) -> str:

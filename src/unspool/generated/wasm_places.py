@@ -48,18 +48,13 @@ def add_places(locations: dict[int, Location], pcs: Iterable[int], code: Generat
         if positions is None:
             positions = known[found.module.base] = _Positions(found.runtime)
             if found.module.wasm is None:
-                found.module.wasm = _identity(positions)
+                found.module.wasm = identity(found.runtime)
         if location.wasm_offset is None:
             location.wasm_offset = positions.at(pc)
 
 
 def identity(code: WasmCode) -> WasmIdentity | None:
     """What is known of the binary of an image; None if it has no WebAssembly functions."""
-    return _identity(_Positions(code))
-
-
-def _identity(positions: _Positions) -> WasmIdentity | None:
-    code = positions.code
     functions = [each for each in code.functions.all if each.kind == WASM]
     modules = 1 + max((each.module or 0 for each in functions), default=-1)
     if not 0 < modules <= _MAX_MODULES:
@@ -68,7 +63,8 @@ def _identity(positions: _Positions) -> WasmIdentity | None:
     for each in functions:
         counts[each.module or 0] += 1
     functions.sort(key=_place)
-    return WasmIdentity(counts, _names(code), _in_order(_points(positions, _spread(functions))))
+    points = _points(_Positions(code), _spread(functions))
+    return WasmIdentity(counts, _names(code), _in_order(points))
 
 
 def _names(code: WasmCode) -> str | None:

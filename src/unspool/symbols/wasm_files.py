@@ -57,10 +57,6 @@ class WasmFile:
         body = self.modules[module].body(number)
         return None if body is None else (self.modules[module], body)
 
-    def dwarf(self, module: int) -> dict[str, bytes]:
-        """The sections with debug information of one of its modules."""
-        return debug_sections(self.modules[module])
-
 
 def debug_sections(module: WasmModule) -> dict[str, bytes]:
     """The sections of a module with debug information."""

@@ -76,9 +76,9 @@ class WasmElsewhere:
 
     def _dwarf(self, module: Module, fitting: Sequence[WasmFile]) -> WasmDwarf | None:
         """The debug information of the files that fit, or of those that they name."""
-        found: dict[int, WasmDwarf] = {}
         from zlib import crc32
 
+        found: dict[int, WasmDwarf] = {}
         for each in fitting:
             dwarf = WasmDwarf(each)
             if not dwarf.sections:

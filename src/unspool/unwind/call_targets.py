@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from unspool.arch.calls import LOOK_BEHIND, x86_call_target
-from unspool.memory import Fault
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ class CallTargets:
         if target is not None and self.space.is_code(target):
             return self._behind_jumps(target & self.space.arch.mask)
         if code[2:4] == b"\xff\x15":  # call *address
-            target = self._word(int.from_bytes(code[4:8], "little"))
+            target = self.space.memory.maybe_uint(int.from_bytes(code[4:8], "little"), 4)
             if target is not None and self.space.is_code(target):
                 return self._behind_jumps(target)
         return None
@@ -50,7 +49,7 @@ class CallTargets:
         for _ in range(_MAX_JUMPS):
             code = self.space.memory.read_available(target, 6)
             if code[:2] == b"\xff\x25" and len(code) == 6:  # jmp *address
-                following = self._word(int.from_bytes(code[2:], "little"))
+                following = self.space.memory.maybe_uint(int.from_bytes(code[2:], "little"), 4)
             elif code[:1] == b"\xe9" and len(code) >= 5:
                 distance = int.from_bytes(code[1:5], "little", signed=True)
                 following = (target + 5 + distance) & self.space.arch.mask
@@ -60,9 +59,3 @@ class CallTargets:
                 break
             target = following
         return target
-
-    def _word(self, address: int) -> int | None:
-        try:
-            return self.space.memory.read_uint(address, 4)
-        except Fault:
-            return None

@@ -70,10 +70,7 @@ class LoaderEntry(Record):
 
 def image_base(memory: Memory, peb: int, word: int) -> int | None:
     """The base of the program's module, by the PEB; None if that cannot be read."""
-    try:
-        return memory.read_uint(peb + _LAYOUTS[word].image_base, word) or None
-    except Fault:
-        return None
+    return memory.maybe_uint(peb + _LAYOUTS[word].image_base, word) or None
 
 
 def read(memory: Memory, peb: int, word: int) -> tuple[list[LoaderEntry], str | None]:

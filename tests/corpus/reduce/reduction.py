@@ -6,6 +6,7 @@ import lzma
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,19 @@ class Reduced:
     size: int
     excerpts: dict[str, int]
     report: Report
+
+    def entry(self, *facts: str) -> str:
+        """What PROVENANCE.toml says of the core; `facts` are lines of their own before the rest."""
+        excerpts = ", ".join(f'"{module}" = {size}' for module, size in self.excerpts.items())
+        lines = [
+            "[[core]]",
+            *facts,
+            f"size = {self.size}",
+            f'core_sha256 = "{sha256(self.core).hexdigest()}"',
+            f'names_sha256 = "{sha256(self.names).hexdigest()}"',
+            f"excerpts = {{ {excerpts} }}",
+        ]
+        return "\n".join([*lines, ""])
 
 
 def reduce(

@@ -234,10 +234,7 @@ class WindowsWaits:
         return name if len(name) > 3 and name.isprintable() and name.isascii() else None
 
     def _pointer(self, address: int, layout: _Layout) -> int | None:
-        try:
-            return self.memory.read_uint(address, layout.word)
-        except Fault:
-            return None
+        return self.memory.maybe_uint(address, layout.word)
 
     def _waited_address(self, stack: Stack, words: list[int], layout: _Layout) -> int | None:
         at = self._entry(stack, words, layout)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left
 
 from unspool.errors import FormatError
+from unspool.generated.v8.positions import packed_numbers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ _WORD = 8
 _START, _SIZE = 40, 56  # of a Code, in V8 11.3, which does not say
 _MOST_CODE = 1 << 28
 _MOST_TABLE = 1 << 20
+_MOST_BYTES = 5  # of a number
 _ALL_TABLES = 1 << 22  # bytes of all tables and bytecodes: what lies costs no more
 
 
@@ -80,7 +82,7 @@ class Baseline:
         self.room -= length + count
         if self.room < 0:
             raise FormatError("absurdly large tables", _WHO)
-        sizes = _unsigned(heap.reader.read(table - 1 + known.elements, length))
+        sizes = packed_numbers(heap.reader.read(table - 1 + known.elements, length), _MOST_BYTES)
         offsets = self._offsets(heap.reader.read(bytecodes - 1 + known.header, count))
         ends, end = [], 0
         for step in sizes:
@@ -128,17 +130,3 @@ class Baseline:
         if not self._sizes:
             raise FormatError("the sizes of bytecodes are not known", _WHO)
         return self._sizes
-
-
-def _unsigned(data: bytes) -> list[int]:
-    """Numbers of seven bits a byte, the lowest first."""
-    found, bits, shift = [], 0, 0
-    for byte in data:
-        bits |= (byte & 0x7F) << shift
-        shift += 7
-        if shift > 35:
-            raise FormatError("a number without an end", _WHO)
-        if byte < 0x80:
-            found.append(bits)
-            bits = shift = 0
-    return found

@@ -67,8 +67,6 @@ class Functions:
                 at, field = word, _WORD
             elif kind == known.type_code:
                 return self._bytecodes_of_code(word)
-            elif kind == known.type_debug_info:
-                return 0
             else:
                 return 0
         return 0

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from unspool.cursor import Cursor
 from unspool.errors import FormatError
 
 _WHO = "V8's source positions"
-_MOST_BITS = 63
+_MOST_BYTES = 10
 _ENTRY = -1
 _SCRIPT_BITS = 31  # above them is which inlined function: none in bytecode
 
@@ -19,16 +20,17 @@ def read_positions(data: bytes, flags: bool) -> list[tuple[int, int]]:
     entry is of the function's entry, at -1, since V8 8.6.
     """
     found: list[tuple[int, int]] = []
-    at = place = 0
+    place = 0
     offset = _ENTRY
-    while at < len(data):
-        bits, at = _packed(data, at)
+    numbers = packed_numbers(data, _MOST_BYTES)
+    if len(numbers) % 2:
+        raise FormatError("an offset without a position", _WHO)
+    for bits, step in zip(numbers[::2], numbers[1::2], strict=True):
         if flags:
             offset += bits >> 2
         else:
             offset += bits >> 1  # of -1 - it, with its sign in the lowest bit, the same
-        bits, at = _packed(data, at)
-        place += bits >> 1 ^ -(bits & 1)
+        place += step >> 1 ^ -(step & 1)
         position = (place & (1 << _SCRIPT_BITS) - 1) >> 1
         if place < 0 or place >> _SCRIPT_BITS or place & 1 or not position:
             raise FormatError(f"a position {place}", _WHO)
@@ -38,15 +40,13 @@ def read_positions(data: bytes, flags: bool) -> list[tuple[int, int]]:
     return found
 
 
-def _packed(data: bytes, at: int) -> tuple[int, int]:
-    """A number of seven bits a byte, the lowest first."""
-    bits = shift = 0
-    while True:
-        if at >= len(data) or shift > _MOST_BITS:
-            raise FormatError("a number without an end", _WHO)
-        byte = data[at]
-        at += 1
-        bits |= (byte & 0x7F) << shift
-        shift += 7
-        if byte < 0x80:
-            return bits, at
+def packed_numbers(data: bytes, most: int) -> list[int]:
+    """Numbers as in LEB128, each of at most that many bytes. Raises `FormatError`."""
+    cursor = Cursor(data)
+    found = []
+    while cursor.offset < cursor.end:
+        start = cursor.offset
+        found.append(cursor.uleb())
+        if cursor.offset - start > most:
+            raise FormatError(f"a number of more than {most} bytes", "V8's tables")
+    return found

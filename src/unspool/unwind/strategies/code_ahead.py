@@ -10,7 +10,6 @@ places in libc, libstdc++ and Python: 16,600 and, with 2,048 bytes, 21,900; all 
 
 from __future__ import annotations
 
-from unspool.memory import Fault
 from unspool.model import Trust
 from unspool.unwind.step import DynamicStrategy, Found, Missed, Query
 from unspool.unwind.strategies.frame_pointer import is_generated
@@ -55,12 +54,22 @@ class Back:
         self.calls = calls
 
 
-class X86Code:
-    """Ways through x86 and x86-64 code."""
+class _Code:
+    """Code of one CPU."""
 
     def __init__(self, space: AddressSpace) -> None:
         self.space = space
         self.size = space.arch.pointer_size
+
+    def word(self, address: int) -> int | None:
+        return self.space.memory.maybe_uint(address, self.size)
+
+
+class X86Code(_Code):
+    """Ways through x86 and x86-64 code."""
+
+    def __init__(self, space: AddressSpace) -> None:
+        super().__init__(space)
         self.dwarf = _DWARF_64 if self.size == 8 else _DWARF_32
         self._kept = tuple(self.dwarf[each] for each in (_KEPT_64 if self.size == 8 else _KEPT_32))
 
@@ -97,18 +106,9 @@ class X86Code:
         fp = query.registers[self.space.arch.fp]
         return fp is not None and registers[self.space.arch.sp] == fp + 2 * self.size
 
-    def word(self, address: int) -> int | None:
-        try:
-            return self.space.memory.read_uint(address, self.size)
-        except Fault:
-            return None
 
-
-class Arm64Code:
+class Arm64Code(_Code):
     """Ways through A64 code, where return addresses are in the link register at last."""
-
-    def __init__(self, space: AddressSpace) -> None:
-        self.space = space
 
     def kept(self, query: Query) -> tuple[int, ...]:
         return _KEPT_ARM64
@@ -140,12 +140,6 @@ class Arm64Code:
         if link is None or address is None:
             return False
         return (link, address & arch.code_address_mask) == (registers[arch.fp], registers[arch.pc])
-
-    def word(self, address: int) -> int | None:
-        try:
-            return self.space.memory.read_uint(address, 8)
-        except Fault:
-            return None
 
 
 class Ahead(DynamicStrategy):
@@ -240,7 +234,7 @@ class AheadInMadeCode(Ahead):
         sp, fp = query.registers[self.space.arch.sp], query.registers[self.space.arch.fp]
         if self.space.arch.link is not None or sp is None or sp % 16 == 0:
             return None
-        address = self._word(sp)
+        address = self.code.word(sp)
         if fp is None or fp <= sp or address is None:
             return None
         if not self.space.is_code(address - 1) or not self.space.after_call(address):
@@ -249,6 +243,3 @@ class AheadInMadeCode(Ahead):
         registers[self.space.arch.pc] = address
         registers[self.space.arch.sp] = sp + self.space.arch.pointer_size
         return Found(registers, Trust.LEAF)
-
-    def _word(self, address: int) -> int | None:
-        return self.code.word(address)

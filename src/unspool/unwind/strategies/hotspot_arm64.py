@@ -205,10 +205,7 @@ class Stopped:
                 )
 
     def _maybe_word(self, address: int) -> int | None:
-        try:
-            return self.word(address)
-        except Fault:
-            return None
+        return self.space.memory.maybe_uint(address, _WORD)
 
     def _words(self, low: int, high: int) -> list[int]:
         code = self._code(low, high)

@@ -209,10 +209,7 @@ class Stopped:
         return Place(self.word(sp), sp + _WORD, back.registers[FP])
 
     def _maybe_word(self, address: int) -> int | None:
-        try:
-            return self.word(address)
-        except Fault:
-            return None
+        return self.space.memory.maybe_uint(address, _WORD)
 
     def _code(self, low: int, high: int) -> bytes:
         try:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from unspool.errors import FormatError
 from unspool.image import Image
-from unspool.memory import Fault
 from unspool.unwind.strategies.dwarf_cfi import find_fde
 from unspool.wine import layouts
 
@@ -71,14 +70,14 @@ def find_dispatchers(wine: WineProcess) -> list[Dispatcher]:
 def _pointers(wine: WineProcess) -> Iterator[tuple[int, str, str]]:
     """Addresses of dispatchers by what points at them, unchecked: address, name, how."""
     space = wine.space
-    word = space.arch.pointer_size
+    word, read = space.arch.pointer_size, space.memory.maybe_uint
     if word == 8:
-        pointed = _word(wine, layouts.DISPATCHER_POINTER, word)
+        pointed = read(layouts.DISPATCHER_POINTER, word)
         if pointed:
             yield pointed, _SYSCALL, f"the pointer at 0x{layouts.DISPATCHER_POINTER:x}"
     else:
         for thread in wine.threads.values():
-            pointed = _word(wine, thread.teb.address + thread.teb.layout.wow32_reserved, word)
+            pointed = read(thread.teb.address + thread.teb.layout.wow32_reserved, word)
             if pointed:
                 yield pointed, _SYSCALL, "the TEB's WOW32Reserved"
                 break
@@ -88,7 +87,7 @@ def _pointers(wine: WineProcess) -> Iterator[tuple[int, str, str]]:
             if image is None or isinstance(image, Image):
                 break
             rva = image.export(name)
-            pointed = _word(wine, wine.ntdll.base + rva, word) if rva is not None else None
+            pointed = read(wine.ntdll.base + rva, word) if rva is not None else None
             if pointed:
                 yield pointed, name, f"ntdll.dll's variable {name}"
     if wine.ntdll_so is not None and wine.find_symbol is not None:
@@ -96,13 +95,6 @@ def _pointers(wine: WineProcess) -> Iterator[tuple[int, str, str]]:
             address = wine.find_symbol(wine.ntdll_so, symbol)
             if address is not None:
                 yield address, name, f"ntdll.so's symbol {symbol}"
-
-
-def _word(wine: WineProcess, address: int, size: int) -> int | None:
-    try:
-        return wine.space.memory.read_uint(address, size)
-    except Fault:
-        return None
 
 
 def _range(wine: WineProcess, address: int, name: str, how: str) -> Dispatcher | None:

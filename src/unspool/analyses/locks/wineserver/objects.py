@@ -205,10 +205,7 @@ class Objects:
 
     def word(self, address: int) -> int | None:
         """The pointer at an address, None if nothing is there."""
-        try:
-            return self.memory.read_uint(address, self.layout.word)
-        except Fault:
-            return None
+        return self.memory.maybe_uint(address, self.layout.word)
 
     def _find(
         self, wanted: bytes, step: int, low: int, high: int, *, written: bool = False
