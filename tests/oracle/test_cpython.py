@@ -16,7 +16,7 @@ from tests.cpython.install import command, environment
 from tests.oracle.test_node import forget, main_stack, names
 from tests.programs.build import HERE, tool
 from tests.programs.cores import written_by_gcore
-from tests.programs.running import eventually, is_parked, parked, running
+from tests.programs.running import eventually, is_parked, running
 
 pytestmark = pytest.mark.oracle
 
@@ -32,7 +32,7 @@ def waiting(switch: str, folder: Path, depth: int = 4) -> Iterator[tuple[int, li
     """The id of a process that waits, and its stack by its own account, innermost first."""
     said: list[str] = []
     words = [*python(), "-X", switch, str(HERE / "python_waits.py"), str(depth)]
-    with parked(words, before_ready=said, cwd=folder, env=environment()) as process:
+    with running(words, before_ready=said, cwd=folder, env=environment()) as process:
         try:
             yield process.pid, json.loads(said[-1])
         finally:

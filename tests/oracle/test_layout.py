@@ -17,7 +17,7 @@ import pytest
 import unspool
 from tests.programs.build import Unavailable
 from tests.programs.cores import written_by_gcore, written_by_kernel
-from tests.programs.running import build, eventually, is_parked, parked, running
+from tests.programs.running import build, eventually, is_parked, running
 from tests.programs.table import Program
 from unspool.analyses.layout import Area, Layout
 from unspool.analyses.layout.records import Kind
@@ -179,7 +179,7 @@ def test_blocks_of_malloc_are_in_heaps(
     made = HEAP.variant(variant, compiler=name, flags=(*HEAP.flags, *flags))
     program = build(made, programs_root)
     said: list[str] = []
-    with parked([program], said=said, cwd=tmp_path) as process:
+    with running([program], said=said, cwd=tmp_path) as process:
         places = dict(word.split("=") for word in said[0].split()[1:])
         layouts = []
         with unspool.open(process.pid) as target:

@@ -20,7 +20,6 @@ from tests.programs.running import (
     eventually,
     is_free,
     is_parked,
-    parked_program,
     running_program,
     states,
 )
@@ -38,7 +37,7 @@ SCRIPT = Path(__file__).parent / "gdb_frames.py"
 def parked(
     program: Program, root: Path, *arguments: str
 ) -> Iterator[subprocess.Popen[str]]:
-    with parked_program(program, root, *arguments) as process:
+    with running_program(program, root, *arguments) as process:
         yield process
         assert is_free(process.pid)
 
@@ -141,7 +140,7 @@ def test_signal_handler_that_interrupted_a_coroutine(programs_root: Path, tmp_pa
 
 def test_an_incomplete_answer_says_so(programs_root: Path, tmp_path: Path) -> None:
     """A thread that waits for its vfork child cannot be stopped, so its stack is missing."""
-    with running_program(LIVE, programs_root, "vfork") as process:
+    with running_program(LIVE, programs_root, "vfork", runs_on=True) as process:
         assert eventually(lambda: states(process.pid)[process.pid] == "D")
         report = ask_unspool(process.pid, tmp_path, expect=1)
         first, second = report["threads"]

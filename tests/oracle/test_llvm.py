@@ -15,7 +15,7 @@ import unspool
 from tests.minidumps import Place, check
 from tests.programs.build import HERE, Unavailable
 from tests.programs.cores import MAKERS, Core, written_by_gcore
-from tests.programs.running import parked
+from tests.programs.running import running
 from tests.programs.table import Program
 
 from .peers import Threads, ask_gdb, ask_gdb_about
@@ -37,7 +37,7 @@ EVERY = (*TOLD, "jitlink")
 def waiting(compiler: str, levels: int = 1) -> Iterator[tuple[int, dict[str, int]]]:
     """The id of a host that waits, and the addresses of its functions."""
     said: list[str] = []
-    with parked([sys.executable, HOST, compiler, str(levels)], said=said) as process:
+    with running([sys.executable, HOST, compiler, str(levels)], said=said) as process:
         pairs = (word.partition("=") for word in said[0].split()[1:])
         yield process.pid, {name: int(address, 16) for name, _, address in pairs}
 

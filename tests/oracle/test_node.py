@@ -17,7 +17,7 @@ import unspool
 from tests.minidumps import Place, check
 from tests.programs.build import HERE
 from tests.programs.cores import written_by_gcore
-from tests.programs.running import eventually, is_parked, running
+from tests.programs.running import eventually, running
 from unspool.model import Frame, Report, Stack
 
 NODE = shutil.which("node")
@@ -40,7 +40,6 @@ def waiting(*switches: str, folder: Path) -> Iterator[tuple[int, list[list[str]]
     command = [str(NODE), *switches, str(HERE / "node_waits.js")]
     with running(command, before_ready=said, cwd=folder) as process:
         try:
-            assert eventually(lambda: is_parked(process.pid))
             yield process.pid, json.loads(said[-1])
         finally:
             forget(process)
@@ -152,7 +151,7 @@ def test_a_busy_program_wherever_it_is_stopped(tier: tuple[str, ...], tmp_path: 
     """
     whole = 0
     command = [str(NODE), *MAP, *tier, str(HERE / "node_runs.js")]
-    with running(command, cwd=tmp_path) as process, contextlib.ExitStack() as after:
+    with running(command, cwd=tmp_path, runs_on=True) as process, contextlib.ExitStack() as after:
         after.callback(forget, process)
         # It may still be about to say that it is ready.
         assert eventually(lambda: "outer" in stopped(process.pid)[1])
@@ -191,7 +190,6 @@ def test_wasm_in_a_worker(switches: tuple[str, ...], tmp_path: Path) -> None:
     command = [str(NODE), *switches, str(HERE / "node_wasm.js")]
     with running(command, cwd=tmp_path) as process, contextlib.ExitStack() as after:
         after.callback(forget, process)
-        assert eventually(lambda: is_parked(process.pid))
         report = unspool.unwind(unspool.open(process.pid))
     assert report.complete
     if not switches:

@@ -20,7 +20,7 @@ import pytest
 import unspool
 from tests.programs.build import HERE, Unavailable, run
 from tests.programs.cores import written_by_kernel
-from tests.programs.running import eventually, is_parked, running
+from tests.programs.running import running
 from unspool.api.dumping import dump
 from unspool.model import Report
 
@@ -54,7 +54,6 @@ def waiting(
     said: list[str] = []
     command = [node, *switches, str(PROGRAM), *words]
     with running(command, before_ready=said, cwd=folder) as process:
-        assert eventually(lambda: is_parked(process.pid))
         sites = json.loads(said[-1]) if said else []
         told = [(name, file, line) for name, file, line, native in sites if line and not native]
         yield process.pid, [(name, file, READ if name == "leaf" else n) for name, file, n in told]
@@ -194,7 +193,8 @@ LINES = {"inner": range(3, 8), "middle": (8,), "outer": (9,), "top": (10,)}
 def test_a_busy_program_wherever_it_is_stopped(tier: tuple[str, ...], tmp_path: Path) -> None:
     """Its heap is read while it runs on. Calls may be put in place; no line is ever wrong."""
     chains = []
-    with running([NODES[0], *tier, str(HERE / "node_runs.js")], cwd=tmp_path) as process:
+    command = [NODES[0], *tier, str(HERE / "node_runs.js")]
+    with running(command, cwd=tmp_path, runs_on=True) as process:
         for _ in range(8):
             with unspool.open(process.pid) as target:
                 report = unspool.unwind(target, threads=process.pid, symbols=False)

@@ -12,7 +12,7 @@ import pytest
 from tests.minidumps import Place, check
 from tests.programs.build import HERE, tool
 from tests.programs.cores import written_by_gcore
-from tests.programs.running import parked
+from tests.programs.running import running
 
 from .peers import ask_gdb_about
 
@@ -31,7 +31,7 @@ def pid() -> Iterator[int]:
     settings = [part for name, value in SETTINGS.items() for part in ("-d", f"{name}={value}")]
     with contextlib.ExitStack() as stack:
         try:
-            started = parked([tool("php"), *settings, HERE / "levels.php"])
+            started = running([tool("php"), *settings, HERE / "levels.php"])
             process = stack.enter_context(started)
         except AssertionError as error:
             if "off" in str(error) or "opcache_get_status" in str(error):

@@ -11,7 +11,7 @@ import pytest
 
 import unspool
 from tests.programs.build import HERE, check, run, tool
-from tests.programs.running import eventually, is_parked, running
+from tests.programs.running import running
 from tests.wasm.install import folder
 from unspool import api
 from unspool.formats.wasm_code import instructions
@@ -84,7 +84,6 @@ def test_a_stripped_module_is_named_by_the_file_it_was(tmp_path: Path) -> None:
     other = built(tmp_path / "other.wasm", "-Dreturn=if (x > 70000) return 0; else return")
     text = SOURCE.read_text().splitlines()
     with running([sys.executable, HERE / "wasm_lines.py", stripped]) as process:
-        assert eventually(lambda: is_parked(process.pid))
         with unspool.open(process.pid) as target:
             report = api.unwind(target, threads=process.pid, symbols=False)
             numbered = api.unwind(target, threads=process.pid)

@@ -9,7 +9,7 @@ import pytest
 
 import unspool
 from tests.programs.build import HERE, check, run, tool
-from tests.programs.running import parked
+from tests.programs.running import running
 from tests.wasm.install import NEWEST, folder
 
 pytestmark = pytest.mark.oracle
@@ -32,7 +32,7 @@ def test_lines_and_inlined_calls(module: Path) -> None:
     text = SOURCE.read_text().splitlines()
     found = []
     with (
-        parked([sys.executable, HERE / "wasm_lines.py", module]) as process,
+        running([sys.executable, HERE / "wasm_lines.py", module]) as process,
         unspool.open(process.pid) as target,
     ):
         report = unspool.unwind(target, threads=process.pid)

@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .build import Unavailable, build, check, locked, run, tool
-from .running import eventually, has_ended, parked
+from .running import eventually, has_ended, running
 from .table import Program
 
 CORE_PATTERN = Path("/proc/sys/kernel/core_pattern")
@@ -219,7 +219,7 @@ def allow_core(pid: int) -> None:
 @contextlib.contextmanager
 def waiting(program: Program, command: list[str], folder: Path) -> Iterator[int]:
     """The process id of a program of the table that waits instead of crashing."""
-    with parked([*command, "wait"], cwd=folder, env=dict(program.environment)) as process:
+    with running([*command, "wait"], cwd=folder, env=dict(program.environment)) as process:
         yield process.pid
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Tool
-from tests.programs.running import is_parked, parked_program, running_program
+from tests.programs.running import is_parked, running_program
 from tests.programs.table import Program
 from tests.unit.unwind.spaces import ARCHES, CODE, STACK, call_at, region, space, words
 from unspool import api
@@ -46,8 +46,8 @@ NO_CFI = PATCH.variant(
 
 @contextlib.contextmanager
 def process(program: Program, root: Path, *arguments: str) -> Iterator[int]:
-    start = running_program if "threads" in arguments else parked_program
-    with start(program, root, *arguments) as running:
+    runs_on = "threads" in arguments
+    with running_program(program, root, *arguments, runs_on=runs_on) as running:
         yield running.pid
 
 
@@ -374,7 +374,7 @@ HANDOVER = Program(name="handover", source="handover.c", flags=("-O2", "-g", "-p
 
 def test_all_threads_are_looked_at_in_one_moment(programs_root: Path) -> None:
     """At each moment one thread or both are in hold(): never none, whenever that is."""
-    with running_program(HANDOVER, programs_root) as running:
+    with running_program(HANDOVER, programs_root, runs_on=True) as running:
         seen = []
         for _ in range(16):
             check = checked(running.pid, "hold", inlined=False)

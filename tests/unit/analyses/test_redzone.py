@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Tool
-from tests.programs.running import parked_program
+from tests.programs.running import running_program
 from tests.programs.table import Program
 from unspool import api
 from unspool.analyses.redzone import FileUses, file_uses, thread_zones, zone_findings
@@ -144,7 +144,7 @@ PATCH = Program(name="patch", source="patch.c", flags=("-O2", "-g", "-pthread"))
 @pytest.mark.parametrize("variant", ["x86-64", "i386"])
 def test_threads_of_a_process(variant: str, programs_root: Path) -> None:
     program = PATCH if variant == "x86-64" else PATCH.variant("patch-m32", compiler="gcc-m32")
-    with parked_program(program, programs_root) as running, api.open(running.pid) as target:
+    with running_program(program, programs_root) as running, api.open(running.pid) as target:
         zones = list(thread_zones(target))
     (zone,) = zones
     assert zone.sp is not None

@@ -11,7 +11,7 @@ import pytest
 import unspool
 from tests.build.core import NT_FPREGSET, NT_X86_XSTATE, Core
 from tests.programs.cores import make_core
-from tests.programs.running import parked_program
+from tests.programs.running import running_program
 from tests.programs.table import Program
 from unspool.targets.base import Options
 from unspool.targets.live import open_live
@@ -54,7 +54,7 @@ def test_real_cores(name: str, programs_root: Path) -> None:
 @pytest.mark.parametrize("compiler", ["gcc", "gcc-m32"])
 def test_live_processes(compiler: str, programs_root: Path) -> None:
     program = REGISTERS.variant(f"registers-{compiler}", compiler=compiler)
-    with parked_program(program, programs_root, "wait") as process:
+    with running_program(program, programs_root, "wait") as process:
         with open_live(process.pid, Options(floating_point=True)) as target:
             images = [target.floating_point(thread) for thread in target.threads]
         with open_live(process.pid, Options()) as target:

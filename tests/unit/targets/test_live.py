@@ -20,6 +20,7 @@ import pytest
 from tests.programs.running import (
     LIVE,
     LIVE_32,
+    RESTLESS,
     eventually,
     is_free,
     is_parked,
@@ -49,7 +50,8 @@ def start(programs_root: Path) -> Start:
     def start_program(
         *arguments: str, program: Program = LIVE
     ) -> Iterator[subprocess.Popen[str]]:
-        with running_program(program, programs_root, *arguments) as process:
+        runs_on = arguments[0] in RESTLESS
+        with running_program(program, programs_root, *arguments, runs_on=runs_on) as process:
             yield process
             if process.poll() is None:
                 assert eventually(lambda: is_free(process.pid) or process.poll() is not None)
@@ -93,33 +95,30 @@ def while_held(monkeypatch: pytest.MonkeyPatch, action: Callable[[], object]) ->
 
 @pytest.mark.parametrize("program", [LIVE, LIVE_32], ids=["64", "32"])
 def test_reads_facts_threads_and_stacks(start: Start, program: Program) -> None:
-    with start("park", program=program) as process:
-        assert eventually(lambda: is_parked(process.pid))
-        with open_live(process.pid, Options()) as target:
-            info = target.info
-            assert (info.kind, info.pid) == ("live", process.pid)
-            assert info.executable == os.path.realpath(str(process.args[0]))  # type: ignore[index]
-            assert info.command_line is not None and info.command_line[1:] == ["park"]
-            assert sorted(states(process.pid)) == [thread.tid for thread in target.threads]
-            assert {thread.name for thread in target.threads} == {program.name[:15]}
-            assert target.findings == [] and target.crash is None
-            for thread in target.threads:
-                assert thread.registers is not None
-                pc = thread.registers[target.arch.pc]
-                sp = thread.registers[target.arch.sp]
-                assert pc is not None and sp is not None
-                assert target.space.is_code(pc)
-                assert target.space.memory.read(sp, 64)
-                module = target.space.module_at(pc)
-                assert module is not None and module.name in ("libc.so.6", "[vdso]")
-            names = [module.name for module in target.modules]
-            assert names[0] == program.name and "[vdso]" in names
-            assert all(module.code_id for module in target.modules)
+    with start("park", program=program) as process, open_live(process.pid, Options()) as target:
+        info = target.info
+        assert (info.kind, info.pid) == ("live", process.pid)
+        assert info.executable == os.path.realpath(str(process.args[0]))  # type: ignore[index]
+        assert info.command_line is not None and info.command_line[1:] == ["park"]
+        assert sorted(states(process.pid)) == [thread.tid for thread in target.threads]
+        assert {thread.name for thread in target.threads} == {program.name[:15]}
+        assert target.findings == [] and target.crash is None
+        for thread in target.threads:
+            assert thread.registers is not None
+            pc = thread.registers[target.arch.pc]
+            sp = thread.registers[target.arch.sp]
+            assert pc is not None and sp is not None
+            assert target.space.is_code(pc)
+            assert target.space.memory.read(sp, 64)
+            module = target.space.module_at(pc)
+            assert module is not None and module.name in ("libc.so.6", "[vdso]")
+        names = [module.name for module in target.modules]
+        assert names[0] == program.name and "[vdso]" in names
+        assert all(module.code_id for module in target.modules)
 
 
 def test_takes_the_words_of_the_stack_as_they_are(start: Start) -> None:
     with start("park") as process:
-        assert eventually(lambda: is_parked(process.pid))
         target = capture(process.pid)
         with open(f"/proc/{process.pid}/mem", "rb", buffering=0) as memory:
             for thread in target.threads:
@@ -197,16 +196,14 @@ def test_a_stack_where_only_chance_puts_it(start: Start) -> None:
 
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="machine code of x86-64")
 def test_code_made_at_run_time(start: Start) -> None:
-    with start("jit") as process:
-        assert eventually(lambda: is_parked(process.pid))
-        with open_live(process.pid, Options()) as target:
-            codes = [
-                region
-                for region in target.space.memory.regions
-                if region.executable and not region.path
-            ]
-            (code,) = codes
-            assert target.space.memory.read(code.start, 8) == b"\x55\x48\x89\xe5\xff\xd7\x5d\xc3"
+    with start("jit") as process, open_live(process.pid, Options()) as target:
+        codes = [
+            region
+            for region in target.space.memory.regions
+            if region.executable and not region.path
+        ]
+        (code,) = codes
+        assert target.space.memory.read(code.start, 8) == b"\x55\x48\x89\xe5\xff\xd7\x5d\xc3"
 
 
 def test_without_process_vm_readv(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,7 +211,6 @@ def test_without_process_vm_readv(start: Start, monkeypatch: pytest.MonkeyPatch)
     from unspool.targets.ptrace import Calls
 
     with start("park") as process:
-        assert eventually(lambda: is_parked(process.pid))
         expected = capture(process.pid)
         monkeypatch.setattr(Calls, "read_memory", lambda *_: -1)
         found = capture(process.pid)

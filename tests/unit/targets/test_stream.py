@@ -70,8 +70,6 @@ MODES = [("park",), ("alt", "heap"), ("jit",), ("deep", "300000"), ("leader",)]
 def stopped(request: pytest.FixtureRequest, programs_root: Path) -> Iterator[Stopped]:
     program: Program = request.param[0]
     with running_program(program, programs_root, *request.param[1:]) as process:
-        # The first thread may have ended.
-        assert eventually(lambda: set(states(process.pid).values()) <= {"S", "Z"})
         os.kill(process.pid, signal.SIGSTOP)
         assert eventually(lambda: set(states(process.pid).values()) <= {"T", "Z"})
         try:
