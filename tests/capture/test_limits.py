@@ -175,7 +175,7 @@ def test_an_error_of_the_handler_is_a_report(handler: Handler, programs_root: Pa
 
 
 def test_an_error_before_anything_is_known(handler: Handler, programs_root: Path) -> None:
-    change(handler, "targets/stream.py", "open_stream = None\n")
+    change(handler, "targets/stream/target.py", "open_stream = None\n")
     report = handler.report(crash([chain(programs_root)]))
     (finding,) = report["findings"]
     assert finding["kind"] == "handler_error"

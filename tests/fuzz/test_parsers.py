@@ -19,7 +19,7 @@ from unspool.formats import elf, notes
 from unspool.formats.cfi import CfiSection, EhFrameHdr
 from unspool.formats.cfi_row import row_at
 from unspool.memory import Fault, Memory, Region
-from unspool.symbols.elf_symbols import ElfSymbols
+from unspool.symbols.elf.symbols import ElfSymbols
 from unspool.targets.link_map import program_bias, read_link_map
 
 SECONDS = 5

@@ -20,7 +20,7 @@ from unspool.cli import main
 from unspool.formats.elf import Elf
 from unspool.symbols.native import available
 from unspool.targets.base import Options
-from unspool.targets.source import open_source
+from unspool.targets.input.source import open_source
 
 from .install import image_of, kernel_modules
 

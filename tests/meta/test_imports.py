@@ -47,10 +47,10 @@ def test_a_plain_core_needs_nothing_slow(demo_core: str, options: tuple[str, ...
 
 def test_a_core_loads_nothing_for_live_processes_and_compression(demo_core: str) -> None:
     loaded = modules_of(demo_core, "--symbols", str(BUNDLED))
-    assert "unspool.targets.core" in loaded
+    assert "unspool.targets.core.target" in loaded
     assert not {
-        "unspool.targets.live", "unspool.targets.freeze", "unspool.targets.unpack",
-        "unspool.targets.decompress", "unspool.targets.spool", "unspool.render.json",
+        "unspool.targets.live", "unspool.targets.input.unpack", "unspool.targets.input.decompress",
+        "unspool.targets.input.spool", "unspool.render.json",
     } & loaded  # fmt: skip
 
 

@@ -113,7 +113,7 @@ def test_imports_go_down(path: Path) -> None:
 def test_targets_never_import_the_unwinder() -> None:
     guilty = {
         path.name
-        for path in (SOURCE / "targets").glob("*.py")
+        for path in (SOURCE / "targets").rglob("*.py")
         if any(imported == "unwind" for _, imported, _, _ in own_imports(path))
     }
     assert not guilty

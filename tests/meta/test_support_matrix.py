@@ -13,7 +13,7 @@ from unspool import arch as architectures
 from unspool.cli.commands import COMMANDS
 from unspool.model import Module, StopReason, Trust
 from unspool.space import AddressSpace
-from unspool.targets import magic
+from unspool.targets.input import magic
 from unspool.unwind.step import DynamicStrategy, EarlyStrategy, Stepper, TableStrategy
 from unspool.unwind.strategies.order import default_stepper
 from unspool.unwind.strategies.wow64 import Wow64

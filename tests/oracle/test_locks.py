@@ -34,7 +34,7 @@ from unspool.analyses.locks.records import LockReport
 from unspool.formats.elf import Elf
 from unspool.model import Finding
 from unspool.render import locks_graph, locks_json, locks_text
-from unspool.symbols.data_symbols import DataSymbols
+from unspool.symbols.elf.data import DataSymbols
 from unspool.write.minidump import write_minidump
 
 pytestmark = pytest.mark.oracle

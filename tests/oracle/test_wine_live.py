@@ -17,7 +17,7 @@ from tests.wine.flavours import FLAVOURS
 from tests.wine.running import Running, activity, run_zoo
 from tests.wine.zoo import VARIANTS, build
 from unspool.targets.base import Options
-from unspool.targets.live import open_live
+from unspool.targets.live.target import open_live
 
 from .unspool_command import run_unspool
 

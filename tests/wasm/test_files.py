@@ -15,7 +15,7 @@ from unspool.formats.wasm_file import WasmModule, read_modules
 from unspool.generated.wasm_places import identity
 from unspool.generated.wasmtime import WasmCode
 from unspool.model import Module
-from unspool.symbols.wasm_files import Unfit, WasmFiles, moved_code
+from unspool.symbols.wasm.files import Unfit, WasmFiles, moved_code
 
 from .install import VERSIONS, folder
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import unspool
-from unspool.targets.pe_compare import relocated_bytes
+from unspool.targets.pe.compare import relocated_bytes
 
 from .conftest import Runner
 from .cores import made_by_gcore, made_by_kernel

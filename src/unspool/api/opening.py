@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from _typeshed import StrPath
 
-    from unspool.targets.source import Source
+    from unspool.targets.input.source import Source
 
 # A report of that many frames takes as much.
 MAX_REPORT = 1 << 30
@@ -52,10 +52,10 @@ def open(
         floating_point=floating_point, progress=progress,
     )  # fmt: skip
     if isinstance(source, int):
-        from unspool.targets.live import open_live
+        from unspool.targets.live.target import open_live
 
         return open_live(source, options)
-    from unspool.targets.source import open_source
+    from unspool.targets.input.source import open_source
 
     opened = open_source(os.fspath(source), progress)
     kind = opened.kind
@@ -91,7 +91,7 @@ def open_stream(
 
     Raises `InputError` if no core comes there, or if there is no such process.
     """
-    from unspool.targets.stream import open_stream
+    from unspool.targets.stream.target import open_stream
 
     options = Options(floating_point=floating_point)
     return open_stream(descriptor, pid, options, release=release, system=system)
@@ -99,10 +99,10 @@ def open_stream(
 
 def _open_dump(source: Source, kind: str, options: Options) -> Target:
     if kind == "minidump":
-        from unspool.targets.minidump import MinidumpTarget
+        from unspool.targets.minidump.target import MinidumpTarget
 
         return MinidumpTarget(source, options)
-    from unspool.targets.core import CoreTarget
+    from unspool.targets.core.target import CoreTarget
 
     return CoreTarget(source, options)
 

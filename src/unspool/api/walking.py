@@ -85,7 +85,7 @@ def _named(target: Target, stepper: Stepper, report: Report, lines: bool) -> Rep
 def _add_wasm_lines(report: Report, symbols: SymbolPaths) -> None:
     """Runtimes keep names of WebAssembly, and most often no lines: these are in its file."""
     if any(module.wasm is not None for module in report.modules):
-        from unspool.symbols.wasm_names import add_lines
+        from unspool.symbols.wasm.names import add_lines
 
         add_lines(report, symbols)
 

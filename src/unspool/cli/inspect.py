@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from unspool.analyses.anatomy import Anatomy, Node
     from unspool.cli.options import Arguments
     from unspool.render.style import Style
-    from unspool.targets.source import Source
+    from unspool.targets.input.source import Source
 
 OPTIONS = (
     Option(
@@ -67,7 +67,7 @@ def run(argv: list[str]) -> int:
         return show_help("inspect")
     path = _path(arguments)
     from unspool.cli.progress import Progress
-    from unspool.targets.source import open_source
+    from unspool.targets.input.source import open_source
 
     with Progress(not arguments.flag("--quiet")) as progress:
         source = open_source(path, progress)

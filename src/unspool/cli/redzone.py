@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from unspool.analyses.redzone import FileUses
     from unspool.cli.options import Arguments
-    from unspool.targets.source import Source
+    from unspool.targets.input.source import Source
 
 OPTIONS = (
     FORMAT,
@@ -42,7 +42,7 @@ def run(argv: list[str]) -> int:
     source = source_of(arguments.operands, _COMMAND)
     if isinstance(source, str):
         from unspool.cli.progress import Progress
-        from unspool.targets.source import open_source
+        from unspool.targets.input.source import open_source
 
         _refuse_parts(source)
         with Progress(not arguments.flag("--quiet")) as progress:

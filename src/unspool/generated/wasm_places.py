@@ -3,7 +3,7 @@
 A report leaves the machine without names, and its code is in no file that has an id. What is
 known of the binary are the image's own tables: how many functions it has, a hash of their names,
 and which instruction of which function some of the code is from. Whoever has the binary can hold
-that against it, see `symbols.wasm_files` and docs/decisions/0033.
+that against it, see `symbols.wasm.files` and docs/decisions/0033.
 """
 
 from __future__ import annotations

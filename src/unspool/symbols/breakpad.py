@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from unspool.symbols.files import map_file, sym_id
 from unspool.symbols.function_names import as_elsewhere, without_parameters
-from unspool.symbols.pe_symbols import REACH
+from unspool.symbols.pe.symbols import REACH
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from unspool.model import Finding, Module, Report
 from unspool.symbols.own_files import OwnFiles
 from unspool.symbols.symbolicate import symbolicate
-from unspool.symbols.wasm_names import WasmElsewhere
+from unspool.symbols.wasm.names import WasmElsewhere
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

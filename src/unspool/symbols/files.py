@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from _typeshed import StrPath
 
     from unspool.cursor import Buffer
-    from unspool.symbols.pe_files import PeFiles
+    from unspool.symbols.pe.files import PeFiles
 
 # Files looked at in one --symbols directory.
 _MAX_FILES = 50_000
@@ -255,7 +255,7 @@ class SymbolPaths:
 
     def _pe(self) -> PeFiles:
         if self._pe_files is None:
-            from unspool.symbols.pe_files import PeFiles
+            from unspool.symbols.pe.files import PeFiles
 
             self._pe_files = PeFiles(self)
         return self._pe_files

@@ -11,7 +11,7 @@ from bisect import bisect_right
 
 from unspool.formats.elf import ET_REL, SHT_NOBITS
 from unspool.record import Record
-from unspool.symbols.symbol_table import STT_GNU_IFUNC
+from unspool.symbols.elf.table import STT_GNU_IFUNC
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from unspool.formats.elf import Elf
     from unspool.formats.pe import Pe
     from unspool.pe_image import PeImage
-    from unspool.symbols.elf_symbols import ElfSymbols
+    from unspool.symbols.elf.symbols import ElfSymbols
 
 _EXECUTABLE = 4  # SHF_EXECINSTR
 # GCC's names for parts and copies of a function (ipa-split, ipa-cp, ipa-sra, hot/cold
@@ -148,7 +148,7 @@ def pe_functions(
     `more` are others, as (RVA, name).
     """
     from unspool.formats.pe_symbols import FunctionSymbols
-    from unspool.symbols.pe_symbols import FunctionRanges
+    from unspool.symbols.pe.symbols import FunctionRanges
 
     names: dict[int, set[str]] = {}
     for pe in files:

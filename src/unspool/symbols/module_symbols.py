@@ -6,7 +6,7 @@ Where there is no DWARF, a symbol file of Breakpad's has to do.
 from __future__ import annotations
 
 from unspool.model import Module
-from unspool.symbols.elf_symbols import ElfSymbols
+from unspool.symbols.elf.symbols import ElfSymbols
 from unspool.symbols.finders import DebugFile, DebugFiles, has_dwarf, has_symbols
 from unspool.symbols.ids import debug_id, store_id
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from unspool.symbols.finders import DebugFiles, SearchOptions
     from unspool.symbols.missing import MissingFile
     from unspool.symbols.module_symbols import Found
-    from unspool.symbols.pe_module import PeModuleSymbols
+    from unspool.symbols.pe.module import PeModuleSymbols
 
     AnySymbols = ModuleSymbols | PeModuleSymbols
     Progress = Callable[[str], None] | None
@@ -156,7 +156,7 @@ class _Naming:
 
             self._files = DebugFiles(self.options.symbols, self.options.sysroot)
         if module.kind == "pe":
-            from unspool.symbols.pe_module import PeModuleSymbols
+            from unspool.symbols.pe.module import PeModuleSymbols
 
             image = self.pe_of(module) if self.pe_of else None
             return PeModuleSymbols(

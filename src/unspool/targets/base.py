@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from unspool.model import Crash, Finding, Location, Module, Report, TargetInfo, Thread
     from unspool.pe_image import PeImage
     from unspool.space import AddressSpace
-    from unspool.symbols.elf_symbols import ElfSymbols
+    from unspool.symbols.elf.symbols import ElfSymbols
     from unspool.targets.facts import Facts
+    from unspool.targets.live.procfs import Process
     from unspool.targets.mapped_modules import MappedModules
-    from unspool.targets.procfs import Process
     from unspool.wine.process import WineProcess
 
 
@@ -135,12 +135,12 @@ class Target:
         """The names of code that the process has made, if the module is such and has any."""
         found = self._generated.of(module) if self._generated is not None else None
         if found is not None and found.dwarf is not None and found.names is not None and lines:
-            from unspool.symbols.object_names import WasmLines
+            from unspool.symbols.elf.object_names import WasmLines
 
             found.names, found.dwarf = WasmLines(found.names, found.dwarf), None
         if found is None or found.elf is None or (found.names is not None and not lines):
             return found.names if found is not None else None
-        from unspool.symbols.object_names import CompletedNames, ObjectNames
+        from unspool.symbols.elf.object_names import CompletedNames, ObjectNames
 
         names = ObjectNames(found.elf, lines=lines)
         return names if found.names is None else CompletedNames(found.names, names)
@@ -175,7 +175,7 @@ class Target:
             return None
         address = None
         if elf.may_name(name):
-            from unspool.symbols.elf_symbols import ElfSymbols
+            from unspool.symbols.elf.symbols import ElfSymbols
 
             address = ElfSymbols(elf, bias=bias).address_of(name)
         if address is None and module.file is None and self.options.symbols.paths:
@@ -189,7 +189,7 @@ class Target:
             self._debug_files = {}
         known = self._debug_files.get(build_id)
         if known is None:
-            from unspool.symbols.elf_symbols import ElfSymbols
+            from unspool.symbols.elf.symbols import ElfSymbols
             from unspool.symbols.files import open_elf
 
             files = map(open_elf, self.options.symbols.by_build_id(build_id))
@@ -202,7 +202,7 @@ class Target:
         elf, bias = self.elf(module), module.bias
         if elf is None or bias is None:
             return {}
-        from unspool.symbols.elf_symbols import ElfSymbols
+        from unspool.symbols.elf.symbols import ElfSymbols
 
         found = ElfSymbols(elf, bias=bias).addresses_of(prefix)
         return {

@@ -11,7 +11,7 @@ from stat import S_ISREG
 from unspool.formats import notes
 from unspool.record import Record
 from unspool.targets.link_map import r_debug_address, read_linker
-from unspool.targets.procfs import read_whole
+from unspool.targets.live.procfs import read_whole
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

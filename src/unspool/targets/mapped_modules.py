@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from unspool.formats.pe import Pe
     from unspool.memory import Loader
     from unspool.pe_image import PeImage
-    from unspool.targets.loader_lists import LoaderLists
     from unspool.targets.module_files import ModuleFiles, Refusal
-    from unspool.targets.pe_files import PeFiles
-    from unspool.targets.pe_modules import MappedPe
+    from unspool.targets.pe.files import PeFiles
+    from unspool.targets.pe.loader_lists import LoaderLists
+    from unspool.targets.pe.modules import MappedPe
 
     Mapped = MappedModule | MappedPe
 
@@ -95,7 +95,7 @@ class MappedModules:
         """
         if not groups and not any(each.module.name == _NTDLL for each in self.mapped):
             return
-        from unspool.targets.loader_lists import read_lists
+        from unspool.targets.pe.loader_lists import read_lists
 
         self.take_pe(groups, process, read_lists(process, specials, word), word, is_code)
 
@@ -108,8 +108,8 @@ class MappedModules:
         is_code: Callable[[int], bool | None],
     ) -> None:
         """Finds PE modules by what the loader is known to have loaded. See `find_pe`."""
-        from unspool.targets import pe_modules
-        from unspool.targets.pe_files import prefix_of
+        from unspool.targets.pe import modules as pe_modules
+        from unspool.targets.pe.files import prefix_of
 
         # Wine's loader knows better than a name and a protection.
         mapped, self.mapped = self.mapped, []
@@ -128,7 +128,7 @@ class MappedModules:
 
     def make_pe_files(self, held: Memory, prefix: str | None) -> PeFiles:
         """What finds the files of PE modules. `prefix` is the Wine prefix, if it is known."""
-        from unspool.targets.pe_files import PeFiles
+        from unspool.targets.pe.files import PeFiles
 
         return PeFiles(self.files.options, held, prefix)
 
@@ -195,7 +195,7 @@ class MappedModules:
         if headers is None:
             return None
         from unspool.pe_image import PeImage
-        from unspool.targets.pe_modules import note_pdb
+        from unspool.targets.pe.modules import note_pdb
 
         image = PeImage(
             self.memory, entry.module.base, headers, pe,
@@ -274,7 +274,7 @@ class MappedModules:
         entry = self.window_at(start)
         if entry is None:
             return None
-        from unspool.targets.pe_regions import code_loader
+        from unspool.targets.pe.regions import code_loader
 
         return code_loader(entry, start, end, self.pe)
 

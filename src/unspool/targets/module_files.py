@@ -97,7 +97,7 @@ class ModuleFiles:
 
     def stack_win(self, module: Module, pe: Pe) -> StackWin | None:
         """What a PE module's PDB file says of stack frames, if that is found."""
-        from unspool.symbols.pe_frames import find_stack_win
+        from unspool.symbols.pe.frames import find_stack_win
 
         return find_stack_win(module, pe, self.debug_files)
 

@@ -19,7 +19,7 @@ from unspool.formats.pe import DEBUG, RESOURCE
 from unspool.formats.pe_version import fixed_file_info
 from unspool.memory import Fault
 from unspool.record import Record
-from unspool.symbols.dynamic_symbols import soname
+from unspool.symbols.elf.dynamic import soname
 from unspool.symbols.ids import code_hash
 
 TYPE_CHECKING = False

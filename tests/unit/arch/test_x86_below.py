@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import Tool
 from unspool.arch.x86_below import Below, below_stack
 from unspool.formats.elf import Elf
-from unspool.symbols.elf_symbols import ElfSymbols
+from unspool.symbols.elf.symbols import ElfSymbols
 from unspool.symbols.functions import elf_functions
 
 pytest.importorskip("iced_x86")

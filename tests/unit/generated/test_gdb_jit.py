@@ -17,7 +17,7 @@ from unspool.generated.code import GeneratedModule, Process
 from unspool.generated.find import find_generated
 from unspool.memory import Memory
 from unspool.model import Module
-from unspool.symbols.object_names import ObjectNames
+from unspool.symbols.elf.object_names import ObjectNames
 from unspool.unwind.step import Missed
 from unspool.unwind.strategies.dwarf_cfi import DwarfCfi
 

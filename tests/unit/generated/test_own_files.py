@@ -13,7 +13,7 @@ from tests.unit.generated.surroundings import surroundings
 from unspool.generated import own_files
 from unspool.generated.code import Process
 from unspool.generated.own_files import OwnFile, Refused
-from unspool.targets import procfs
+from unspool.targets.live import procfs
 
 LIMIT = 1 << 20
 

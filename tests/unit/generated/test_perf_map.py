@@ -13,7 +13,7 @@ from unspool.generated.code import Process
 from unspool.generated.find import find_generated
 from unspool.generated.perf_map import find
 from unspool.model import Module
-from unspool.targets import procfs
+from unspool.targets.live import procfs
 
 JIT, DATA, PROG = 0x7000, 0x9000, 0x4000
 MAP = b"7100 20 f\n7110 8 g h\n7200 10 k\n9000 10 bytecode\n4010 10 builtin\n"

@@ -9,8 +9,8 @@ from tests.conftest import Tool
 from tests.unit.symbols.conftest import SOURCES, Run
 from unspool.model import Module
 from unspool.symbols.finders import DebugFiles
-from unspool.symbols.pe_files import open_pe
-from unspool.symbols.pe_module import PeModuleSymbols
+from unspool.symbols.pe.files import open_pe
+from unspool.symbols.pe.module import PeModuleSymbols
 
 BITS = {"x86_64": "entry", "i686": "_entry@12"}
 BASE = 0x7B00_0000

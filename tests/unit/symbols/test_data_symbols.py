@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from unspool.errors import FormatError
 from unspool.formats.elf import Elf
-from unspool.symbols.data_symbols import DataSymbols
+from unspool.symbols.elf.data import DataSymbols
 
 NAMES = b"\0lock\0"
 SYMBOLS = bytes(24) + struct.pack("<IBBHQQ", 1, 1, 0, 1, 0x4000, 40)

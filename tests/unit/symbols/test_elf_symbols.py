@@ -15,8 +15,8 @@ from tests.conftest import Tool
 from tests.unit.symbols.conftest import Compile, Run
 from unspool.errors import FormatError
 from unspool.formats.elf import Elf
-from unspool.symbols.dynamic_symbols import dynamic_table
-from unspool.symbols.elf_symbols import ElfSymbols, mini_debug_info
+from unspool.symbols.elf.dynamic import dynamic_table
+from unspool.symbols.elf.symbols import ElfSymbols, mini_debug_info
 from unspool.symbols.files import open_elf
 
 

@@ -16,7 +16,7 @@ from unspool.errors import FormatError
 from unspool.formats.pe import Pe
 from unspool.model import Module
 from unspool.symbols.finders import DebugFiles
-from unspool.symbols.pe_module import PeModuleSymbols
+from unspool.symbols.pe.module import PeModuleSymbols
 
 Patch = tuple[int, int]
 

@@ -21,9 +21,9 @@ from tests.wine.install import libraries
 from unspool.formats.elf import Elf
 from unspool.formats.pe import Pe
 from unspool.symbols.demangle import function_name
-from unspool.symbols.pe_dwarf import as_elf
-from unspool.symbols.pe_files import open_pe
-from unspool.symbols.pe_module import PeModuleSymbols
+from unspool.symbols.pe.dwarf import as_elf
+from unspool.symbols.pe.files import open_pe
+from unspool.symbols.pe.module import PeModuleSymbols
 
 pytest.importorskip("symbolic")
 

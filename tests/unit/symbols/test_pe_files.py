@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.build import pe
 from unspool.symbols import files as module
 from unspool.symbols.files import SymbolPaths
-from unspool.symbols.pe_files import base_name, holds_code, open_pe
+from unspool.symbols.pe.files import base_name, holds_code, open_pe
 
 STAMP = 0x5E0D1A2B
 CODE_ID = "5E0D1A2B2000"

@@ -18,8 +18,8 @@ from unspool.formats.pe import Pe
 from unspool.model import Module
 from unspool.symbols.finders import DebugFiles
 from unspool.symbols.ids import store_id
-from unspool.symbols.pe_files import open_pe
-from unspool.symbols.pe_finders import PeDebugFiles, debug_link, linux_path
+from unspool.symbols.pe.files import open_pe
+from unspool.symbols.pe.finders import PeDebugFiles, debug_link, linux_path
 
 Refused = list[tuple[str, str]]
 GUID = bytes(range(16))

@@ -15,8 +15,8 @@ from tests.unit.symbols.pe_programs import Programs, module_of
 from unspool.formats.stack_win import StackWin
 from unspool.symbols import native
 from unspool.symbols.finders import DebugFiles
-from unspool.symbols.pe_files import open_pe
-from unspool.symbols.pe_frames import find_stack_win
+from unspool.symbols.pe.files import open_pe
+from unspool.symbols.pe.frames import find_stack_win
 
 pytest.importorskip("symbolic")
 

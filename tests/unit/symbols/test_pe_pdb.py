@@ -23,8 +23,8 @@ from tests.unit.symbols.pe_programs import (
 from unspool.formats.pe import Pe
 from unspool.model import Module
 from unspool.symbols.ids import store_id
-from unspool.symbols.pe_files import open_pe
-from unspool.symbols.pe_module import PeModuleSymbols
+from unspool.symbols.pe.files import open_pe
+from unspool.symbols.pe.module import PeModuleSymbols
 
 pytest.importorskip("symbolic")
 

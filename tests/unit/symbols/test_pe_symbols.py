@@ -11,7 +11,7 @@ from tests.build.unwind_info import Xdata, alloc, unwind_info
 from unspool.formats.pe import Pe
 from unspool.memory import Memory
 from unspool.pe_image import PeImage
-from unspool.symbols.pe_symbols import REACH, FunctionRanges, PeSymbols
+from unspool.symbols.pe.symbols import REACH, FunctionRanges, PeSymbols
 
 BASE = 0x7FF0_0000_0000
 TEXT = 0x1000

@@ -29,9 +29,9 @@ from tests.build.elf import Elf as Builder
 from tests.build.elf import Symbol as Entry
 from tests.conftest import Tool
 from unspool.formats.elf import SHT_SYMTAB, Elf
-from unspool.symbols.elf_symbols import ElfSymbols
+from unspool.symbols.elf.symbols import ElfSymbols
+from unspool.symbols.elf.table import SymbolTable
 from unspool.symbols.files import open_elf
-from unspool.symbols.symbol_table import SymbolTable
 
 TEXT, TEXT_SIZE = 0x1000, 0x2000
 

@@ -32,7 +32,7 @@ from unspool.model import (
 from unspool.model import Module as Loaded
 from unspool.render.json import dumps
 from unspool.render.json_reader import loads
-from unspool.symbols.wasm_files import WasmFiles
+from unspool.symbols.wasm.files import WasmFiles
 
 BASE = 0x4000_0000
 # Ten instructions and an `end`, of different lengths; each function has its own numbers.
@@ -268,7 +268,7 @@ def test_an_image_without_a_map_is_named_by_the_hash_of_names(tmp_path: Path) ->
 
 def test_debug_information_in_a_file_of_its_own(tmp_path: Path) -> None:
     """It has no code to hold against: the build id tells it, or the binary names it."""
-    from unspool.symbols.wasm_names import WasmElsewhere
+    from unspool.symbols.wasm.names import WasmElsewhere
 
     build_id = {"build_id": sized(b"\1\2\3\4")}
     _, data, report = one(custom=build_id)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from unspool.targets.source import Source, open_source
+from unspool.targets.input.source import Source, open_source
 
 Opened = Callable[[bytes], Source]
 

@@ -28,11 +28,11 @@ from tests.build.notes import note
 from tests.programs.running import running
 from unspool.formats.notes import vdso_version
 from unspool.targets.base import Options
-from unspool.targets.core import CoreTarget
+from unspool.targets.core.target import CoreTarget
 from unspool.targets.facts import Facts
-from unspool.targets.live import open_live
-from unspool.targets.live_facts import times_of, version_of
-from unspool.targets.source import open_source
+from unspool.targets.input.source import open_source
+from unspool.targets.live.facts import times_of, version_of
+from unspool.targets.live.target import open_live
 
 AT_RANDOM = 25
 WORDS = {"x86_64": 8, "i386": 4, "aarch64": 8}

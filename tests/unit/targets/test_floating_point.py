@@ -14,7 +14,7 @@ from tests.programs.cores import make_core
 from tests.programs.running import running_program
 from tests.programs.table import Program
 from unspool.targets.base import Options
-from unspool.targets.live import open_live
+from unspool.targets.live.target import open_live
 
 NT_PRXFPREG, NT_ARM_SVE = 0x46E62B7F, 0x405
 

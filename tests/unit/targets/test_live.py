@@ -30,9 +30,8 @@ from tests.programs.running import (
 )
 from tests.programs.table import Program
 from unspool.errors import InputError
-from unspool.targets import freeze
 from unspool.targets.base import Options
-from unspool.targets.live import LiveTarget, open_live
+from unspool.targets.live.target import LiveTarget, freeze, open_live
 
 SOURCE = Path(__file__).parents[3] / "src"
 Start = Callable[..., contextlib.AbstractContextManager[subprocess.Popen[str]]]
@@ -164,7 +163,7 @@ def test_process_whose_first_thread_has_ended(start: Start) -> None:
 
 
 def test_a_huge_stack_is_cut_and_it_says_so(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    from unspool.targets import stacks
+    from unspool.targets.live import stacks
 
     monkeypatch.setattr(stacks, "_BUDGET", 1 << 20)
     monkeypatch.setattr(stacks, "_LEAST", 64 << 10)
@@ -208,7 +207,7 @@ def test_code_made_at_run_time(start: Start) -> None:
 
 def test_without_process_vm_readv(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """Filters of containers forbid it; /proc/PID/mem does the same more slowly."""
-    from unspool.targets.ptrace import Calls
+    from unspool.targets.live.ptrace import Calls
 
     with start("park") as process:
         expected = capture(process.pid)
@@ -400,7 +399,7 @@ def test_a_thread_that_cannot_stop_is_let_go(start: Start) -> None:
 
 def test_a_process_that_does_not_answer(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """Seizing waits for as long as an execve takes, from a network disk for example."""
-    from unspool.targets.ptrace import Calls
+    from unspool.targets.live.ptrace import Calls
 
     released = threading.Event()
     monkeypatch.setattr(Calls, "seize", lambda *_: int(released.wait(20)))
@@ -515,7 +514,7 @@ def test_no_permission() -> None:
 def test_yama_is_named(
     start: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scope: str, advice: str
 ) -> None:
-    from unspool.targets import access
+    from unspool.targets.live import access
 
     path = tmp_path / "ptrace_scope"
     path.write_text(f"{scope}\n")
@@ -554,7 +553,7 @@ def test_a_replaced_program(start: Start, programs_root: Path, tmp_path: Path) -
 def test_a_replaced_program_without_a_way_to_it(
     start: Start, programs_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from unspool.targets.live_modules import MappedPaths
+    from unspool.targets.live.modules import MappedPaths
 
     path = copy_of_live(programs_root, tmp_path)
     monkeypatch.setattr(MappedPaths, "candidates", lambda *_args, **_keywords: [str(path)])
@@ -623,9 +622,9 @@ def run_unspool_code(code: str) -> subprocess.CompletedProcess[str]:
 _PRELUDE = f"""
 import os, sys, time
 sys.path.insert(0, {str(SOURCE)!r})
-from unspool.targets import freeze
+from unspool.targets.live import freeze
 from unspool.targets.base import Options
-from unspool.targets.live import open_live
+from unspool.targets.live.target import open_live
 """
 
 

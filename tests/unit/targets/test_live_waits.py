@@ -7,9 +7,9 @@ from typing import cast
 
 import pytest
 
-from unspool.targets import live_waits
-from unspool.targets.live_waits import Waiting
-from unspool.targets.procfs import Process
+from unspool.targets.live import waits as live_waits
+from unspool.targets.live.procfs import Process
+from unspool.targets.live.waits import Waiting
 
 SP = 0x7FFE0E88
 CALL = b"202 0x5000 0x80 0x2 0x0 0x0 0x0 0x7ffe0e88 0x7f00012b\n"

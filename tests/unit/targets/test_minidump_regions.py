@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unspool.memory import Region
-from unspool.targets.minidump_regions import (
+from unspool.targets.minidump.regions import (
     Pieces,
     Span,
     Spans,

@@ -7,7 +7,7 @@ import pytest
 from tests.build import minidump_records as records
 from tests.build.minidump import Minidump
 from unspool.formats.minidump import reader
-from unspool.targets.minidump_system import distribution, system_of
+from unspool.targets.minidump.system import distribution, system_of
 
 LSB_RELEASE = b"""DISTRIB_ID=Ubuntu
 DISTRIB_RELEASE=16.04

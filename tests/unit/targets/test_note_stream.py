@@ -13,9 +13,9 @@ from tests.build.core import NT_FPREGSET, NT_X86_XSTATE, REGISTERS, Core
 from unspool import arch as architectures
 from unspool.errors import InputError
 from unspool.formats.elf import Elf
-from unspool.targets import note_stream
-from unspool.targets.core import WALK_NOTES, CoreNotes, core_elf
-from unspool.targets.note_stream import NoteStream
+from unspool.targets.core.target import WALK_NOTES, CoreNotes, core_elf
+from unspool.targets.stream import notes as note_stream
+from unspool.targets.stream.notes import NoteStream
 
 
 def core(name: str = "x86_64", threads: int = 3, memory: int = 1 << 20) -> bytes:

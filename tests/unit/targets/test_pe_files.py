@@ -22,8 +22,8 @@ from tests.build.pe import (
 )
 from tests.build.windows_process import Entry, WindowsProcess
 from unspool.formats.pe import Pe
-from unspool.targets.pe_compare import relocated_bytes
-from unspool.targets.pe_files import any_case, linux_path, prefix_of
+from unspool.targets.pe.compare import relocated_bytes
+from unspool.targets.pe.files import any_case, linux_path, prefix_of
 
 from .test_pe_modules import BASE32, BASE64, CODE, Opened, add_ntdll, opened, sample, written
 

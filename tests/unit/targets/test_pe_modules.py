@@ -480,5 +480,5 @@ def test_a_plain_core_loads_nothing_of_this(tmp_path: Path) -> None:
         capture_output=True, text=True, check=True, timeout=60,
     )  # fmt: skip
     ours = set(done.stdout.split())
-    assert "unspool.targets.core" in ours
+    assert "unspool.targets.core.target" in ours
     assert not {name for name in ours if ".pe_" in name or name.endswith(".pe") or "wine" in name}

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from unspool.memory import Fault, Memory, RecordedMemory, Region
-from unspool.targets.process_memory import KeptMemory, ProcessMemory
+from unspool.targets.live.memory import KeptMemory, ProcessMemory
 
 DATA = ctypes.create_string_buffer(b"0123456789abcdef" * 0x2000)
 ADDRESS = ctypes.addressof(DATA)
@@ -45,7 +45,7 @@ def test_what_is_kept(descriptor: int) -> None:
 
 
 def test_how_much_is_kept_is_bounded(descriptor: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unspool.targets.process_memory._MOST_KEPT", 10)
+    monkeypatch.setattr("unspool.targets.live.memory._MOST_KEPT", 10)
     memory = KeptMemory(descriptor)
     for _ in range(5):
         memory.read(ADDRESS, 4)

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from unspool.targets.procfs import Process, parse_maps
+from unspool.targets.live.procfs import Process, parse_maps
 
 MAPS = b"""\
 5565a0000000-5565a0001000 r--p 00000000 fe:01 4711                       /opt/a b/prog (deleted)

@@ -17,13 +17,13 @@ import pytest
 from tests.build import compressed
 from tests.conftest import open_terminal
 from unspool.errors import InputError
-from unspool.targets import source as source_module
-from unspool.targets.source import Source, open_source, sniff
+from unspool.targets.input import source as source_module
+from unspool.targets.input.source import Source, open_source, sniff
 
 ELF = b"\x7fELF" + bytes(100)
 
 SHOW = (
-    "from unspool.targets.source import open_source\n"
+    "from unspool.targets.input.source import open_source\n"
     "from unspool.errors import UnspoolError\n"
     "try:\n"
     "    s = open_source('-')\n"
@@ -101,11 +101,11 @@ def test_a_plain_file_loads_nothing_of_compression(tmp_path: Path) -> None:
     path.write_bytes(ELF)
     code = (
         "import sys\n"
-        "from unspool.targets.source import open_source\n"
+        "from unspool.targets.input.source import open_source\n"
         f"open_source({str(path)!r})\n"
         "print(sorted(m for m in sys.modules if m.split('.')[0] in"
         " ('zlib', 'lzma', '_lzma', 'zstandard', 'lz4', 'tempfile', 'typing')"
-        " or m == 'unspool.targets.unpack'))"
+        " or m == 'unspool.targets.input.unpack'))"
     )
     assert run(sys.executable, "-S", "-c", code) == "[]\n"
 

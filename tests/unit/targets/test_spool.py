@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unspool.errors import InputError, UsageError
-from unspool.targets import spool as spool_module
-from unspool.targets.spool import LIMIT_VARIABLE, Full, Spool
+from unspool.targets.input import spool as spool_module
+from unspool.targets.input.spool import LIMIT_VARIABLE, Full, Spool
 
 PAGE = 4096
 

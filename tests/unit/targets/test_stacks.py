@@ -14,8 +14,8 @@ from unspool.arch.arm import ARM
 from unspool.arch.base import Arch
 from unspool.arch.x86 import X86
 from unspool.arch.x86_64 import X86_64
-from unspool.targets.procfs import Mapping, Maps
-from unspool.targets.stacks import (
+from unspool.targets.live.procfs import Mapping, Maps
+from unspool.targets.live.stacks import (
     _FOREIGN,
     Copied,
     Held,
@@ -155,7 +155,7 @@ def test_all_is_copied_where_there_is_room() -> None:
 
 
 def test_the_biggest_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    from unspool.targets import stacks
+    from unspool.targets.live import stacks
 
     monkeypatch.setattr(stacks, "_BUDGET", 1 << 20)
     monkeypatch.setattr(stacks, "_LEAST", 0)

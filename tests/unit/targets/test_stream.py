@@ -31,8 +31,8 @@ from tests.programs.table import Program
 from unspool import api
 from unspool.errors import InputError
 from unspool.model import Report, Stack
-from unspool.targets.live import LiveTarget
-from unspool.targets.stream import StreamTarget
+from unspool.targets.live.target import LiveTarget
+from unspool.targets.stream.target import StreamTarget
 
 NAMES = {"x86-64": "x86_64", "i386": "i386"}
 
@@ -134,7 +134,7 @@ def test_the_machine_is_looked_at_only_where_that_is_wanted(stopped: Stopped) ->
 def test_memory_is_read_in_pieces_and_forgotten(
     stopped: Stopped, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from unspool.targets import process_regions
+    from unspool.targets.live import regions as process_regions
 
     monkeypatch.setattr(process_regions, "_MOST_KEPT", 3 << process_regions._PIECE_BITS)
     with (
@@ -202,7 +202,7 @@ def test_the_handler_itself(stopped: Stopped, tmp_path: Path) -> None:
 
 NETWORK = {"urllib", "urllib3", "ssl", "http", "requests", "asyncio", "subprocess"}
 SYMBOLS = {"symbolic", "pydemumble", "unspool.symbols.native", "unspool.symbols.online",
-           "unspool.symbols.demangle", "unspool.symbols.symbol_table"}  # fmt: skip
+           "unspool.symbols.demangle", "unspool.symbols.elf.table"}  # fmt: skip
 SLOW = {"dataclasses", "typing", "pathlib", "argparse", "inspect"}
 
 

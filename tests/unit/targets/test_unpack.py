@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from tests.build import compressed
 from tests.unit.targets.conftest import Opened
 from unspool.errors import InputError, MissingDependency
-from unspool.targets import unpack as unpack_module
-from unspool.targets.source import open_source
+from unspool.targets.input import unpack as unpack_module
+from unspool.targets.input.source import open_source
 
 KINDS = pytest.mark.parametrize("kind", compressed.KINDS)
 BLOCK = 128 << 10

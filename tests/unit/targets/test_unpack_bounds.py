@@ -14,9 +14,9 @@ from tests.build import compressed
 from tests.build.elf import Elf
 from tests.unit.targets.conftest import Opened
 from unspool.errors import InputError
-from unspool.targets import source as source_module
-from unspool.targets import unpack as unpack_module
-from unspool.targets.spool import LIMIT_VARIABLE
+from unspool.targets.input import source as source_module
+from unspool.targets.input import unpack as unpack_module
+from unspool.targets.input.spool import LIMIT_VARIABLE
 
 BLOCK = 128 << 10
 CONTENT = compressed.mixed(400_000)
@@ -58,7 +58,7 @@ def measured(path: Path, **environment: str) -> tuple[int, int, int, str]:
     """
     code = (
         "import os, sys\n"
-        "from unspool.targets.source import open_source\n"
+        "from unspool.targets.input.source import open_source\n"
         "s = open_source(sys.argv[1])\n"
         "links = [f'/proc/self/fd/{fd}' for fd in range(3, 20)]\n"
         "files = [l for l in links if os.path.lexists(l) and 'deleted' in os.readlink(l)]\n"
@@ -143,7 +143,7 @@ def test_a_file_size_limit_of_the_process(tmp_path: Path) -> None:
     path.write_bytes(compressed.zstd_frame([compressed.zstd_repeat(0x41, BLOCK)] * 100))
     code = (
         "import resource, sys\n"
-        "from unspool.targets.source import open_source\n"
+        "from unspool.targets.input.source import open_source\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))\n"
         "s = open_source(sys.argv[1])\n"
         "print(s.size, s.truncated)\n"

@@ -10,8 +10,8 @@ from tests.build.wine import WineProcess
 from tests.build.wine_eras import Era
 from unspool import api
 from unspool.memory import Memory
-from unspool.targets.stacks import Copied
-from unspool.targets.wine_variables import dispatcher_variables
+from unspool.targets.live.stacks import Copied
+from unspool.targets.live.wine_variables import dispatcher_variables
 
 
 def variables(process: WineProcess, now: Memory | None = None) -> Copied:

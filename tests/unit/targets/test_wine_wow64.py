@@ -10,7 +10,7 @@ from tests.build.core import REGISTERS
 from tests.build.wine import Block
 from tests.unit.targets.wine_copies import plan
 from unspool.arch.x86_64 import X86_64
-from unspool.targets.stacks import Held
+from unspool.targets.live.stacks import Held
 
 WORDS = REGISTERS["x86_64"]
 CPU = "/wine/x86_64-windows/wow64cpu.dll"

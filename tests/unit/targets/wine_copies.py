@@ -15,10 +15,10 @@ from unspool.arch.base import Arch
 from unspool.arch.x86 import X86
 from unspool.arch.x86_64 import X86_64
 from unspool.memory import Region
-from unspool.targets.copier import StackCopier
-from unspool.targets.procfs import Mapping, Maps
-from unspool.targets.stacks import Copied, Held
-from unspool.targets.wine_stacks import WinePlanner
+from unspool.targets.live.copier import StackCopier
+from unspool.targets.live.procfs import Mapping, Maps
+from unspool.targets.live.stacks import Copied, Held
+from unspool.targets.live.wine_stacks import WinePlanner
 
 WORDS = REGISTERS["x86_64"]
 

@@ -14,7 +14,7 @@ from tests.build.elf import EM_X86_64, Elf
 from tests.build.pe import AMD64, CodeView, Section, image
 from tests.build.process import Process, Program
 from tests.build.windows_process import WindowsProcess
-from unspool.symbols.dynamic_symbols import soname
+from unspool.symbols.elf.dynamic import soname
 from unspool.symbols.ids import code_hash
 
 from .written import Written, draft_of, open_core

@@ -11,7 +11,7 @@ from tests.build.core import NT_FPREGSET, REGISTERS, Core
 from tests.build.wine import WineProcess
 from tests.build.wine_eras import Era
 from unspool.formats.minidump.contexts import parse_context
-from unspool.targets.minidump_facts import floating_state
+from unspool.targets.minidump.facts import floating_state
 from unspool.write.context import fsave
 from unspool.write.draft import Block
 

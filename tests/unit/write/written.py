@@ -8,8 +8,8 @@ from pathlib import Path
 
 from tests.build.core import Core
 from unspool.targets.base import Options, Target
-from unspool.targets.core import CoreTarget
-from unspool.targets.source import open_source
+from unspool.targets.core.target import CoreTarget
+from unspool.targets.input.source import open_source
 from unspool.write.draft import Draft
 from unspool.write.output import Output
 

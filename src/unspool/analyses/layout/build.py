@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from unspool.memory import Memory
     from unspool.model import Stack
     from unspool.targets.base import Target
-    from unspool.targets.procfs import Mapping
+    from unspool.targets.live.procfs import Mapping
 
 _GIB = 1 << 30
 _MAX_VVAR = 0x6000

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from unspool.formats.elf import ProgramHeader
     from unspool.model import Module
     from unspool.targets.base import Target
-    from unspool.targets.procfs import Mapping
+    from unspool.targets.live.procfs import Mapping
 
 _PAGE = 0x1000
 _TOP = 1 << 64

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from unspool.memory import Memory
     from unspool.model import Module
     from unspool.targets.base import Target
-    from unspool.targets.procfs import Mapping
+    from unspool.targets.live.procfs import Mapping
 
 _LIBC = ("libc.so.6", "libc-2.")
 _MAX_DATA = 1 << 20

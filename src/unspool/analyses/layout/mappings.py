@@ -6,8 +6,8 @@ there: mappings that overlap, end before they begin or wrap around. Such are cut
 
 from __future__ import annotations
 
-from unspool.targets.minidump import MinidumpTarget
-from unspool.targets.procfs import Mapping, parse_maps
+from unspool.targets.live.procfs import Mapping, parse_maps
+from unspool.targets.minidump.target import MinidumpTarget
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

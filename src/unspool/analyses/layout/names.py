@@ -7,7 +7,7 @@ from unspool.analyses.layout.records import Kind
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from unspool.targets.procfs import Mapping
+    from unspool.targets.live.procfs import Mapping
 
 # Names that the kernel gives (proc_pid_maps(5), arch_vma_name).
 _KERNEL = {

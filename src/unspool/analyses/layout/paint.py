@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from unspool.targets.procfs import Mapping
+    from unspool.targets.live.procfs import Mapping
 
     Piece = tuple[int, int, Mapping]
     # Says what a label makes of a mapping that it lies upon: (kind, name); None leaves it.

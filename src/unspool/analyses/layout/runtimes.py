@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from unspool.model import Module
     from unspool.targets.base import Target
-    from unspool.targets.procfs import Mapping
+    from unspool.targets.live.procfs import Mapping
 
 # Where Go asks for its arenas on 64-bit Linux: 0xc0 << 32, and that in each further TiB
 # (runtime/malloc.go, mallocinit).

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from unspool.model import Stack, Thread
     from unspool.space import AddressSpace, KnownStack
     from unspool.targets.base import Target
-    from unspool.targets.procfs import Mapping
+    from unspool.targets.live.procfs import Mapping
 
 # glibc's guard is a page by default, a program may ask for more. What is much larger was
 # reserved for something else.

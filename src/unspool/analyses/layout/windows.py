@@ -10,7 +10,7 @@ from unspool.analyses.layout.mappings import is_held
 from unspool.analyses.layout.paint import Label
 from unspool.analyses.layout.records import Kind
 from unspool.memory import Fault
-from unspool.targets.minidump import MinidumpTarget
+from unspool.targets.minidump.target import MinidumpTarget
 from unspool.wine import layouts, loader_list
 from unspool.wine.layouts import DISPATCHER_POINTER
 from unspool.wine.teb import Teb, read_teb
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from unspool.memory import Memory
     from unspool.targets.base import Target
-    from unspool.targets.procfs import Mapping
+    from unspool.targets.live.procfs import Mapping
 
 KUSER = 0x7FFE0000
 DOS_LOW, DOS_HIGH = 0x10000, 0x110000

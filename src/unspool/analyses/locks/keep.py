@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from unspool.memory import Memory
     from unspool.model import Report, Thread
     from unspool.targets.base import Target
-    from unspool.targets.live_waits import Waiting
+    from unspool.targets.live.waits import Waiting
 
     Range = tuple[int, int]
 
@@ -65,7 +65,7 @@ def _lock_words(target: Target, report: Report) -> More:
     ]
     waiting = None
     if live is not None:
-        from unspool.targets.live_waits import Waiting
+        from unspool.targets.live.waits import Waiting
 
         all_wait = target.threads if target.wine is not None else [each for each, _ in calls]
         waiting = Waiting(live, [thread.tid for thread in all_wait])

@@ -7,14 +7,14 @@ from bisect import bisect_right
 from unspool.analyses.locks.frames import StackNames
 from unspool.analyses.locks.java import JavaLocks
 from unspool.analyses.locks.records import Party
-from unspool.symbols.data_symbols import DataSymbols
 from unspool.symbols.demangle import demangle
+from unspool.symbols.elf.data import DataSymbols
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from unspool.model import Module, Report, Stack
     from unspool.targets.base import Target
-    from unspool.targets.live_waits import Waiting
+    from unspool.targets.live.waits import Waiting
 
 # Both C libraries keep a thread's description right behind where its thread pointer leads.
 _DESCRIPTOR = 0x400
@@ -35,7 +35,7 @@ class Examined:
         self.variables: dict[int, DataSymbols | None] = {}
         tids = {thread.tid: thread.tid for thread in target.threads}
         if target.info.kind == "live":
-            from unspool.targets.live_waits import inner_tids
+            from unspool.targets.live.waits import inner_tids
 
             process = target.live_process()
             if process is not None:
@@ -97,7 +97,7 @@ class Examined:
     def _find_shared(self) -> list[tuple[int, int, str, int]]:
         live = self.target.live_process()
         if live is not None:
-            from unspool.targets.procfs import parse_maps
+            from unspool.targets.live.procfs import parse_maps
 
             return [
                 (each.start, each.end, each.path, each.offset)

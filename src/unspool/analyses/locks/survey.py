@@ -336,7 +336,7 @@ class _Survey:
             live = process.target.live_process()
             if live is None:
                 continue
-            from unspool.targets.live_waits import Waiting
+            from unspool.targets.live.waits import Waiting
 
             threads = process.target.threads
             tids = [threads[index].tid for index in known]
@@ -349,7 +349,7 @@ class _Survey:
         for lock in self.locks:
             live = self.processes[lock.party].target.live_process()
             if lock.gone is not None and live is not None:
-                from unspool.targets.live_waits import is_thread
+                from unspool.targets.live.waits import is_thread
 
                 known = {each.tid for each in self.processes[lock.party].target.threads}
                 if lock.kind == "critical_section":

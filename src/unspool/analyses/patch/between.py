@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from unspool.analyses.patch.records import PatchCheck
     from unspool.model import Module, Report
     from unspool.targets.base import Target
-    from unspool.targets.source import Source
+    from unspool.targets.input.source import Source
 
 
 def check_functions(
@@ -63,7 +63,7 @@ def _is(target: Target, module: Module, old_id: str) -> bool:
 
 def _compared(old: str, new: str) -> tuple[Comparison, int]:
     """How two builds differ, and the address that the old one is made for (ELF: 0)."""
-    from unspool.targets.source import open_source
+    from unspool.targets.input.source import open_source
 
     with open_source(old) as before, open_source(new) as after:
         sources = []

@@ -16,7 +16,7 @@ from unspool.arch import x86_below
 from unspool.errors import FormatError, InputError
 from unspool.formats.elf import ET_EXEC, Elf
 from unspool.record import Record
-from unspool.symbols.elf_symbols import ElfSymbols
+from unspool.symbols.elf.symbols import ElfSymbols
 from unspool.symbols.functions import base_of, elf_functions, section_code
 
 TYPE_CHECKING = False

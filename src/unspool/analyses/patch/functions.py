@@ -194,7 +194,7 @@ class FunctionBook:
     def _read(self, module: Module) -> list[Function]:
         image = self.target.space.image(module)
         if image is not None and not isinstance(image, Image):
-            from unspool.symbols.pe_finders import PeDebugFiles
+            from unspool.symbols.pe.finders import PeDebugFiles
 
             self.biases[module.index] = image.base
             debug = PeDebugFiles(self.files).dwarf(module, image.file or image.headers)
@@ -202,7 +202,7 @@ class FunctionBook:
             from unspool.analyses.patch.pdb_names import pdb_functions
 
             return pe_functions(image, files, pdb_functions(module, image, self.files))
-        from unspool.symbols.elf_symbols import ElfSymbols
+        from unspool.symbols.elf.symbols import ElfSymbols
         from unspool.symbols.finders import has_symbols
 
         elf = image.elf if image is not None else None

@@ -7,7 +7,7 @@ unwind data say where others begin. Where one ends, the next one says.
 
 from __future__ import annotations
 
-from unspool.symbols.pe_module import PeModuleSymbols
+from unspool.symbols.pe.module import PeModuleSymbols
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

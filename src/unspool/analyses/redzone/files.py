@@ -80,7 +80,7 @@ def file_uses(
 
 
 def _elf_uses(elf: Elf, arch: Arch, result: FileUses, options: Options, lines: bool) -> None:
-    from unspool.symbols.elf_symbols import ElfSymbols
+    from unspool.symbols.elf.symbols import ElfSymbols
 
     module = Module(0, result.path, 0, 1 << 64, bias=0, path=result.path, file=result.path)
     files = DebugFiles(options.symbols, options.sysroot)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from unspool.analyses.redzone.units import Unit
     from unspool.arch.base import Arch
     from unspool.symbols.module_symbols import ModuleSymbols
-    from unspool.symbols.pe_module import PeModuleSymbols
+    from unspool.symbols.pe.module import PeModuleSymbols
 
     CfaAt = Callable[[int], tuple[str, int] | None] | None
 

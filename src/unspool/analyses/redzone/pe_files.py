@@ -13,7 +13,7 @@ from unspool.memory import Memory
 from unspool.model import Module
 from unspool.pe_image import PeImage
 from unspool.symbols.functions import pe_functions
-from unspool.symbols.pe_module import PeModuleSymbols
+from unspool.symbols.pe.module import PeModuleSymbols
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

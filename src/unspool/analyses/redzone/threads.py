@@ -103,7 +103,7 @@ def _function(
         return None
     name = None
     if isinstance(image, Image) and image.elf is not None:
-        from unspool.symbols.elf_symbols import ElfSymbols
+        from unspool.symbols.elf.symbols import ElfSymbols
 
         known = symbols.setdefault(module.index, ElfSymbols(image.elf, bias=image.bias))
         assert isinstance(known, ElfSymbols)

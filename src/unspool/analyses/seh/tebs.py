@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from unspool.model import Thread
     from unspool.targets.base import Target
-    from unspool.targets.minidump import MinidumpTarget
+    from unspool.targets.minidump.target import MinidumpTarget
 
 _NATIVE = "no TEB: a thread of native code, or the target does not say where it is"
 _NOT_HELD = "the target does not hold its TEB, where the chain begins"
@@ -71,7 +71,7 @@ def tib_of(target: Target, thread: Thread) -> Tib:
 
 def _address(target: Target, thread: Thread) -> int:
     if target.info.os == "windows":
-        from unspool.targets.minidump import MinidumpTarget
+        from unspool.targets.minidump.target import MinidumpTarget
 
         assert isinstance(target, MinidumpTarget)
         return _windows_address(target, thread)

@@ -8,7 +8,7 @@ from urllib.parse import quote, urlsplit
 
 from unspool.symbols.files import debuginfod_cache
 from unspool.symbols.finders import checked_build_id
-from unspool.symbols.pe_files import base_name, sym_name
+from unspool.symbols.pe.files import base_name, sym_name
 from unspool.symbols.places import own_store
 
 TYPE_CHECKING = False

@@ -7,7 +7,7 @@ from struct import unpack_from
 from unspool.errors import FormatError
 from unspool.formats.elf import SHT_NOBITS
 from unspool.symbols.files import is_pdb, map_file, open_elf, sym_id
-from unspool.symbols.pe_files import open_pe
+from unspool.symbols.pe.files import open_pe
 
 
 def objection(path: str, kind: str, identity: str) -> str | None:

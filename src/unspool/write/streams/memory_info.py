@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 
 from unspool.formats.minidump.structures import MEMORY_INFO, MEMORY_INFO_LIST
-from unspool.targets.procfs import parse_maps
+from unspool.targets.live.procfs import parse_maps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

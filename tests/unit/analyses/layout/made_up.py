@@ -7,7 +7,7 @@ from unspool.analyses.layout.records import Kind
 from unspool.analyses.layout.rules import blocks_of, holes_of
 from unspool.analyses.layout.system import System
 from unspool.model import TargetInfo
-from unspool.targets.procfs import Mapping
+from unspool.targets.live.procfs import Mapping
 
 GIB = 1 << 30
 

@@ -11,7 +11,7 @@ from unspool.analyses.layout import names
 from unspool.analyses.layout.mappings import permissions, tidy
 from unspool.analyses.layout.paint import Label, apart, paint
 from unspool.analyses.layout.records import Kind
-from unspool.targets.procfs import Mapping
+from unspool.targets.live.procfs import Mapping
 
 from .made_up import mapping
 

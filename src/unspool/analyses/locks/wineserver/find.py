@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from unspool.targets.base import Target
-    from unspool.targets.procfs import Mapping
+    from unspool.targets.live.procfs import Mapping
 
 NAME = "wineserver"
 _MOST_SERVERS = 64
@@ -43,7 +43,7 @@ def server_of(target: Target) -> WineServer:
 
 def live_server(pid: int) -> WineServer:
     """Reads a running server; it is not stopped. Raises `UnknownServerError`."""
-    from unspool.targets.access import architecture, open_memory, open_process
+    from unspool.targets.live.access import architecture, open_memory, open_process
 
     problem = UnknownServerError("it has ended")
     try:
@@ -68,7 +68,7 @@ def live_server(pid: int) -> WineServer:
 
 def _copy(text: bytes, memory: int, word: int) -> tuple[Memory, int, tuple[int, int]]:
     """The server's program and all that it may have its objects in, as it is at this moment."""
-    from unspool.targets.procfs import parse_maps
+    from unspool.targets.live.procfs import parse_maps
 
     mappings = parse_maps(text).mappings
     program = next(
