@@ -31,7 +31,8 @@ from tests.programs.running import (
 from tests.programs.table import Program
 from unspool.errors import InputError
 from unspool.targets.base import Options
-from unspool.targets.live.target import LiveTarget, freeze, open_live
+from unspool.targets.live import freeze
+from unspool.targets.live.target import LiveTarget, open_live
 
 SOURCE = Path(__file__).parents[3] / "src"
 Start = Callable[..., contextlib.AbstractContextManager[subprocess.Popen[str]]]

@@ -14,8 +14,9 @@ from unspool.arch.arm import ARM
 from unspool.arch.x86 import X86
 from unspool.arch.x86_64 import X86_64
 from unspool.errors import InputError
-from unspool.targets.live import ptrace, to_registers, to_special
+from unspool.targets.live import ptrace
 from unspool.targets.live.ptrace import Calls
+from unspool.targets.live.target import to_registers, to_special
 
 
 def on(host: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
+import unspool
 from tests.build import compressed
 from tests.conftest import open_terminal
 from unspool.errors import InputError
-from unspool.targets.input import source as source_module
 from unspool.targets.input.source import Source, open_source, sniff
 
 ELF = b"\x7fELF" + bytes(100)
@@ -112,7 +112,7 @@ def test_a_plain_file_loads_nothing_of_compression(tmp_path: Path) -> None:
 
 def run(*command: str, **how: Any) -> str:
     """What a process with the package on its path prints, errors included."""
-    root = Path(source_module.__file__).parents[2]
+    root = Path(unspool.__file__).parents[1]
     result = subprocess.run(
         command,
         env={**os.environ, "PYTHONPATH": str(root)},

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+import unspool
 from tests.build import compressed
 from tests.build.elf import Elf
 from tests.unit.targets.conftest import Opened
 from unspool.errors import InputError
-from unspool.targets.input import source as source_module
 from unspool.targets.input import unpack as unpack_module
 from unspool.targets.input.spool import LIMIT_VARIABLE
 
@@ -68,7 +68,7 @@ def measured(path: Path, **environment: str) -> tuple[int, int, int, str]:
         "peak = status.split('VmHWM:')[1].split()[0]\n"
         "print(s.size, disk, peak, s.truncated)\n"
     )
-    root = Path(source_module.__file__).parents[2]
+    root = Path(unspool.__file__).parents[1]
     out = subprocess.run(
         [sys.executable, "-c", code, str(path)],
         env={**os.environ, "PYTHONPATH": str(root), **environment},
@@ -148,7 +148,7 @@ def test_a_file_size_limit_of_the_process(tmp_path: Path) -> None:
         "s = open_source(sys.argv[1])\n"
         "print(s.size, s.truncated)\n"
     )
-    root = Path(source_module.__file__).parents[2]
+    root = Path(unspool.__file__).parents[1]
     out = subprocess.run(
         [sys.executable, "-c", code, str(path)],
         env={**os.environ, "PYTHONPATH": str(root)},

@@ -23,9 +23,10 @@ from tests.unit.targets.wine_copies import (
     with_control_blocks,
 )
 from unspool.arch.x86_64 import X86_64
+from unspool.targets.live import stacks
 from unspool.targets.live.procfs import Maps
 from unspool.targets.live.stacks import Held, Planner
-from unspool.targets.live.target import make_planner, stacks
+from unspool.targets.live.target import make_planner
 from unspool.targets.live.wine_stacks import WinePlanner
 
 every = pytest.mark.parametrize(("version", "bits"), ERAS)
