@@ -57,7 +57,8 @@ def crashed(host: Path, arguments: list[str], tmp_path: Path) -> tuple[Answer, d
 def running_host(host: Path, arguments: list[str]) -> Iterator[tuple[int, dict[int, Told]]]:
     """A host that waits: its process id and what the runtime said in each thread."""
     lines: list[str] = []
-    with running([host, "end=wait", *arguments], before_ready=lines) as process:
+    runs_on = "spin=1" in arguments
+    with running([host, "end=wait", *arguments], before_ready=lines, runs_on=runs_on) as process:
         yield process.pid, told("\n".join(lines))
 
 

@@ -14,7 +14,7 @@ from tests.programs.running import eventually, is_free
 from tests.wine.cores import made_by_kernel
 from tests.wine.expected import scenarios
 from tests.wine.flavours import FLAVOURS
-from tests.wine.running import Running, activity, run_zoo
+from tests.wine.running import Running, activity, run_zoo, settle
 from tests.wine.zoo import VARIANTS, build
 from unspool.targets.base import Options
 from unspool.targets.live.target import open_live
@@ -86,8 +86,9 @@ def test_stacks_are_those_of_a_core(
         spinning = {thread.tid for thread in zoo.threads if thread.scenario == "spin"}
         live = stacks(ask(zoo.pid, cache=tmp_path))
         assert eventually(lambda: is_free(zoo.pid))
-        # A wait that was interrupted is begun again: each thread runs for a moment first.
-        assert eventually(lambda: running_threads(zoo) == spinning)
+        # A wait that was interrupted is begun again, with Wine 8 by asking the server first.
+        settle(zoo, {"spin"})
+        assert running_threads(zoo) == spinning
         path = tmp_path / "core"
         made_by_kernel(zoo, path)
     sysroot = ("--sysroot", flavour.sysroot) if flavour.sysroot else ()

@@ -19,6 +19,8 @@ HERE = Path(__file__).parent / "java"
 HOMES = Path("/usr/lib/jvm")
 
 _NEWER = ("Virtual",)
+# Some of their threads never sleep.
+_RESTLESS = ("Busy", "Virtual")
 # Little address space to reserve, so that cores are small.
 SMALL = (
     "-Xmx64m", "-XX:ReservedCodeCacheSize=32m", "-XX:CompressedClassSpaceSize=16m", "-Xshare:auto",
@@ -142,7 +144,9 @@ def running_java(
     more = ["--enable-native-access=ALL-UNNAMED"] if made.version >= 22 else []
     command = [made.tool("java"), *SMALL, *options, *more, "-cp", home, program, *words]
     said: list[str] = []
-    with running(command, before_ready=said, stderr=subprocess.DEVNULL, cwd=cwd) as process:
+    with running(
+        command, before_ready=said, runs_on=program in _RESTLESS, stderr=subprocess.DEVNULL, cwd=cwd
+    ) as process:
         found = Said()
         found.read(said)
         yield process, found
