@@ -52,6 +52,26 @@ def test_an_owner_that_is_no_thread_is_said_if_it_is_a_mutex_and_else_no_mutex()
     assert words(data).lock(wait(), None).kind == "futex"
 
 
+# What a program gets that asks for PTHREAD_MUTEX_NORMAL itself.
+ASKED_FOR = struct.pack("<IIIIIIQQ", 2, 0, TID, 1, 0x200, 0, 0, 0)
+
+
+def test_a_mutex_whose_type_the_program_has_set() -> None:
+    for kind in ("mutex", None):
+        (holder,) = words(ASKED_FOR).lock(wait(), kind).holders
+        assert holder.thread == 3
+
+
+@pytest.mark.parametrize(("data", "word", "value"), [(MUTEX, 8, 2), (MUTEX32, 4, 2)])
+def test_a_mutex_that_is_taken_again_behind_a_condition(data: bytes, word: int, value: int) -> None:
+    """No exported function of glibc says so: pthread_cond_wait is the innermost one."""
+    lock = words(data, word).lock(wait(value=value), "condition")
+    assert lock.kind == "mutex"
+    assert [holder.thread for holder in lock.holders] == [3]
+    # A wait for a signal is for a word that was 0, whatever lies behind it.
+    assert words(data, word).lock(wait(value=0), "condition").kind == "condition"
+
+
 def test_a_mutex_that_changes_hands() -> None:
     lock = words(struct.pack("<IIIIIIQQ", 2, 0, 0, 1, 0, 0, 0, 0)).lock(wait(), "mutex")
     assert not lock.holders

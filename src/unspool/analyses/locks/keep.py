@@ -10,7 +10,7 @@ from __future__ import annotations
 from unspool.analyses.locks.beside import owner_of_file, pointers_to, refused
 from unspool.analyses.locks.java import java_waits
 from unspool.analyses.locks.syscalls import VECTOR_ENTRY, futex_waits, syscall_of
-from unspool.analyses.locks.words import WAITERS, Words
+from unspool.analyses.locks.words import KIND_BITS, WAITERS, Words
 from unspool.errors import FormatError
 from unspool.memory import Fault
 from unspool.write.more import More
@@ -168,7 +168,7 @@ def _is_mutex(words: Words, wait: FutexWait) -> bool:
         return False
     lock, count, owner = found[:3]
     users, kind = (found[3], found[4]) if words.word == 8 else (found[4], found[3])
-    if users != 1 or not 0 < owner <= _HIGHEST_ID or kind & ~0x1FF:
+    if users != 1 or not 0 < owner <= _HIGHEST_ID or kind & ~KIND_BITS:
         return False
     if kind & _BY_ID:
         return lock == owner | WAITERS

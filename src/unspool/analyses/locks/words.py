@@ -33,6 +33,9 @@ _MUSL_BUSY = 16
 _READER_SHIFT = 3
 _READERS_WAIT = 4
 _RWLOCK_WAITS = _RWLOCK_PHASE, _RWLOCK_WRITERS = 8, 12
+# Types, attributes, and what says about transactional memory: 0x200 is set where a program asks
+# for PTHREAD_MUTEX_NORMAL itself, or for C11's mtx_plain (pthread_mutexattr_settype.c).
+KIND_BITS = 0x3FF
 # Above it, a mutex's word has the priority that its owner gets (PTHREAD_PRIO_PROTECT).
 _CEILING = 1 << 19
 
@@ -77,6 +80,9 @@ class Words:
         """The lock that a futex wait is part of; `kind` is what function names say."""
         if kind is not None and kind.startswith(_RUST):
             return self.rust(wait, kind.removeprefix(_RUST))
+        if kind == "condition" and (found := self.glibc_mutex(wait, sure=False)) is not None:
+            # Who was signalled takes the mutex again, in a function that glibc does not export.
+            return found
         if kind in ("mutex", None):
             found = self.glibc_mutex(wait, sure=kind is not None) or self.musl_mutex(wait, kind)
             if found is not None:
@@ -109,7 +115,7 @@ class Words:
             return None
         lock, count, owner = words[:3]
         kind = words[4 if self.word == 8 else 3]
-        if kind & ~0x1FF or (kind & 3 == 3 and kind & _PROTECT):
+        if kind & ~KIND_BITS or (kind & 3 == 3 and kind & _PROTECT):
             return None
         by_kernel = wait.operation in LOCK_PI
         by_tid = bool(kind & (_ROBUST | _INHERIT)) or by_kernel
@@ -143,7 +149,7 @@ class Words:
             return None
         kind, tid = words[4 if self.word == 8 else 3], words[0] & TID_MASK
         holder = self.owners(tid) if tid else None
-        if kind & ~0x1FF or not kind & _INHERIT or not tid or words[2] != tid:
+        if kind & ~KIND_BITS or not kind & _INHERIT or not tid or words[2] != tid:
             return None
         if (holder is None or holder[0] != self.party) and not kind & _SHARED:
             return None
