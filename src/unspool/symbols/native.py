@@ -224,7 +224,7 @@ def debug_id(path: str) -> str | None:
     """
     archive = part("symbolic.debuginfo").Archive
     try:
-        thing = _first_object(archive.open(path))
+        thing = _first_object(_by_path(archive.open, path))
         return str(thing.debug_id) if thing else None
     except part("symbolic.exceptions").SymbolicError:
         return None
@@ -239,7 +239,7 @@ def stack_win_text(path: str) -> bytes | None:
         return None
     archive = part("symbolic.debuginfo").Archive
     try:
-        thing = _first_object(archive.open(path))
+        thing = _first_object(_by_path(archive.open, path))
         if thing is None:
             return None
         if thing.arch != "x86":
@@ -248,6 +248,26 @@ def stack_win_text(path: str) -> bytes | None:
         return text
     except part("symbolic.exceptions").SymbolicError:
         return None
+
+
+def _by_path(opener: Callable[[str], Any], path: str) -> Any:
+    """What the library opens. It takes paths in UTF-8 alone.
+
+    A folder of an old disk or archive can have a name in Latin-1, /games/Pok\\xe9mon. Such a
+    file is opened here, and the library gets another name of it.
+    """
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise part("symbolic.exceptions").SymbolicError(error.strerror) from None
+        try:
+            return opener(f"/proc/self/fd/{descriptor}")
+        finally:
+            os.close(descriptor)
+    return opener(path)
 
 
 def _first_object(archive: Any) -> Any:
@@ -259,7 +279,7 @@ def _kept(store: SymcacheStore | None, key: str, symcache: Any) -> Any:
     """A symcache of an earlier run, None without one that the library reads."""
     kept = store.get(key) if store else None
     try:
-        return symcache.SymCache.open(kept) if kept else None
+        return _by_path(symcache.SymCache.open, kept) if kept else None
     except part("symbolic.exceptions").SymbolicError:
         return None  # of a version that calls itself the same; it will be replaced
 
@@ -270,7 +290,7 @@ def _convert(
     opener = part("symbolic.debuginfo").Archive
     # The library keeps the bytes' address and nothing that keeps them alive.
     data = bytes(content()) if content else b""
-    archive = opener.from_bytes(data) if content else opener.open(path)
+    archive = opener.from_bytes(data) if content else _by_path(opener.open, path)
     thing = _first_object(archive)
     if thing is None:
         return None

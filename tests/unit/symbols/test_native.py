@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -134,6 +135,21 @@ def test_functions_without_dwarf_have_no_places(inlined: Path, tool: Tool) -> No
     assert found.lookup(1 << 40) == ([], None)
     _, start = found.lookup(starts["rare"] + 2)
     assert start == starts["rare"]
+
+
+def test_a_path_need_not_be_utf_8(
+    inlined: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tool: Tool
+) -> None:
+    """The library takes paths in UTF-8 alone; folders of old disks are named in Latin-1."""
+    folder = tmp_path / os.fsdecode(b"Pok\xe9mon")
+    folder.mkdir()
+    copy = shutil.copy(inlined, folder)
+    expected = lines_of(inlined)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+    calls = calls_in(inlined, tool)
+    for found in (lines_of(copy), lines_of(copy)):  # the second one comes from the cache
+        assert [places(found, at) for at in calls] == [places(expected, at) for at in calls]
+    assert native.debug_id(str(copy)) == native.debug_id(str(inlined)) is not None
 
 
 def test_split_dwarf_gives_no_lines_and_no_error(compiled: Compile, tool: Tool) -> None:
