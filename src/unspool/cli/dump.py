@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from unspool.cli.options import HELP, Option, parse
-from unspool.cli.target import TARGET_OPTIONS, open_target, source_of
+from unspool.cli.target import TARGET_OPTIONS, keep, open_target, source_of
 from unspool.errors import UsageError
 
 TYPE_CHECKING = False
@@ -88,10 +88,10 @@ def write_report(source: str | int, arguments: Arguments, path: str) -> int:
     from unspool.render.json import chunks
     from unspool.write.save import save
 
-    quiet = arguments.flag("--quiet")
+    quiet, place = arguments.flag("--quiet"), _place(source, path)
     with Progress(not quiet) as progress, open_target(source, arguments, progress) as target:
         report = api.unwind(target)
-        size = save(_place(path), (chunk.encode() for chunk in chunks(report)))
+        size = save(place, (chunk.encode() for chunk in chunks(report)))
     if not quiet:
         from unspool.render.dump_words import report_lines
 
@@ -104,14 +104,14 @@ def write(source: str | int, arguments: Arguments, path: str) -> int:
     from unspool import api
     from unspool.cli.progress import Progress
 
-    quiet = arguments.flag("--quiet")
+    quiet, place = arguments.flag("--quiet"), _place(source, path)
     with (
         Progress(not quiet) as progress,
         open_target(source, arguments, progress, floating_point=True) as target,
     ):
         report, written = api.dump(
             target,
-            _place(path),
+            place,
             stack_bytes=arguments.number("--stack-bytes", 0),
             sanitize=arguments.flag("--sanitize"),
             environ=arguments.flag("--environ"),
@@ -124,8 +124,11 @@ def write(source: str | int, arguments: Arguments, path: str) -> int:
     return 0 if report.complete else 1
 
 
-def _place(path: str) -> str:
-    return "/dev/stdout" if path == "-" else path
+def _place(source: str | int, path: str) -> str:
+    if path == "-":
+        return "/dev/stdout"
+    keep(source, path)
+    return path
 
 
 def _tell(lines: Iterable[str], path: str) -> None:

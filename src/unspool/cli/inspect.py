@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from unspool.cli.options import COLOR, HELP, QUIET, Option, parse
+from unspool.cli.target import keep
 from unspool.errors import FormatError, InputError, UsageError
 
 TYPE_CHECKING = False
@@ -66,6 +67,9 @@ def run(argv: list[str]) -> int:
 
         return show_help("inspect")
     path = _path(arguments)
+    place = arguments.text("--output")
+    if place is not None:
+        keep(path, place)
     from unspool.cli.progress import Progress
     from unspool.targets.input.source import open_source
 
@@ -73,7 +77,7 @@ def run(argv: list[str]) -> int:
         source = open_source(path, progress)
     with source:
         anatomy = _dissected(source)
-        _write(_pieces(anatomy, source, arguments), arguments.text("--output"))
+        _write(_pieces(anatomy, source, arguments), place)
         return 0 if anatomy.complete else 1
 
 

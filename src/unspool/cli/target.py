@@ -69,6 +69,21 @@ def source_of(operands: Sequence[str], command: str) -> str | int:
     return text
 
 
+def keep(source: str | int, output: str) -> None:
+    """Refuses to write over the TARGET: what is in it cannot be had again.
+
+    Links and other names of the same file are seen through. Raises `UsageError`.
+    """
+    if isinstance(source, int):
+        return
+    try:
+        same = os.path.samestat(os.stat(0 if source == "-" else source), os.stat(output))
+    except OSError:
+        return
+    if same:
+        raise UsageError(f"{output} is what is read; it would be lost", "name another file")
+
+
 def open_target(
     source: str | int,
     arguments: Arguments,

@@ -31,6 +31,25 @@ def test_a_dump_is_written_and_said_so(core: str, capsys: Capture, tmp_path: Pat
     assert threads(path, capsys) == threads(core, capsys)
 
 
+def test_what_is_read_is_not_written_over(core: str, capsys: Capture, tmp_path: Path) -> None:
+    own = tmp_path / "core"
+    own.write_bytes(Path(core).read_bytes())
+    (tmp_path / "link").symlink_to(own)
+    os.link(own, tmp_path / "other")
+    dump = tmp_path / "a.dmp"
+    assert main(["dump", str(own), "--symbols", str(BUNDLED), "-q", "-o", str(dump)]) == 0
+    commands = [["dump", str(own), "-o", str(own)], ["dump", str(own), "-o", f"{tmp_path}/./core"]]
+    commands += [["dump", str(own), "-o", str(tmp_path / name)] for name in ("link", "other")]
+    commands.append(["dump", str(own), "--memory-free", "-o", str(own)])
+    commands.append(["core2md", str(own), "/proc/self", str(own)])
+    commands += [[name, str(dump), "-o", str(dump)] for name in ("dump", "inspect")]
+    was = own.read_bytes(), dump.read_bytes()
+    for words in commands:
+        assert main(words) == 64, words
+        assert "is what is read; it would be lost" in capsys.readouterr().err
+    assert (own.read_bytes(), dump.read_bytes()) == was
+
+
 def test_quiet(core: str, capsys: Capture, tmp_path: Path) -> None:
     words = ["dump", core, "--symbols", str(BUNDLED), "-q", "-o", str(tmp_path / "a.dmp")]
     assert main(words) == 0
