@@ -129,12 +129,20 @@ def test_a_core_without_a_crash_says_so() -> None:
     assert list(lines(found))[1].endswith("no signal: taken from a running process")
 
 
+def test_a_cut_core_does_not_say_what_was_in_the_rest() -> None:
+    found = reports.crash()
+    found.crash = None
+    found.target.truncated = True
+    found_lines = list(lines(found, facts=Facts(size=3000, seconds=0.02)))
+    assert found_lines[1] == "pid 4000, 1 thread, core of 3.0 kB, cut short, read in 0.02 s"
+
+
 def test_a_program_without_a_name_and_without_threads() -> None:
     found = report()
     found.target = TargetInfo("core", "x86_64")
     assert list(lines(found)) == [
         "a program without a name, x86_64",
-        "0 threads, core, no signal: taken from a running process",
+        "0 threads, core",
         "",
     ]
 
