@@ -7,6 +7,7 @@ it ends.
 from __future__ import annotations
 
 import contextlib
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -197,3 +198,29 @@ def test_blocks_of_malloc_are_in_heaps(
             assert area.kind == Kind.HEAP or donated, f"{name}: {area}"
         if "musl" in compiler:
             assert "malloc's own records (musl)" in {area.name for area in found.areas}
+
+
+@pytest.mark.parametrize("how", ["", "setarch -L", "prlimit --stack=unlimited"])
+@pytest.mark.parametrize("word", ["gcc", "gcc-m32"])
+def test_the_direction_of_mappings_is_the_kernels(
+    how: str, word: str, programs_root: Path, tmp_path: Path
+) -> None:
+    """What was asked for is one thing, what the kernel makes of it another."""
+    prefix = how.split()
+    if prefix and subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode:
+        pytest.skip(f"{how} is not possible here")
+    program = build(HEAP.variant(f"heap-{word}", compiler=word), programs_root)
+    with running([*prefix, program], cwd=tmp_path) as process:
+        maps = mappings(process.pid)
+        bases = {Path(path).name[:2]: start for start, _, _, path in reversed(maps)}
+        with unspool.open(process.pid) as target:
+            rules = {rule.id: rule for rule in unspool.api.layout(target).rules}
+    found = rules["mmap-direction"]
+    upwards = bases["li"] > bases["ld"]
+    assert ("low addresses up" in found.says) == upwards, found
+    assert ("high addresses down" in found.says) == (not upwards and bases["ld"] >= 1 << 31), found
+    if how == "setarch -L":
+        assert upwards
+        assert any("ADDR_COMPAT_LAYOUT" in line for line in found.evidence)
+    if how.startswith("prlimit"):
+        assert "no limit" in rules["stack-rlimit"].says

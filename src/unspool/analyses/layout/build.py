@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from unspool.analyses.layout import images, malloc, musl, names, reserve, rules, runtimes, stacks
+from unspool.analyses.layout import (
+    images,
+    malloc,
+    musl,
+    names,
+    reserve,
+    rules,
+    rules_kernel,
+    runtimes,
+    stacks,
+)
 from unspool.analyses.layout.allocators import allocator_rules
 from unspool.analyses.layout.mappings import is_whole, mappings_of
 from unspool.analyses.layout.paint import Label, paint
@@ -10,14 +20,14 @@ from unspool.analyses.layout.records import Kind, Layout, Verdict
 from unspool.analyses.layout.rules_windows import large_address_aware, windows_rules
 from unspool.analyses.layout.system import system_of
 from unspool.analyses.layout.windows import RESERVED, Windows
-from unspool.formats.notes import AT_ENTRY, AT_SYSINFO_EHDR, parse_auxv
+from unspool.formats.notes import AT_BASE, AT_ENTRY, AT_SYSINFO_EHDR, parse_auxv
 from unspool.model import Finding
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from unspool.analyses.layout.records import Plan
+    from unspool.analyses.layout.records import Plan, Rule
     from unspool.memory import Memory
     from unspool.model import Stack
     from unspool.targets.base import Target
@@ -48,7 +58,7 @@ def layout(target: Target, walked: Iterable[Stack]) -> Layout:
     )  # fmt: skip
     result.top = _top(result)
     whole = bool(found) and is_whole(target, facts)
-    _judge(result, target, windows, whole)
+    _judge(result, target, windows, whole, auxv.get(AT_BASE, 0))
     result.own_findings = list(_findings(result, whole))
     result.findings = [*target.findings, *result.own_findings]
     return result
@@ -90,18 +100,42 @@ def _layers(
     ]
 
 
-def _judge(result: Layout, target: Target, windows: Windows, whole: bool) -> None:
+def _judge(
+    result: Layout, target: Target, windows: Windows, whole: bool, interpreter: int
+) -> None:
     """Holes, rules and what to reserve; of mappings that are not `whole` nothing is concluded."""
     if whole:
         result.holes = rules.holes_of(result.areas, result.top)
         result.blocks = rules.blocks_of(result.areas, [2 * _GIB, 3 * _GIB, 4 * _GIB])
-    result.rules = [*rules.native_rules(result, target), *allocator_rules(result, target)]
+    result.rules = [*_native_rules(result, target, interpreter), *allocator_rules(result, target)]
     if result.is_windows:
         result.rules += windows_rules(result, target, windows)
     if whole:
         result.plan = _reserve_plan(result, target, windows)
     else:
         rules.withdraw(result.rules)
+
+
+def _native_rules(layout: Layout, target: Target, interpreter: int) -> Iterator[Rule]:
+    """The rules for every process, each with its verdict; those of Linux for processes on Linux.
+
+    `interpreter` is where the kernel put the dynamic linker, 0 if there is none.
+    """
+    is_linux = target.info.os == "linux"
+    yield rules.null_page(layout)
+    yield rules.low_memory(layout)
+    yield rules_kernel.top(layout)
+    if is_linux:
+        yield rules_kernel.direction(layout, interpreter)
+    yield rules.room(layout)
+    if is_linux:
+        yield rules_kernel.stack_room(layout)
+    yield rules.guards(layout)
+    if is_linux:
+        yield rules.randomisation(layout, target)
+        yield rules.prelink(target)
+        yield rules.overcommit(layout)
+        yield rules.map_count(layout)
 
 
 def _find_generated(target: Target, mappings: Sequence[Mapping]) -> None:
@@ -169,7 +203,9 @@ def _top(layout: Layout) -> int:
     """The end of what the process can map: of its kind of address space, by what it has mapped."""
     highest = max((area.end for area in layout.areas if area.end <= 1 << 63), default=0)
     if layout.pointer_size == 8:
-        return 1 << 47 if highest <= 1 << 47 else 1 << 56
+        # Kernels of arm64 are built for one of several sizes; 39 and 48 bits are common.
+        sizes = (39, 42, 47, 48, 52) if layout.target.arch == "aarch64" else (47, 56)
+        return next((1 << bits for bits in sizes if highest <= 1 << bits), 1 << 64)
     # A 64-bit kernel leaves the last two pages out (IA32_PAGE_OFFSET).
     return 3 * _GIB if highest <= 3 * _GIB else max(4 * _GIB - 0x2000, highest)
 

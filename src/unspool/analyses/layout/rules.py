@@ -21,34 +21,22 @@ _SHOWN = 100
 # Rules that conclude from what is not mapped.
 _OF_ALL = {
     "null-page", "low-64k", "vm-split", "largest-free-block", "stack-rlimit", "stack-guards",
-    "overcommit", "map-count", "dos-area", "high-addresses", "shared-heap", "preloader",
-    "reserved-area",
+    "mmap-direction", "overcommit", "map-count", "dos-area", "high-addresses", "shared-heap",
+    "preloader", "reserved-area",
 }
 _STACKS = (Kind.STACK, Kind.WINDOWS_STACK, Kind.WINE_STACK)
-
-
-def native_rules(layout: Layout, target: Target) -> Iterator[Rule]:
-    """The rules for every process, each with its verdict."""
-    yield _null_page(layout)
-    yield _low_memory(layout)
-    yield _top(layout)
-    yield _room(layout)
-    yield _stack_room(layout)
-    yield _guards(layout)
-    yield _randomisation(layout, target)
-    yield _prelink(target)
-    yield _overcommit(layout)
-    yield _map_count(layout)
 
 
 # --- the lowest addresses ----------------------------------------------------------------------
 
 
-def _null_page(layout: Layout) -> Rule:
+def null_page(layout: Layout) -> Rule:
     first = layout.areas[0] if layout.areas else None
     evidence = []
     if layout.system is not None and layout.system.min_address is not None:
         evidence.append(f"vm.mmap_min_addr is {layout.system.min_address}")
+    if layout.system is not None and layout.system.has_page_zero:
+        evidence.append("the process asked for MMAP_PAGE_ZERO (personality)")
     if first is not None and first.start < 0x1000:
         evidence.insert(0, describe(first))
         if first.accessible:
@@ -60,42 +48,13 @@ def _null_page(layout: Layout) -> Rule:
     return Rule("null-page", Verdict.OK, "nothing is mapped at 0", evidence)
 
 
-def _low_memory(layout: Layout) -> Rule:
+def low_memory(layout: Layout) -> Rule:
     low = [area for area in until(layout.areas, 0x10000) if area.accessible]
     if low:
         says = "memory is mapped in the low 64 KiB, where Windows code expects none"
         verdict = Verdict.WARNING if layout.is_windows else Verdict.NOTE
         return Rule("low-64k", verdict, says, [describe(area) for area in low[:_SHOWN]])
     return Rule("low-64k", Verdict.OK, "nothing can be accessed in the low 64 KiB")
-
-
-# --- the highest -------------------------------------------------------------------------------
-
-
-def _top(layout: Layout) -> Rule:
-    highest = next(
-        (area for area in reversed(layout.areas) if area.end <= 1 << 63), None
-    )
-    if highest is None:
-        return Rule("vm-split", Verdict.UNKNOWN, "no mapping is known")
-    evidence = [f"the highest mapping: {describe(highest)}"]
-    system = layout.system
-    if system is not None and system.has_3gb_limit:
-        evidence.append("the process asked for ADDR_LIMIT_3GB (personality)")
-    if layout.pointer_size == 8:
-        bits = (highest.end - 1).bit_length()
-        if bits <= 47:
-            says = "all is within 47 bits, which every x86-64 program expects"
-            return Rule("vm-split", Verdict.OK, says, evidence)
-        says = f"addresses reach {bits} bits: programs that keep data in high bits break"
-        return Rule("vm-split", Verdict.NOTE, says, evidence)
-    if highest.end > 3 * GIB:
-        says = "the process can use more than 3 GiB: a 64-bit kernel, or one with a 4G/4G split"
-    elif highest.end > 2 * GIB:
-        says = "the highest address fits a 3G/1G split (a 32-bit kernel's usual one)"
-    else:
-        says = "all is below 2 GiB: a 2G/2G split, or a dump that does not list everything"
-    return Rule("vm-split", Verdict.OK, says, evidence)
 
 
 # --- room --------------------------------------------------------------------------------------
@@ -147,15 +106,14 @@ def _largest(
     return best
 
 
-def _room(layout: Layout) -> Rule:
+def room(layout: Layout) -> Rule:
     if not layout.blocks:
         return Rule("largest-free-block", Verdict.UNKNOWN, "what is free is not known")
     evidence = []
     narrow = False
     for block in layout.blocks:
-        text = (
-            f"below {block.limit // GIB} GiB: {size_of(block.size)} free at 0x{block.start:x}"
-        )
+        free = f"{size_of(block.size)} free at 0x{block.start:x}" if block.size else "nothing free"
+        text = f"below {block.limit // GIB} GiB: {free}"
         if layout.is_windows and block.held_size > block.size:
             text += (
                 f"; {size_of(block.held_size)} at 0x{block.held_start:x} with what is held "
@@ -174,36 +132,7 @@ def _room(layout: Layout) -> Rule:
     return Rule("largest-free-block", Verdict.OK, says, evidence)
 
 
-def _stack_room(layout: Layout) -> Rule:
-    """How far the first stack can grow: the kernel keeps 256 pages free below it."""
-    stack = next((area for area in layout.areas if area.path == "[stack]"), None)
-    limit = layout.system.stack_limit if layout.system is not None else None
-    if stack is None:
-        return Rule("stack-rlimit", Verdict.UNKNOWN, "the first stack is not known")
-    below = [area for area in layout.areas if area.end <= stack.start]
-    room = stack.end - (below[-1].end if below else 0)
-    evidence = [describe(stack), f"the next mapping below it ends {size_of(room)} below its end"]
-    if below:
-        evidence.append(f"that is {describe(below[-1])}")
-    if limit is None:
-        says = "how large the stack may get is not known (no limits of the process)"
-        return Rule("stack-rlimit", Verdict.UNKNOWN, says, evidence)
-    if limit < 0:
-        evidence.append("Max stack size is unlimited")
-        says = "no limit: the kernel maps from low addresses up (its legacy layout)"
-        verdict = Verdict.WARNING if layout.pointer_size == 4 or layout.is_windows else Verdict.NOTE
-        return Rule("stack-rlimit", verdict, says, evidence)
-    evidence.append(f"Max stack size is {size_of(limit)}")
-    if room < limit and layout.is_windows and not below[-1].accessible:
-        says = "Wine holds what the first stack could grow into; only its own start runs there"
-        return Rule("stack-rlimit", Verdict.NOTE, says, evidence)
-    if room < limit:
-        says = "something is mapped where the stack may grow to"
-        return Rule("stack-rlimit", Verdict.WARNING, says, evidence)
-    return Rule("stack-rlimit", Verdict.OK, "the stack can grow to its limit", evidence)
-
-
-def _guards(layout: Layout) -> Rule:
+def guards(layout: Layout) -> Rule:
     areas = layout.areas
     bare = []
     count = 0
@@ -229,13 +158,13 @@ def _guards(layout: Layout) -> Rule:
 # --- hazards -----------------------------------------------------------------------------------
 
 
-def _randomisation(layout: Layout, target: Target) -> Rule:
+def randomisation(layout: Layout, target: Target) -> Rule:
     system = layout.system
     evidence = []
     if system is not None and system.randomize is not None:
         evidence.append(f"kernel.randomize_va_space is {system.randomize}")
-        if (system.personality or 0) & 0x40000:
-            evidence.append("the process has ADDR_NO_RANDOMIZE (personality)")
+    if system is not None and (system.personality or 0) & 0x40000:
+        evidence.append("the process has ADDR_NO_RANDOMIZE (personality)")
     fixed = next(
         (
             f"{module.name} is at 0x{module.base:x}, where programs are without randomisation"
@@ -258,7 +187,7 @@ def _randomisation(layout: Layout, target: Target) -> Rule:
     return Rule("randomisation", Verdict.OK, "addresses are random, in a wide space", evidence)
 
 
-def _prelink(target: Target) -> Rule:
+def prelink(target: Target) -> Rule:
     """Prelinked libraries, and programs, were laid out for fixed addresses."""
     moved, fixed, unknown = [], [], 0
     for module in target.modules:
@@ -286,7 +215,7 @@ def _prelink(target: Target) -> Rule:
     return Rule("prelink", Verdict.OK, "no library was laid out for a fixed address (prelink)")
 
 
-def _overcommit(layout: Layout) -> Rule:
+def overcommit(layout: Layout) -> Rule:
     system = layout.system
     writable = sum(
         area.size
@@ -311,7 +240,7 @@ def _overcommit(layout: Layout) -> Rule:
     return Rule("overcommit", Verdict.OK, says, evidence)
 
 
-def _map_count(layout: Layout) -> Rule:
+def map_count(layout: Layout) -> Rule:
     count = layout.mappings
     limit = layout.system.max_maps if layout.system is not None else None
     if limit is None:

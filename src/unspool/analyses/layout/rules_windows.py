@@ -160,17 +160,42 @@ def _high_addresses(layout: Layout, windows: Windows, program: Pe | None) -> Rul
     aware = bool(program.characteristics & _LARGE_ADDRESSES)
     flag = f"its header {'has' if aware else 'lacks'} LARGE_ADDRESS_AWARE"
     limit = 2 * GIB if not aware else 3 * GIB if layout.pointer_size == 4 else 4 * GIB
-    above = [area for area in layout.areas if limit <= area.start < 4 * GIB and area.accessible]
-    of_windows = [area for area in above if area.kind in WINDOWS_KINDS]
-    evidence = [flag, *(describe(area) for area in (of_windows or above)[:_SHOWN])]
+    if limit == 4 * GIB:
+        says = "the program may be given any address below 4 GiB, and no 32-bit code has others"
+        return Rule("high-addresses", Verdict.OK, says, [flag])
+    high = [area for area in layout.areas if limit <= area.start < 4 * GIB]
+    above = [area for area in high if area.accessible]
+    given = _given_out(high) if windows.is_wine else []
+    of_windows = [area for area in above if area.kind in WINDOWS_KINDS or area in given]
+    evidence = [flag, *(_whose(area, given) for area in (of_windows or above)[:_SHOWN])]
     if of_windows:
         says = f"Windows code has memory above {limit // GIB} GiB, which it may not expect"
         return Rule("high-addresses", Verdict.WARNING, says, evidence)
+    nameless = [area for area in above if tenant(area) == "unknown"]
     if above:
         size = size_of(sum(area.size for area in above))
-        says = f"above {limit // GIB} GiB are {size} of Unix memory, and nothing of Windows code"
+        says = f"above {limit // GIB} GiB are {size}, none of it known to be Windows code's"
+        if nameless:
+            size = size_of(sum(area.size for area in nameless))
+            says += f"; of {size} without an owner's name it does not tell"
         return Rule("high-addresses", Verdict.OK, says, evidence)
-    return Rule("high-addresses", Verdict.OK, f"nothing is above {limit // GIB} GiB", evidence)
+    says = f"nothing is between {limit // GIB} and 4 GiB"
+    return Rule("high-addresses", Verdict.OK, says, evidence)
+
+
+def _given_out(areas: list[Area]) -> list[Area]:
+    """Memory that lies within what Wine holds: nobody but Wine maps there, for Windows code."""
+    return [
+        area
+        for before, area, after in zip(areas, areas[1:], areas[2:], strict=False)
+        if tenant(area) == "unknown" and area.accessible
+        and before.end == area.start and tenant(before) == "held"
+        and area.end == after.start and tenant(after) == "held"
+    ]  # fmt: skip
+
+
+def _whose(area: Area, given: list[Area]) -> str:
+    return describe(area) + (", in the midst of what Wine holds" if area in given else "")
 
 
 def _shared_heap(layout: Layout, target: Target) -> Rule:

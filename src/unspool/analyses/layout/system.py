@@ -9,8 +9,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from unspool.targets.base import Target
 
-_PERSONALITY = {0x0040000: "ADDR_NO_RANDOMIZE", 0x0200000: "ADDR_COMPAT_LAYOUT"}
-_LIMIT_3GB = 0x8000000
+# Bits of personality(2).
+_NO_RANDOMIZE, _PAGE_ZERO, _COMPAT_LAYOUT, _LIMIT_3GB = 0x40000, 0x100000, 0x200000, 0x8000000
 
 
 class System(Record):
@@ -53,9 +53,19 @@ class System(Record):
     @property
     def is_random(self) -> bool | None:
         """Whether this process's addresses are random; None if that is not known."""
-        if self.randomize is None:
-            return None
-        return self.randomize > 0 and not (self.personality or 0) & 0x0040000
+        if (self.personality or 0) & _NO_RANDOMIZE:
+            return False
+        return self.randomize > 0 if self.randomize is not None else None
+
+    @property
+    def has_compat_layout(self) -> bool:
+        """Whether the process asked for ADDR_COMPAT_LAYOUT: mappings from low addresses up."""
+        return bool((self.personality or 0) & _COMPAT_LAYOUT)
+
+    @property
+    def has_page_zero(self) -> bool:
+        """Whether the process asked for MMAP_PAGE_ZERO: a page at 0 that can be read."""
+        return bool((self.personality or 0) & _PAGE_ZERO)
 
     @property
     def has_3gb_limit(self) -> bool:

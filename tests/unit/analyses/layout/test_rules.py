@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from unspool.analyses.layout import rules
-from unspool.analyses.layout.records import Area, Kind, Layout, Rule
+from unspool.analyses.layout.records import Kind, Rule
 from unspool.analyses.layout.system import System, stack_limit
 
 from .made_up import GIB, area, layout
@@ -21,48 +20,32 @@ def verdict(rule: Rule) -> tuple[str, str]:
 
 def test_null_page_and_low_memory() -> None:
     fine = layout([area(0x10000, 0x20000)], system=System(min_address=65536))
-    assert verdict(rules._null_page(fine)) == ("null-page", "ok")
-    assert "vm.mmap_min_addr is 65536" in rules._null_page(fine).evidence
-    assert verdict(rules._low_memory(fine)) == ("low-64k", "ok")
+    assert verdict(rules.null_page(fine)) == ("null-page", "ok")
+    assert "vm.mmap_min_addr is 65536" in rules.null_page(fine).evidence
+    assert verdict(rules.low_memory(fine)) == ("low-64k", "ok")
     bad = layout([area(0, 0x1000, name="jump table")])
-    assert verdict(rules._null_page(bad)) == ("null-page", "warning")
-    assert "jump table" in rules._null_page(bad).evidence[0]
+    assert verdict(rules.null_page(bad)) == ("null-page", "warning")
+    assert "jump table" in rules.null_page(bad).evidence[0]
     held = layout([area(0, 0x10000, Kind.RESERVED, permissions="---p")])
-    assert verdict(rules._null_page(held)) == ("null-page", "ok")
-    assert verdict(rules._low_memory(held)) == ("low-64k", "ok")
+    assert verdict(rules.null_page(held)) == ("null-page", "ok")
+    assert verdict(rules.low_memory(held)) == ("low-64k", "ok")
     low = [area(0x8000, 0x9000)]
-    assert verdict(rules._low_memory(layout(low))) == ("low-64k", "note")
-    assert verdict(rules._low_memory(layout(low, windows=True))) == ("low-64k", "warning")
-
-
-@pytest.mark.parametrize(
-    ("word", "end", "words"),
-    [
-        (4, 0xFFFFD000, "more than 3 GiB"),
-        (4, 0xBFFFF000, "3G/1G"),
-        (4, 0x7FFF0000, "2G/2G"),
-        (8, 0x7FFFFFFFF000, "within 47 bits"),
-        (8, 0xFFFFFFFFFFF000, "56 bits"),
-    ],
-)
-def test_the_split_of_the_address_space(word: int, end: int, words: str) -> None:
-    vsyscall = area(0xFFFFFFFFFF600000, 0xFFFFFFFFFF601000, Kind.KERNEL)
-    areas = [area(end - 0x1000, end), *([vsyscall] if word == 8 else [])]
-    assert words in rules._top(layout(areas, word=word)).says
+    assert verdict(rules.low_memory(layout(low))) == ("low-64k", "note")
+    assert verdict(rules.low_memory(layout(low, windows=True))) == ("low-64k", "warning")
 
 
 def test_room_for_a_large_dll() -> None:
-    assert verdict(rules._room(layout([])))[1] == "ok"
+    assert verdict(rules.room(layout([])))[1] == "ok"
     every = 48 * MIB
     full = [area(at, at + MIB) for at in range(every, 4 * GIB, every + MIB)]
     tight = layout(full)
     assert all(block.size < 64 * MIB for block in tight.blocks)
-    assert verdict(rules._room(tight))[1] == "warning"
+    assert verdict(rules.room(tight))[1] == "warning"
     # What Wine holds, Windows code can have; a native program cannot.
     held = [area(0x10000, 4 * GIB, Kind.RESERVED, permissions="---p")]
-    assert verdict(rules._room(layout(held)))[1] == "warning"
-    assert verdict(rules._room(layout(held, windows=True)))[1] == "ok"
-    assert verdict(rules._room(layout(held, word=8, top=1 << 47)))[1] == "not_applicable"
+    assert verdict(rules.room(layout(held)))[1] == "warning"
+    assert verdict(rules.room(layout(held, windows=True)))[1] == "ok"
+    assert verdict(rules.room(layout(held, word=8, top=1 << 47)))[1] == "not_applicable"
 
 
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(1, 30)), max_size=8))
@@ -84,46 +67,29 @@ def test_the_largest_block_by_counting(pieces: list[tuple[int, int]]) -> None:
     assert sum(hole.size for hole in holes) == limit - used
 
 
-def stack_layout(below: Area, limit: int | None, *, windows: bool = False) -> Layout:
-    stack = area(0xBF000000, 0xC0000000, Kind.STACK, "first stack")
-    stack.path = "[stack]"
-    return layout([below, stack], system=System(stack_limit=limit), windows=windows)
-
-
-def test_room_of_the_first_stack() -> None:
-    far, near = area(0x10000000, 0x10001000), area(0xBEFF0000, 0xBEFF1000)
-    assert rules._stack_room(stack_layout(far, 8 * MIB)).verdict == "ok"
-    assert rules._stack_room(stack_layout(near, 8 << 30)).verdict == "warning"
-    assert rules._stack_room(stack_layout(far, -1)).verdict == "warning"
-    assert rules._stack_room(stack_layout(far, None)).verdict == "unknown"
-    held = area(0xBEFF0000, 0xBEFF1000, Kind.RESERVED, permissions="---p")
-    assert rules._stack_room(stack_layout(held, 8 << 30, windows=True)).verdict == "note"
-    assert rules._stack_room(layout([])).verdict == "unknown"
-
-
 def test_stacks_without_guards() -> None:
     guard = area(0x1000, 0x2000, Kind.GUARD, permissions="---p")
     stack = area(0x2000, 0x3000, Kind.STACK, "stack of thread 1")
-    assert rules._guards(layout([guard, stack])).verdict == "ok"
-    assert rules._guards(layout([stack])).verdict == "ok"
-    bare = rules._guards(layout([area(0x1000, 0x2000, name="victim"), stack]))
+    assert rules.guards(layout([guard, stack])).verdict == "ok"
+    assert rules.guards(layout([stack])).verdict == "ok"
+    bare = rules.guards(layout([area(0x1000, 0x2000, name="victim"), stack]))
     assert bare.verdict == "note"
     assert "victim" in bare.evidence[0]
-    assert rules._guards(layout([])).verdict == "not_applicable"
+    assert rules.guards(layout([])).verdict == "not_applicable"
 
 
 def test_overcommit_and_the_number_of_mappings() -> None:
     areas = [area(0x1000, 0x2000)]
-    assert rules._overcommit(layout(areas)).verdict == "unknown"
-    assert rules._overcommit(layout(areas, system=System(overcommit=0))).verdict == "ok"
+    assert rules.overcommit(layout(areas)).verdict == "unknown"
+    assert rules.overcommit(layout(areas, system=System(overcommit=0))).verdict == "ok"
     strict = System(overcommit=2, commit_limit=8 * GIB, committed=GIB)
-    assert rules._overcommit(layout(areas, system=strict)).verdict == "note"
+    assert rules.overcommit(layout(areas, system=strict)).verdict == "note"
     strict.committed = 8 * GIB
-    assert rules._overcommit(layout(areas, system=strict)).verdict == "warning"
+    assert rules.overcommit(layout(areas, system=strict)).verdict == "warning"
     many = [area(at * 0x2000, at * 0x2000 + 0x1000) for at in range(100)]
-    assert rules._map_count(layout(many)).verdict == "unknown"
-    assert rules._map_count(layout(many, system=System(max_maps=100))).verdict == "warning"
-    assert rules._map_count(layout(many, system=System(max_maps=65530))).verdict == "ok"
+    assert rules.map_count(layout(many)).verdict == "unknown"
+    assert rules.map_count(layout(many, system=System(max_maps=100))).verdict == "warning"
+    assert rules.map_count(layout(many, system=System(max_maps=65530))).verdict == "ok"
 
 
 def test_limits_and_sizes_in_words() -> None:

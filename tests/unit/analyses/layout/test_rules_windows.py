@@ -90,9 +90,32 @@ def test_addresses_that_a_program_may_not_expect() -> None:
     assert bad.evidence[0] == "its header lacks LARGE_ADDRESS_AWARE"
     assert "Windows heap" in bad.evidence[1]
     assert high(LARGE, [above, unix]).verdict == "ok"
-    assert "1 MiB of Unix memory" in high(0, [unix]).says
-    assert "4 GiB" in high(LARGE, [], word=8).says
+    assert "1 MiB, none of it known to be Windows" in high(0, [unix]).says
+    assert "nothing is between 2 and 4 GiB" in high(0, [], word=8).says
     assert rules_windows._high_addresses(layout([]), windows(), None).verdict == "unknown"
+
+
+def test_a_large_address_aware_program_in_64_bit_wine_has_all_of_4_gib() -> None:
+    stack = area(0x100100000, 0x100200000, Kind.WINE_STACK, "Unix stack")
+    rule = high(LARGE, [area(0xF0000000, 0xF0001000, Kind.WINDOWS_HEAP), stack], word=8)
+    assert (rule.verdict, "any address below 4 GiB" in rule.says) == ("ok", True)
+
+
+def test_what_wine_gives_out_of_what_it_holds_is_windows_codes() -> None:
+    """VirtualAlloc(0x90000000) of a program without LARGE_ADDRESS_AWARE; Wine 10.0 grants it."""
+    held = "addresses above those of Windows code, held by Wine"
+    low = area(0x82000000, 0x90000000, Kind.RESERVED, held, permissions="---p")
+    given = area(0x90000000, 0x90100000, Kind.ANONYMOUS, "anonymous memory")
+    rest = area(0x90100000, 0xFFB50000, Kind.RESERVED, held, permissions="---p")
+    last = area(0xFFB50000, 0xFFE50000, Kind.ANONYMOUS, "anonymous memory")
+    rule = high(0, [low, given, rest, last])
+    assert rule.verdict == "warning"
+    assert rule.evidence[1:] == [
+        "0x90000000-0x90100000 rw-p anonymous memory, in the midst of what Wine holds"
+    ]
+    # Beside what Wine holds are things of both.
+    alone = high(0, [low, rest, last])
+    assert (alone.verdict, "of 3 MiB without an owner's name" in alone.says) == ("ok", True)
 
 
 def test_the_dos_area() -> None:
