@@ -49,13 +49,14 @@ _COMMAND = "unspool inspect"
 _NOT_FOR_HTML = ("--stream", "--hex", "--all", "--summary")
 _NOT_FOR_JSON = ("--hex", "--all", "--summary")
 
+_TRY = "give a minidump; of a core, `unspool dump` makes one"
 _KINDS = {
     "elf": (
         "an ELF file, not a minidump",
         "of a core, `unspool stack` shows the stacks and `unspool dump` makes a minidump",
     ),
     "json": ("JSON text, not a minidump", "`unspool stack` shows saved reports"),
-    "text": ("a text file, not a minidump", ""),
+    "text": ("a text file, not a minidump", _TRY),
 }
 
 
@@ -98,12 +99,12 @@ def _dissected(source: Source) -> Anatomy:
     from unspool.analyses.anatomy import Problem, dissect
 
     if source.kind != "minidump":
-        what, hint = _KINDS.get(source.kind, ("no minidump: those begin with MDMP", ""))
+        what, hint = _KINDS.get(source.kind, ("no minidump: those begin with MDMP", _TRY))
         raise InputError(f"{source.name}: {what}", hint)
     try:
         anatomy = dissect(source.buffer)
     except FormatError as error:
-        raise InputError(f"{source.name}: {error}") from None
+        raise InputError(f"{source.name}: {error}", "is the file whole? copy it again") from None
     if source.truncated:
         anatomy.problems.insert(0, Problem("the compressed file", source.truncated))
     return anatomy

@@ -42,6 +42,8 @@ def write(pieces: Iterable[str]) -> None:
         stream.write("".join(batch))
     except BrokenPipeError:
         discard()
+    except OSError as error:
+        raise _not_written(error) from None
 
 
 def flush() -> None:
@@ -51,6 +53,16 @@ def flush() -> None:
             sys.stdout.flush()
     except BrokenPipeError:
         discard()
+    except OSError as error:
+        raise _not_written(error) from None
+
+
+def _not_written(error: OSError) -> UnspoolError:
+    from unspool.write.save import FULL
+
+    hint = "make room or write elsewhere" if error.errno in FULL else ""
+    discard()
+    return UnspoolError(f"standard output cannot be written: {error.strerror}", hint)
 
 
 def discard() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from unspool.cli.options import COLOR, FORMAT, HELP, QUIET, Option, parse
 from unspool.cli.target import TARGET_OPTIONS, open_target, source_of
-from unspool.errors import InputError
+from unspool.errors import FormatError, InputError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,7 +80,12 @@ def _is_code_file(source: Source) -> bool:
     from unspool.formats.pe import is_pe
 
     if source.kind == "elf":
-        return Elf(source.buffer).type != ET_CORE
+        try:
+            return Elf(source.buffer).type != ET_CORE
+        except FormatError as error:
+            raise InputError(
+                f"{source.name}: broken ELF file ({error})", "is it whole? build or copy it again"
+            ) from None
     return is_pe(source.buffer)
 
 
@@ -137,5 +142,5 @@ def _of_target(source: str | int, arguments: Arguments) -> int:
             from unspool.render.redzone_text import target_lines
 
             style = output.style(arguments.text("--color") or "auto")
-            output.write_lines(target_lines(target.info, zones, style=style))
+            output.write_lines(target_lines(target.info, zones, target.findings, style=style))
     return 1 if any(each.incomplete for each in found) else 0

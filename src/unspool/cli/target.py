@@ -56,7 +56,7 @@ def source_of(operands: Sequence[str], command: str) -> str | int:
     if not operands:
         name = command.rpartition(" ")[2]
         hint = f"a file of the name {name} is given as ./{name}" if os.path.lexists(name) else (
-            "give a core, or see unspool --help"
+            f"give a core, or see {_help_of(command)}"
         )  # fmt: skip
         raise UsageError("no TARGET", hint)
     if len(operands) > 1:
@@ -67,6 +67,10 @@ def source_of(operands: Sequence[str], command: str) -> str | int:
     if text.isascii() and text.isdecimal() and len(text) <= 10 and not os.path.lexists(text):
         return int(text)
     return text
+
+
+def _help_of(command: str) -> str:
+    return "unspool --help" if command == "unspool stack" else f"{command} --help"
 
 
 def keep(source: str | int, output: str) -> None:

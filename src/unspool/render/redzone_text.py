@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from unspool.analyses.redzone import FileUses, FunctionUses, ThreadZone
     from unspool.arch.x86_below import Below
-    from unspool.model import TargetInfo
+    from unspool.model import Finding, TargetInfo
 
 _WORDS = {
     "within": "within the red zone", "beyond": "BEYOND the red zone",
@@ -101,9 +101,13 @@ def _use_line(use: Below, function: FunctionUses) -> str:
 
 
 def target_lines(
-    info: TargetInfo, zones: Sequence[ThreadZone], *, style: Style | None = None
+    info: TargetInfo,
+    zones: Sequence[ThreadZone],
+    findings: Sequence[Finding] = (),
+    *,
+    style: Style | None = None,
 ) -> Iterator[str]:
-    """What lies beyond each thread's stack pointer."""
+    """What lies beyond each thread's stack pointer, and what the target itself lacks."""
     style = style or Style()
     name = info.path or info.executable or f"process {info.pid}"
     title = f"{printable(name)}: {info.arch}, {count(len(zones), 'thread')}"
@@ -113,6 +117,12 @@ def target_lines(
         yield ""
         for line in _thread_lines(zone, style):
             yield style.fit(line)
+    for finding in findings:
+        if finding.incomplete:
+            yield ""
+            yield style.fit(style.paint("warning", f"note: {printable(finding.title)}"))
+            for line in (finding.detail or "").splitlines():
+                yield style.fit(f"      {printable(line)}")
 
 
 def _thread_lines(zone: ThreadZone, style: Style) -> Iterator[str]:

@@ -143,12 +143,11 @@ class _Text:
         total = facts.threads if facts.threads is not None else shown
         yield words.count(total, "thread") + (f" ({shown:,} shown)" if shown != total else "")
         size = f" of {words.size(facts.size)}" if facts.size is not None else ""
-        cut = ", cut short" if target.truncated else ""
-        comma = "," if cut else ""
+        cut = ", cut short," if target.truncated else ""
         what = "live process" if target.kind == "live" else printable(target.kind)
         what += ", report" + size if facts.is_report else size
-        time = f"{comma} read in {words.seconds(facts.seconds)}" if facts.seconds is not None else ""
-        yield what + cut + time
+        time = f" read in {words.seconds(facts.seconds)}" if facts.seconds is not None else ""
+        yield (what + cut + time).removesuffix(",")
         # What was cut off may have told of one.
         whole = total and not target.truncated
         if self.report.crash is None and whole and target.kind in ("core", "minidump"):

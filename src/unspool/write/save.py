@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # What a process had in its memory is its user's business, as a core is.
 _MODE = 0o600
+# A file system, a quota or a limit of the process.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _PIECE = 1 << 20
 _OPENED = "/proc/self/fd"
 
@@ -34,7 +36,7 @@ def save(path: str, chunks: Iterable[Buffer]) -> int:
         return _save_whole(path, chunks)
     except OSError as error:
         hint = ""
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno in FULL:
             hint = "make room or write elsewhere; nothing was left behind"
         raise InputError(f"{path} cannot be written: {error.strerror}", hint) from None
 

@@ -100,10 +100,10 @@ def test_colours_are_for_terminals_unless_wanted(capsys: Capture, dump: str) -> 
     [
         (seed("x86_64"), "an ELF file, not a minidump; of a core, `unspool stack` shows"),
         (b"{}", "JSON text, not a minidump"),
-        (b"hello\n", "a text file, not a minidump"),
-        (b"\0\1\2\3", "no minidump: those begin with MDMP"),
+        (b"hello\n", "a text file, not a minidump; give a minidump; of a core, `unspool dump`"),
+        (b"\0\1\2\3", "no minidump: those begin with MDMP; give a minidump"),
         (b"PMDM" + bytes(40), "header: big-endian, which no supported CPU is"),
-        (b"MDMP\x93\xa7", "header: needs 32 bytes, the file has 6"),
+        (b"MDMP\x93\xa7", "header: needs 32 bytes, the file has 6; is the file whole?"),
     ],
 )
 def test_what_is_no_minidump(

@@ -121,6 +121,7 @@ def test_a_file_named_like_a_command_is_read(
     [
         ([], "no TARGET; give a core, or see unspool --help"),
         (["stack"], "no TARGET; give a core, or see unspool --help"),
+        (["locks"], "no TARGET; give a core, or see unspool locks --help"),
         (["triage", "core"], f"triage {NEITHER}"),
         (["core", "other"], f"core {NEITHER}"),
         (["stack", "a", "b"], "more than one TARGET; one at a time; see unspool stack --help"),

@@ -74,7 +74,11 @@ def test_a_full_disk_is_an_error(report: str) -> None:
     with open("/dev/full", "wb") as full:
         code, _, errors = run("/core", "--format=json", stdout=full, stderr=subprocess.PIPE,
                               report=report)  # fmt: skip
-    assert (code, errors) == (2, "unspool: No space left on device\n")
+    assert (code, errors) == (
+        2,
+        "unspool: standard output cannot be written: No space left on device; "
+        "make room or write elsewhere\n",
+    )
 
 
 def test_no_standard_output_is_an_error() -> None:

@@ -86,6 +86,19 @@ def test_what_is_no_file_of_code(capsys: Capture, tmp_path: Path, content: bytes
     assert (code, out) == (2, "")
     assert errors.startswith("unspool: ")
     assert "internal error" not in errors
+    assert str(path) in errors
+    assert "; " in errors, "there is no next step"
+
+
+def test_a_core_that_is_cut_says_why_the_answer_is_not_whole(
+    capsys: Capture, tmp_path: Path
+) -> None:
+    path = tmp_path / "core"
+    path.write_bytes(lzma.decompress(Path(CORE).read_bytes())[:20_000])
+    code, out, _ = run(capsys, str(path))
+    assert code == 1
+    assert "note: the core is truncated: it has 20,000 of at least " in out
+    assert "get the whole file" in out
 
 
 @pytest.mark.parametrize(

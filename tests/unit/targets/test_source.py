@@ -175,7 +175,7 @@ def test_an_empty_file(tmp_path: Path) -> None:
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     path = tmp_path / "pipe"
     os.mkfifo(path)
-    assert f"is a pipe; read it from standard input: unspool - < {path}" in refusal(path)
+    assert f"is a pipe; read it from standard input: unspool … - < {path}" in refusal(path)
 
 
 def test_a_pipe_that_takes_the_place_of_a_file(

@@ -146,7 +146,7 @@ def _check_regular(info: os.stat_result, name: str) -> None:
     if stat.S_ISDIR(mode):
         raise InputError(f"{name} is a directory", "give one core file inside of it")
     if stat.S_ISFIFO(mode):
-        raise InputError(f"{name} is a pipe", f"read it from standard input: unspool - < {name}")
+        raise InputError(f"{name} is a pipe", f"read it from standard input: unspool … - < {name}")
     if not stat.S_ISREG(mode):
         what = "a socket" if stat.S_ISSOCK(mode) else "a device"
         raise InputError(f"{name} is {what}, not a file", "give a core file")
