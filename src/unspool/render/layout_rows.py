@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from unspool.analyses.layout import Hole
 from unspool.analyses.layout.records import Kind
+from unspool.analyses.layout.rules import size_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,12 +23,16 @@ _BITS = {
 }  # fmt: skip
 _STACKS = {Kind.STACK, Kind.WINDOWS_STACK, Kind.WINE_STACK, Kind.GUARD}
 _BLOCKS = {Kind.TEB, Kind.PEB}
+# Kinds that stay alone as long as there is room.
+_ALONE = {Kind.EXECUTABLE, Kind.PROGRAM, Kind.KUSER, Kind.DISPATCHER, Kind.DOS}
 _SMALL = 1 << 20
 # Within a run nothing larger than this lies between two rows.
 _APART = 16 << 20
 # More rows of threads than these are put together as well.
 _MOST_THREADS = 48
 _NAMED = 3
+# What a heap is called that has no memory there yet (`malloc`, `runtimes`).
+_ROOM = "room of "
 
 WORDS = {
     Kind.EXECUTABLE: "program", Kind.PROGRAM: "Windows program", Kind.LIBRARY: "libraries",
@@ -64,17 +69,34 @@ class Row:
         self.threads = tuple(dict.fromkeys(t for area in areas for t in area.threads))
 
     @property
+    def used(self) -> int:
+        """Bytes of a heap without the room that it has for more; of other things all."""
+        if self.kind != Kind.HEAP:
+            return self.end - self.start
+        return sum(area.size for area in self.areas if not area.name.startswith(_ROOM))
+
+    @property
     def permissions(self) -> str:
         """Those of its areas if they agree."""
         found = {area.permissions for area in self.areas}
         return found.pop() if len(found) == 1 else "····"
 
 
-def rows(layout: Layout, names: dict[int, str]) -> list[Row]:
-    """The layout's rows by address. `names` are those of modules, by index."""
+def rows(layout: Layout, names: dict[int, str], most: int | None = None) -> list[Row]:
+    """The layout's rows by address. `names` are those of modules, by index.
+
+    Where there were more than `most` (at least 1), larger things that are further apart are one.
+    """
     single = [_row(group, names) for group in _groups(layout.areas)]
     many = sum(1 for row in single if row.threads) > _MOST_THREADS
-    return list(_runs(single, many))
+    found = list(_runs(single, _Joins(many, _SMALL, _APART, _IMAGES | _BITS)))
+    for shift in range(4, 68, 4):
+        if most is None or len(found) <= most:
+            break
+        kinds = set(WORDS) if shift == 64 else set(WORDS) - _ALONE
+        joins = _Joins(many or shift > 8, _SMALL << shift, _APART << shift, kinds)
+        found = list(_runs(single, joins))
+    return found
 
 
 def with_holes(found: Sequence[Row], holes: Sequence[Hole], least: int) -> Iterator[Row | Hole]:
@@ -118,6 +140,8 @@ def _groups(areas: Sequence[Area]) -> Iterator[list[Area]]:
 def _together(last: Area, area: Area) -> bool:
     if area.module is not None and last.module == area.module:
         return True
+    if last.end == area.start and _ROOM in (last.name[: len(_ROOM)], area.name[: len(_ROOM)]):
+        return _heap_name(last) == _heap_name(area)
     if last.end != area.start or not (last.threads and last.threads == area.threads):
         return False
     # The guard is below its stack, the signal stack above the TEB.
@@ -126,7 +150,16 @@ def _together(last: Area, area: Area) -> bool:
     }  # fmt: skip
 
 
+def _heap_name(area: Area) -> str:
+    return area.name.removeprefix(_ROOM).partition(",")[0]
+
+
 def _row(areas: list[Area], names: dict[int, str]) -> Row:
+    if len(areas) > 1 and any(area.name.startswith(_ROOM) for area in areas):
+        heap = next((area for area in areas if not area.name.startswith(_ROOM)), areas[0])
+        row = Row(areas, Kind.HEAP, heap.name)
+        row.name += f" ({size_of(row.used)}, and room)"
+        return row
     first = next((area for area in areas if area.kind not in (Kind.GUARD,)), areas[0])
     if first.kind == Kind.TEB:
         first = next((area for area in areas if area.name.startswith("TEB")), first)
@@ -142,26 +175,35 @@ def _row(areas: list[Area], names: dict[int, str]) -> Row:
     return Row(areas, first.kind, first.name + extra)
 
 
-def _runs(found: Sequence[Row], many: bool) -> Iterator[Row]:
+class _Joins:
+    """Which rows may be one with their neighbours: how large, how far apart, of which kinds."""
+
+    def __init__(self, threads: bool, small: int, apart: int, kinds: set[str]) -> None:
+        self.threads = threads
+        self.small = small
+        self.apart = apart
+        self.kinds = kinds
+
+    def takes(self, row: Row) -> bool:
+        if row.threads:
+            return self.threads
+        return row.kind in self.kinds and (row.kind in _IMAGES or row.used < self.small)
+
+
+def _runs(found: Sequence[Row], joins: _Joins) -> Iterator[Row]:
     run: list[Row] = []
     for row in found:
-        joins = _joins(row, many)
-        if run and joins and row.start - run[-1].end <= _APART:
+        taken = joins.takes(row)
+        if run and taken and row.start - run[-1].end <= joins.apart:
             run.append(row)
             continue
         yield from _one(run)
         run = []
-        if joins:
+        if taken:
             run = [row]
         else:
             yield row
     yield from _one(run)
-
-
-def _joins(row: Row, many: bool) -> bool:
-    if row.threads:
-        return many
-    return row.kind in _IMAGES or (row.kind in _BITS and row.end - row.start < _SMALL)
 
 
 def _one(run: Sequence[Row]) -> Iterator[Row]:
@@ -174,13 +216,17 @@ def _one(run: Sequence[Row]) -> Iterator[Row]:
     parts = []
     for kind, members in sorted(counts.items(), key=lambda each: _weight(each[1])):
         word = WORDS[kind]
-        text = f"{len(members)} {_ONE.get(word, word) if len(members) == 1 else word}"
+        text = f"{len(members):,} {_ONE.get(word, word) if len(members) == 1 else word}"
         if kind in _IMAGES:
             shown = [member.areas[0].name.split(" ")[0] for member in members[:_NAMED]]
             text += f" ({', '.join(shown)}{', …' if len(members) > _NAMED else ''})"
         parts.append(text)
     kind = min(counts.items(), key=lambda each: _weight(each[1]))[0]
-    yield Row([area for row in run for area in row.areas], kind, ", ".join(parts))
+    joined = Row([area for row in run for area in row.areas], kind, ", ".join(parts))
+    between = joined.end - joined.start - joined.size
+    if between > _APART and between > joined.size:
+        joined.name += f", with {size_of(between)} between them"
+    yield joined
 
 
 def _weight(members: Sequence[Row]) -> tuple[bool, int]:

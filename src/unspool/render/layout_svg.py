@@ -40,16 +40,15 @@ _BOLD = (
     Kind.STACK, Kind.WINDOWS_STACK, Kind.WINE_STACK, Kind.EXECUTABLE, Kind.PROGRAM,
 )  # fmt: skip
 _LEAST_HOLE = 1 << 16
-# A picture of more rows is none: the smaller ones are left out, and it says so.
-_MOST_ROWS = 300
+# A picture of more rows is none: more is put together then.
+_MOST_ROWS = 60
 _LETTERS = 82
 
 
 def picture(layout: Layout, modules: Sequence[Module]) -> Iterator[str]:
     """The picture in pieces."""
     names = {module.index: module.name for module in modules}
-    found, left_out = _largest(rows(layout, names))
-    placed = list(with_holes(found, layout.holes, _LEAST_HOLE))
+    placed = list(with_holes(rows(layout, names, _MOST_ROWS), layout.holes, _LEAST_HOLE))
     placed.reverse()
     legend = [(kind, size) for kind, _, size in sums(layout)]
     wrong = [rule for rule in layout.rules if rule.verdict == Verdict.WARNING]
@@ -67,10 +66,11 @@ def picture(layout: Layout, modules: Sequence[Module]) -> Iterator[str]:
     yield from _head(layout, legend, wrong[:6])
     at = top
     for each, height in zip(placed, heights, strict=True):
-        yield from _hole(each, at) if isinstance(each, Hole) else _block(each, at, height)
+        if isinstance(each, Hole):
+            yield from _hole(each, at, layout.top)
+        else:
+            yield from _block(each, at, height)
         at += height
-    if left_out:
-        yield f'<text x="{_TEXT}" y="{at + 16}">and {left_out:,} smaller ones</text>\n'
     if strip:
         yield from _proportions(layout, top)
     yield "</svg>\n"
@@ -81,14 +81,6 @@ _PATTERNS = (
     'patternTransform="rotate(45)"><rect width="6" height="6" fill="#f4f6f6"/>'
     '<rect width="2" height="6" fill="#d0d3d4"/></pattern></defs>\n'
 )
-
-
-def _largest(found: list[Row]) -> tuple[list[Row], int]:
-    if len(found) <= _MOST_ROWS:
-        return found, 0
-    least = sorted((row.size for row in found), reverse=True)[_MOST_ROWS - 1]
-    kept = [row for row in found if row.size >= least][:_MOST_ROWS]
-    return kept, len(found) - len(kept)
 
 
 def _height(each: Row | Hole) -> int:
@@ -131,16 +123,16 @@ def _block(row: Row, at: int, height: int) -> Iterator[str]:
     """A row: its bar with a stripe for each area, its bounds, what it is."""
     total = max(row.size, 1)
     y = float(at)
+    # Of many small areas no stripe can be seen; of a heap only the room that it has.
+    yield _bar(at, height, _fill(row.kind), ".35")
     for area in reversed(row.areas):
         part = height * area.size / total
         if part >= 0.4:
             fill, opacity = _fill(area.kind), "1" if area.permissions[2] == "x" else ".82"
-            if not area.accessible:
-                fill, opacity = "url(#held)", "1"
-            yield (
-                f'<rect x="{_LEFT}" y="{y:.1f}" width="{_BAR}" height="{part:.1f}" '
-                f'fill="{fill}" fill-opacity="{opacity}"/>\n'
-            )
+            if area.accessible:
+                yield _bar(y, part, fill, opacity)
+            elif row.kind != Kind.HEAP:
+                yield _bar(y, part, "url(#held)", "1")
         y += part
     bold = ' font-weight="bold"' if row.kind in _BOLD else ""
     middle = at + height / 2 + 4
@@ -155,8 +147,15 @@ def _block(row: Row, at: int, height: int) -> Iterator[str]:
     )
 
 
-def _hole(hole: Hole, at: int) -> Iterator[str]:
-    """A break of the axis."""
+def _bar(y: float, height: float, fill: str, opacity: str) -> str:
+    return (
+        f'<rect x="{_LEFT}" y="{y:.1f}" width="{_BAR}" height="{height:.1f}" '
+        f'fill="{fill}" fill-opacity="{opacity}"/>\n'
+    )
+
+
+def _hole(hole: Hole, at: int, top: int) -> Iterator[str]:
+    """A break of the axis. Above `top` are addresses that no program can have."""
     left, right, middle = _LEFT, _LEFT + _BAR, at + _HOLE / 2
     for y in (middle - 4, middle + 4):
         points = " ".join(
@@ -166,7 +165,7 @@ def _hole(hole: Hole, at: int) -> Iterator[str]:
         yield f'<polyline points="{points}" fill="none" stroke="#adb5bd"/>\n'
     yield (
         f'<text x="{_TEXT - 8}" y="{middle + 4:.0f}" fill="#868e96" font-style="italic">'
-        f"nothing mapped: {size_of(hole.size)}</text>\n"
+        f"nothing mapped: {size_of(hole.size)}{f', up to {top:#x}' * (hole.end == top)}</text>\n"
     )
 
 

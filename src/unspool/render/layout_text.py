@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from unspool.model import Module
     from unspool.render.style import Style
 
+# Rows of the text; with --all there are all areas.
+_MOST_ROWS = 600
 _LEAST_HOLE = 1 << 20
 _EVIDENCE = 3
 _ROLES = {
@@ -89,7 +91,7 @@ def _table(
     found = (
         [Row([area], area.kind, area.name) for area in layout.areas]
         if whole
-        else rows(layout, names)
+        else rows(layout, names, _MOST_ROWS)
     )
     digits = max((len(f"{row.end:x}") for row in found), default=8)
     wide = digits + 2

@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 
 from tests.unit.analyses.layout.made_up import GIB, area, layout
 from tests.unit.render.test_json import closed
-from unspool.analyses.layout import Layout, Rule
+from unspool.analyses.layout import Area, Layout, Rule
 from unspool.analyses.layout.records import Kind
 from unspool.analyses.layout.reserve import plan
 from unspool.model import Finding, Module
@@ -130,21 +130,69 @@ def test_names_cannot_drive_the_terminal() -> None:
     ElementTree.fromstring(picture)
 
 
-@pytest.mark.parametrize("count", [0, 1, 2_000])
-def test_the_picture_is_one(count: int) -> None:
+def picture_of(made: Layout) -> tuple[int, list[str]]:
+    """How high the picture is, and its words."""
+    picture = ElementTree.fromstring("".join(layout_svg.picture(made, [])))
+    return int(picture.get("height", "")), [
+        "".join(each.itertext()) for each in picture.iter(f"{SVG}text")
+    ]
+
+
+@pytest.mark.parametrize("count", [0, 1, 40, 2_000])
+@pytest.mark.parametrize("kind", [Kind.STACK, Kind.ANONYMOUS, Kind.EXECUTABLE, Kind.CODE])
+def test_the_picture_is_one(count: int, kind: str) -> None:
     areas = [
-        area(at << 24, (at << 24) + 0x10000 * (at + 1), Kind.STACK, f"stack of thread {at}")
+        area(at << 28, (at << 28) + 0x10000 * (at + 1), kind, f"area {at}")
         for at in range(1, count + 1)
     ]
-    made = layout(areas, word=8, top=1 << 47)
-    picture = ElementTree.fromstring("".join(layout_svg.picture(made, [])))
-    words = ["".join(each.itertext()) for each in picture.iter(f"{SVG}text")]
+    height, words = picture_of(layout(areas, word=8, top=1 << 47))
     assert any("Address space of" in each for each in words)
     assert any("nothing mapped" in each for each in words)
-    stacks = [each for each in words if each.startswith("stack of thread")]
-    assert len(stacks) == min(count, 300)
-    if count > 300:
-        assert f"and {count - 300:,} smaller ones" in words
+    assert height < 8_000
+    if count <= 40:
+        assert len([each for each in words if each.startswith("area ")]) == count
+    else:
+        joined = [each for each in words if each.startswith(("2,000 ", "1,", "area "))]
+        assert joined, words
+
+
+def test_the_hole_below_the_kernels_half_says_where_it_ends() -> None:
+    call = area(0xFFFFFFFFFF600000, 0xFFFFFFFFFF601000, Kind.KERNEL, "vsyscall")
+    made = layout([area(0x7FFC00000000, 0x7FFC00021000), call], word=8, top=1 << 47)
+    _, words = picture_of(made)
+    assert "nothing mapped: 16.0 GiB, up to 0x800000000000" in words
+
+
+def heaps(count: int) -> list[Area]:
+    found = []
+    for at in range(1, count + 1):
+        name, start = f"malloc arena 0x{at << 26:x}", at << 26
+        found.append(area(start, start + 0x21000, Kind.HEAP, name))
+        room = (start + 0x21000, start + (1 << 26), Kind.RESERVED, f"room of {name}", "---p")
+        found.append(area(*room))
+    return found
+
+
+def test_a_heap_and_its_room_are_one_row() -> None:
+    rows = layout_rows.rows(layout(heaps(2)), {})
+    assert [row.name for row in rows] == [
+        "malloc arena 0x4000000 (132 KiB, and room)", "malloc arena 0x8000000 (132 KiB, and room)",
+    ]  # fmt: skip
+    [row] = layout_rows.rows(layout(heaps(5)), {})
+    assert (row.name, row.size) == ("5 heaps", 5 << 26)
+    parts = [
+        area(0x1000, 0x2000, Kind.HEAP, "room of the Java heap", "---p"),
+        area(0x2000, 0x3000, Kind.HEAP, "the Java heap"),
+    ]
+    [row] = layout_rows.rows(layout(parts), {})
+    assert row.name == "the Java heap (4 KiB, and room)"
+
+
+def test_the_text_of_very_many_mappings_is_bounded() -> None:
+    many = [area(at << 28, (at << 28) + 0x200000) for at in range(1, 5_000)]
+    made = layout(many, word=8, top=1 << 47)
+    assert len(text(made).splitlines()) < 1_500
+    assert len(text(made, whole=True).splitlines()) > 9_990
 
 
 def test_the_picture_says_what_is_where() -> None:
