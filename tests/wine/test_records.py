@@ -26,7 +26,7 @@ DEEP = 200
 # The last one has all others' threads behind it. winedbg follows a circle for ever.
 SCENARIOS = (
     *("good:3", "overwritten:1", "handler_overwritten", "below", "above", "misaligned"),
-    *("on_stack", "generated", "data", "unlisted", "circle", "null_next", "cut", "empty"),
+    *("on_stack", "generated", "data", "unlisted", "circle", "null_next", "cut", "empty", "down"),
     f"good:{DEEP}",
 )
 SYSTEMS = ("server_2003", "vista", "sehop", "wine")
@@ -46,6 +46,7 @@ EXPECTED: dict[str, tuple[tuple[bool, ...], str]] = {
     "data": ((False, False, True, True), "lies in memory that is not executable"),
     "unlisted": ((False, False, True, True), "is not in the SafeSEH table of zoo.exe"),
     "circle": ((False,) * 4, "it does not lie above the record before it"),
+    "down": ((True, True, True, True), "it does not lie above the record before it"),
     "null_next": ((False,) * 4, "it is below the stack's limit"),
     "cut": ((True, True, False, True), ""),
 }
@@ -53,7 +54,7 @@ EXPECTED: dict[str, tuple[tuple[bool, ...], str]] = {
 BY_TABLE = {"unlisted": ALL, "data": (True, False, True, True)}
 # What an exception tells: the first handler is called if the record is accepted. (A handler on
 # the stack or in data would fault again, for ever.)
-RAISED = ("good", "below", "above", "misaligned", "generated", "unlisted", "cut")
+RAISED = ("good", "below", "above", "misaligned", "generated", "unlisted", "cut", "down")
 Answer = dict[str, Any]
 
 
@@ -172,6 +173,8 @@ def verdicts(chain: Answer) -> tuple[bool | None, ...]:
     answers = {each["system"]: each["verdict"] for each in chain["rules"]}
     assert tuple(answers) == SYSTEMS
     words = {"accepted": True, "refused": False, "unknown": None}
+    # Whether its handlers are called.
+    words.update({"not_unwound": True, "endless": False})
     return tuple(words[answers[name]] for name in SYSTEMS)
 
 
@@ -228,7 +231,8 @@ def test_without_a_table_every_function_is_a_handler(subject: Subject) -> None:
 def test_records_lie_in_the_frames_of_those_who_install_them(subject: Subject) -> None:
     for thread in subject.threads:
         name = name_of(thread)
-        if name in ("main", "below", "above", "empty", "circle", "null_next", "overwritten"):
+        others = ("below", "above", "empty", "circle", "null_next", "overwritten", "down")
+        if name in ("main", *others):
             continue
         chain = subject.chain(subject.core, thread.tid)
         frames = [each["frame"]["function"] for each in chain["records"]]

@@ -8,8 +8,8 @@ Thread 0  a.exe  tid 18196
 
 from __future__ import annotations
 
-from unspool.analyses.seh.records import END_MARKER, End, Verdict
-from unspool.analyses.seh.words import OPEN, SYSTEMS, WHY
+from unspool.analyses.seh.records import BAD, END_MARKER, End, Verdict
+from unspool.analyses.seh.words import BY, OPEN, SYSTEMS, WHY
 from unspool.render import words
 from unspool.render.escape import printable
 from unspool.render.names import base_name, short_function
@@ -155,7 +155,7 @@ class _Chains:
         if accepted:
             yield "  " + self.style.paint("good", "accepted") + f" by {words.listing(accepted)}"
         for verdict, role, reasons in (
-            (Verdict.REFUSED, "bad", WHY),
+            *((bad, "bad", WHY) for bad in BAD),
             (Verdict.UNKNOWN, "warning", {**WHY, **OPEN}),
         ):
             said: dict[str, list[str]] = {}
@@ -166,8 +166,8 @@ class _Chains:
                         why = f"record {each.record}: {why}"
                     said.setdefault(why, []).append(SYSTEMS[each.system])
             for why, systems in said.items():
-                by = "refused by" if verdict == Verdict.REFUSED else "not known of"
-                yield "  " + self.style.paint(role, by) + f" {words.listing(systems)}, {why}"
+                by = self.style.paint(role, BY[verdict])
+                yield f"  {by} {words.listing(systems)}, {why}"
 
 
 def _row_of(records: Sequence[ChainRecord], start: int) -> int:

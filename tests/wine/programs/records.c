@@ -51,7 +51,7 @@ __asm__(".section .rdata,\"dr\"\n"
         "    .long 1\n"
         ".text\n");
 
-static int raising;
+static int raising, passes; /* handlers that leave an exception to the next one */
 
 static void say(const char *text)
 {
@@ -61,7 +61,7 @@ static void say(const char *text)
 
 FRAME EXCEPTION_DISPOSITION called(void)
 {
-    if (raising) {
+    if (raising && !passes--) {
         say("called\n");
         ExitProcess(0);
     }
@@ -188,6 +188,18 @@ FRAME void unlisted(struct work *work)
     park(work);
 }
 
+FRAME void down(struct work *work)
+{
+    struct registration records[2];
+    records[1].next = records;
+    records[1].handler = listed_handler;
+    install(work, records, listed_handler);
+    __writefsdword(0, (DWORD)&records[1]);
+    work->record = &records[1];
+    passes = raising;
+    park(work);
+}
+
 FRAME void circle(struct work *work)
 {
     struct registration record;
@@ -254,7 +266,7 @@ static const struct {
 } scenarios[] = {
     {"good", good}, {"overwritten", overwritten}, {"handler_overwritten", handler_overwritten},
     {"below", below}, {"above", above}, {"misaligned", misaligned}, {"on_stack", on_stack},
-    {"generated", generated}, {"data", data}, {"unlisted", unlisted}, {"circle", circle},
+    {"generated", generated}, {"data", data}, {"unlisted", unlisted}, {"circle", circle}, {"down", down},
     {"null_next", null_next}, {"cut", cut}, {"empty", empty},
 };
 

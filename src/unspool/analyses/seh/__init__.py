@@ -11,7 +11,7 @@ from unspool.analyses.seh.frames import FramesByAddress
 from unspool.analyses.seh.handlers import Handlers
 from unspool.analyses.seh.overwritten import overwritten
 from unspool.analyses.seh.records import END_MARKER, Chain, ChainRecord, End, Seh
-from unspool.analyses.seh.rules import check_handler, check_link, judge, leads_on
+from unspool.analyses.seh.rules import check_handler, check_link, judge, leads_down, leads_on
 from unspool.analyses.seh.tebs import NoTib, no_chains, tib_of
 from unspool.analyses.seh.words import chain_findings
 from unspool.memory import Fault
@@ -65,6 +65,7 @@ def _chain(target: Target, thread: Thread, handlers: Handlers, most: int) -> Cha
     chain = Chain(thread.index, tib.address)
     chain.head, chain.stack_base, chain.stack_limit = tib.head, tib.stack_base, tib.stack_limit
     address, previous = tib.head, None
+    seen: dict[int, int] = {}
     while address != END_MARKER:
         if len(chain.records) >= most:
             chain.end, chain.incomplete = End.LIMIT, True
@@ -76,6 +77,11 @@ def _chain(target: Target, thread: Thread, handlers: Handlers, most: int) -> Cha
         if record.next is None or not leads_on(record):
             chain.end = End.NOT_HELD if leads_on(record) else End.BROKEN
             return chain
+        if address in seen:
+            record.faults.append(f"it is record {seen[address]} again: the chain has no end")
+            chain.end = End.CIRCLE
+            return chain
+        seen[address] = len(seen)
         address, previous = record.next, address
     chain.end = End.MARKER
     return chain
@@ -148,7 +154,7 @@ def _show(target: Target, chain: Chain) -> None:
     for index, record in enumerate(chain.records):
         if record.faults:
             before = chain.records[index - 1] if index else None
-            if before is not None and not leads_on(record):
+            if before is not None and (leads_down(record) or not leads_on(record)):
                 wanted.append(before)
             wanted.append(record)
     seen: set[int] = set()

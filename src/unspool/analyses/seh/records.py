@@ -31,19 +31,30 @@ class Check:
 
 
 class Verdict:
-    """What a system would do with a chain."""
+    """What a system would do with a chain.
+
+    One that does not ascend is searched like any other, but not unwound; a circle is searched
+    for as long as no handler takes the exception.
+    """
 
     ACCEPTED = "accepted"
     REFUSED = "refused"
+    NOT_UNWOUND = "not_unwound"
+    ENDLESS = "endless"
     UNKNOWN = "unknown"
 
 
+# Verdicts on chains that something is wrong with, the worst first.
+BAD = (Verdict.REFUSED, Verdict.ENDLESS, Verdict.NOT_UNWOUND)
+
+
 class End:
-    """How a chain ends: at its marker, at a link that leads nowhere, at memory that the target
-    does not hold, or where it got too long."""
+    """How a chain ends: at its marker, at a link that leads nowhere or to a record that was there
+    before, at memory that the target does not hold, or where it got too long."""
 
     MARKER = "marker"
     BROKEN = "broken"
+    CIRCLE = "circle"
     NOT_HELD = "not_held"
     LIMIT = "limit"
 
@@ -147,7 +158,7 @@ class Chain(Record):
     @property
     def verdict(self) -> str | None:
         """The worst of the systems' verdicts; None if there is no chain."""
-        for worst in (Verdict.REFUSED, Verdict.UNKNOWN, Verdict.ACCEPTED):
+        for worst in (*BAD, Verdict.UNKNOWN, Verdict.ACCEPTED):
             if self.judgement(worst) is not None:
                 return worst
         return None

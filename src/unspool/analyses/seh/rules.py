@@ -22,11 +22,12 @@ if TYPE_CHECKING:
 SERVER_2003, VISTA, SEHOP, WINE = "server_2003", "vista", "sehop", "wine"
 
 # A record's place is looked at before the record is.
-_RECORD = (Check.ALIGNED, Check.BELOW_STACK_BASE, Check.READABLE, Check.ASCENDING)
+_RECORD = (Check.ALIGNED, Check.BELOW_STACK_BASE, Check.READABLE)
 _BOTH_LIMITS = (Check.ALIGNED, Check.BELOW_STACK_BASE, Check.ABOVE_STACK_LIMIT, *_RECORD[2:])
 _HANDLER = (Check.HANDLER_NOT_IN_STACK, Check.HANDLER_ALLOWED)
-# Nobody compares a record with the one before. But a chain that does not ascend is one that
-# unwinding refuses (RtlUnwind: STATUS_INVALID_UNWIND_TARGET), or that never ends.
+# Nobody compares a record with the one before while a handler is searched for: Wine 8.0 and 10.0
+# call that of a record below the last one, and go round in a circle. But RtlUnwind does not go
+# back to such a record (STATUS_INVALID_UNWIND_TARGET).
 ASKED = {
     SERVER_2003: (*_BOTH_LIMITS, *_HANDLER),
     VISTA: (*_RECORD, *_HANDLER, Check.HANDLER_IN_IMAGE, Check.HANDLER_EXECUTABLE),
@@ -99,6 +100,11 @@ def leads_on(record: ChainRecord) -> bool:
     return all(record.checks[name] is not False for name in _RECORD)
 
 
+def leads_down(record: ChainRecord) -> bool:
+    """Whether the record does not lie above the one that leads to it."""
+    return record.checks[Check.ASCENDING] is False
+
+
 def judge(chain: Chain, *, is_wine: bool, final: str | None, module: str) -> list[Judgement]:
     """What the systems make of a chain.
 
@@ -108,7 +114,15 @@ def judge(chain: Chain, *, is_wine: bool, final: str | None, module: str) -> lis
     found = [_judge(chain, system, ASKED[system]) for system in systems]
     if found[2].verdict == Verdict.ACCEPTED and chain.records:
         found[2] = _judge_last(chain, is_wine, final, module)
-    return found
+    down = next((i for i, each in enumerate(chain.records) if leads_down(each)), None)
+    if down is None:
+        return found
+    return [
+        Judgement(each.system, Verdict.NOT_UNWOUND, down, Check.ASCENDING)
+        if each.verdict == Verdict.ACCEPTED
+        else each
+        for each in found
+    ]
 
 
 def _judge(chain: Chain, system: str, asked: Sequence[str]) -> Judgement:
@@ -123,8 +137,10 @@ def _judge(chain: Chain, system: str, asked: Sequence[str]) -> Judgement:
             unknown = (index, open_[0]) if open_ else None
     if unknown is not None:
         return Judgement(system, Verdict.UNKNOWN, *unknown)
+    last = len(chain.records) - 1
+    if chain.end == End.CIRCLE:
+        return Judgement(system, Verdict.ENDLESS, last, "circle")
     if chain.end != End.MARKER:
-        last = len(chain.records) - 1
         return Judgement(system, Verdict.UNKNOWN, last if last >= 0 else None, "end")
     return Judgement(system, Verdict.ACCEPTED)
 

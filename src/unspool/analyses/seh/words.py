@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from unspool.analyses.seh.records import Check, End, Verdict
-from unspool.analyses.seh.rules import leads_on
+from unspool.analyses.seh.records import BAD, Check, End, Verdict
+from unspool.analyses.seh.rules import leads_down, leads_on
 from unspool.model import Finding
 
 TYPE_CHECKING = False
@@ -23,7 +23,7 @@ WHY = {
     Check.ALIGNED: "it is not aligned to 4",
     Check.BELOW_STACK_BASE: "it is not below the stack's base",
     Check.ABOVE_STACK_LIMIT: "it is below the stack's limit",
-    Check.ASCENDING: "it is not above the record before it",
+    Check.ASCENDING: "it is not above the record before it, and RtlUnwind does not go back",
     Check.HANDLER_NOT_IN_STACK: "its handler is on the stack",
     Check.HANDLER_IN_IMAGE: "its handler is in no image",
     Check.HANDLER_EXECUTABLE: "its handler is not executable",
@@ -31,7 +31,13 @@ WHY = {
     "link": "the chain breaks there",
     "end": "what follows is not known",
     "last_handler": "the last handler is not the system's",
+    "circle": "it was there before: handlers are called until one takes the exception",
 }
+# What a verdict is to the systems that are named behind it.
+BY = {
+    Verdict.REFUSED: "refused by", Verdict.ENDLESS: "never finished by",
+    Verdict.NOT_UNWOUND: "searched, but not unwound by", Verdict.UNKNOWN: "not known of",
+}  # fmt: skip
 OPEN = {
     Check.READABLE: "the target does not hold it",
     Check.HANDLER_EXECUTABLE: "whether its handler is executable is not known",
@@ -53,12 +59,13 @@ def chain_findings(chains: Iterable[Chain]) -> list[Finding]:
         elif chain.end == End.LIMIT:
             title = f"the exception chain has more than {len(chain.records):,} records"
             found.append(Finding("seh_limit", title, threads=thread, incomplete=True))
-        if chain.verdict == Verdict.REFUSED:
+        if chain.verdict in BAD:
             found.append(_refused(chain))
         unknown = chain.judgement(Verdict.UNKNOWN)
         if unknown is not None and chain.end != End.LIMIT:
             name, index = unknown.why, unknown.record
-            missing.setdefault(f"{name} of record {index} is not known", []).append(chain.thread)
+            why = f"record {index}: {OPEN.get(name, WHY[name])}"
+            missing.setdefault(why, []).append(chain.thread)
     if len(found) > _MOST_FINDINGS:
         more = len(found) - _MOST_FINDINGS
         found[_MOST_FINDINGS:] = [Finding("seh_more", f"{more:,} more exception chains are bad")]
@@ -79,10 +86,11 @@ def _refused(chain: Chain) -> Finding:
         lines = [*_evidence(chain.records[last]), *refusals(chain)]
         return Finding("seh_last_handler", title, detail="\n".join(lines), threads=thread)
     record = chain.records[index]
-    kind = "seh_handler" if leads_on(record) else "seh_chain_broken"
+    broken = leads_down(record) or not leads_on(record)
+    kind = "seh_chain_broken" if broken else "seh_handler"
     title = f"exception record {index} at 0x{record.address:x}: {record.faults[0]}"
     lines = [*record.faults[1:], *_evidence(record), *refusals(chain)]
-    if not leads_on(record) and index:
+    if broken and index:
         before = chain.records[index - 1]
         lines.insert(0, f"record {index - 1} at 0x{before.address:x} leads there")
     return Finding(kind, title, detail="\n".join(lines) or None, threads=thread)
@@ -96,8 +104,8 @@ def _evidence(record: ChainRecord) -> Iterator[str]:
 
 
 def refusals(chain: Chain) -> Iterator[str]:
-    """Which systems refuse the chain, and why."""
+    """Which systems refuse the chain, or do not finish it, and why."""
     for each in chain.judgements:
-        if each.verdict == Verdict.REFUSED:
+        if each.verdict in BAD:
             at = f"record {each.record}: " if each.record is not None else ""
-            yield f"refused by {SYSTEMS[each.system]}, {at}{WHY[each.why]}"
+            yield f"{BY[each.verdict]} {SYSTEMS[each.system]}, {at}{WHY[each.why]}"
