@@ -57,7 +57,10 @@ def seh(target: Target, *, threads: str | int = "all") -> Seh:
 
     need_memory(target)
     wanted = select_threads(target, threads)
-    return read_chains(target, unwind(target, threads=threads), threads=wanted)
+    report = unwind(target, threads=threads)
+    # Frames without names are not what is asked.
+    report.findings = [each for each in report.findings if each.kind != "missing_files"]
+    return read_chains(target, report, threads=wanted)
 
 
 def redzone(target: Target) -> list[ThreadZone]:

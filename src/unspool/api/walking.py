@@ -75,11 +75,16 @@ def _named(target: Target, stepper: Stepper, report: Report, lines: bool) -> Rep
 
         # Decoding one instruction costs the import of a decoder: it goes with the lines.
         target.crash.access = access_of(target.crash, target.threads, target.space)
-    return symbolicate(
+    named = symbolicate(
         report, target.elf, target.options,
         pe_of=target.pe, code_names=target.code_names, lines=lines,
         subject_names=target.locate_subject,
     )  # fmt: skip
+    if any(place.function is None for place in named.locations.values()):
+        from unspool.symbols.missing import nameless
+
+        named.findings += nameless(named)
+    return named
 
 
 def _add_wasm_lines(report: Report, symbols: SymbolPaths) -> None:

@@ -108,6 +108,7 @@ def _unwind(source: str | int, arguments: Arguments) -> tuple[Report, Facts]:
 
 def _with_downloads(report: Report, arguments: Arguments, progress: Progress) -> Report:
     from unspool import api
+    from unspool.symbols.missing import nameless
 
     named, _ = api.symbolicate(
         report,
@@ -120,6 +121,7 @@ def _with_downloads(report: Report, arguments: Arguments, progress: Progress) ->
     )
     # A stack is complete whatever its functions are called.
     named.findings = [each for each in named.findings if each.kind != "missing_files"]
+    named.findings += nameless(named)
     return named
 
 

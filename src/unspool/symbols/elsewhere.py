@@ -8,6 +8,7 @@ then.
 from __future__ import annotations
 
 from unspool.model import Finding, Module, Report
+from unspool.symbols.missing import missing_finding
 from unspool.symbols.own_files import OwnFiles
 from unspool.symbols.symbolicate import symbolicate
 from unspool.symbols.wasm.names import WasmElsewhere
@@ -37,7 +38,6 @@ _MAX_ROUNDS = 4
 # What naming said the last time is not true of this time.
 _STALE = ("missing_files", "download", "no_lines", "mangled", "debug_file_refused",
           "wasm_file_refused")  # fmt: skip
-_MOST_NAMES = 5
 
 
 def name_elsewhere(
@@ -78,15 +78,8 @@ def name_elsewhere(
 
 def _missing_finding(missing: Sequence[MissingFile]) -> Finding:
     modules = {each.module: each.name for each in missing}
-    names = list(modules.values())
-    more = len(names) - _MOST_NAMES
-    listed = ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
-    return Finding(
-        "missing_files",
-        f"not all is named: files are missing for {listed}",
-        detail="unspool symbolicate --missing lists them, with their ids",
-        incomplete=True,
-    )
+    detail = "unspool symbolicate --missing lists them, with their ids"
+    return missing_finding(list(modules.values()), detail, incomplete=True)
 
 
 def _store_problems(options: SearchOptions) -> list[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from unspool.model import Finding, StopReason
 from unspool.record import Record
 from unspool.symbols.finders import checked_build_id
 
@@ -9,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from unspool.model import Location, Module
+    from unspool.model import Location, Module, Report
 
 # What a file of each kind is.
 KINDS = {
@@ -19,6 +20,7 @@ KINDS = {
     "pdb": "PDB file",
     "wasm": "WebAssembly file",
 }
+_MOST_NAMES = 5
 
 
 class MissingFile(Record):
@@ -61,6 +63,41 @@ def lacking_files(
         )
         for kind, name, identity in lacking
     ]  # fmt: skip
+
+
+def missing_finding(names: Sequence[str], detail: str, *, incomplete: bool) -> Finding:
+    """Says that files of these modules are missing; the first few of them by name."""
+    more = len(names) - _MOST_NAMES
+    listed = ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
+    title = f"not all is named: files are missing for {listed}"
+    return Finding("missing_files", title, detail=detail, incomplete=incomplete)
+
+
+def nameless(report: Report) -> list[Finding]:
+    """Says for which modules' code there is no name because their files were not found.
+
+    A stack that ends for the same reason says it by itself.
+    """
+    indices = {
+        place.module
+        for place in report.locations.values()
+        if place.function is None and place.module is not None
+    }
+    stops = [each.stop for each in report.stacks]
+    ends = [stop.detail for stop in stops if stop.reason == StopReason.NO_STRATEGY]
+    names = [
+        module.name
+        for module in report.modules
+        if module.index in indices
+        and module.kind in ("elf", "pe")
+        and module.file is None
+        and module.debug_file is None
+        and not any(module.name in detail for detail in ends)
+    ]
+    if not names:
+        return []
+    detail = "give them with --symbols or --sysroot"
+    return [missing_finding(names, detail, incomplete=False)]
 
 
 def lacking_wasm(module: Module, found: Sequence[Location], lines: bool) -> list[MissingFile]:
