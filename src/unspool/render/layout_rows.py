@@ -41,7 +41,7 @@ WORDS = {
     Kind.WINE_STACK: "Wine's own stacks", Kind.GUARD: "guards", Kind.TLS: "thread-local storage",
     Kind.TEB: "TEBs", Kind.PEB: "PEBs", Kind.KUSER: "KUSER_SHARED_DATA",
     Kind.DISPATCHER: "dispatcher page", Kind.KERNEL: "pages of the kernel",
-    Kind.CODE: "anonymous code", Kind.FILE: "files", Kind.LOCALE: "locales",
+    Kind.CODE: "code without a file", Kind.FILE: "files", Kind.LOCALE: "locales",
     Kind.SHARED: "shared memory", Kind.DEVICE: "devices", Kind.DOS: "DOS area",
     Kind.RESERVED: "held without access", Kind.ANONYMOUS: "anonymous memory",
 }  # fmt: skip

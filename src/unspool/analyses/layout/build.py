@@ -14,7 +14,7 @@ from unspool.analyses.layout import (
     stacks,
 )
 from unspool.analyses.layout.allocators import allocator_rules
-from unspool.analyses.layout.mappings import is_whole, mappings_of
+from unspool.analyses.layout.mappings import WITHOUT_FILES, is_whole, mappings_of
 from unspool.analyses.layout.paint import Label, paint
 from unspool.analyses.layout.records import Kind, Layout, Verdict
 from unspool.analyses.layout.rules_windows import large_address_aware, windows_rules
@@ -51,8 +51,9 @@ def layout(target: Target, walked: Iterable[Stack]) -> Layout:
     windows = Windows(target, memory, facts.environ or b"")
     auxv = parse_auxv(target.arch, facts.auxv or b"")
     layers = _layers(target, memory, found, list(walked), labels, windows, auxv)
+    name_of = names.label_of_unnamed if source == WITHOUT_FILES else names.label_of
     result = Layout(
-        target.info, target.arch.pointer_size, paint(found, layers, names.label_of),
+        target.info, target.arch.pointer_size, paint(found, layers, name_of),
         source=source, is_windows=windows.is_wine or target.info.os == "windows",
         system=system_of(target), labels=labels, mappings=len(found),
     )  # fmt: skip

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from unspool.targets.base import Target
     from unspool.targets.facts import Facts
 
+WITH_FILES = "the core's segments and its note of mapped files"
+WITHOUT_FILES = "the core's segments; it has no note of mapped files"
 _TOP = 1 << 64
 _MAX = 4_000_000
 # winnt.h: MEM_COMMIT, MEM_RESERVE, MEM_MAPPED and MEM_IMAGE, PAGE_GUARD; protections by bit.
@@ -33,7 +35,7 @@ def mappings_of(target: Target, facts: Facts) -> tuple[list[Mapping], str]:
         found = tidy(parse_maps(facts.maps).mappings)
         if target.info.kind == "core" and not target.options.procfs:
             _as_told_by_segments(found)
-        return found, _source(target)
+        return found, _source(target, found)
     if isinstance(target, MinidumpTarget) and target.dump.memory_info():
         return tidy(map(_of_information, _used(target))), "the dump's MemoryInfoList"
     regions = target.space.memory.regions
@@ -117,14 +119,14 @@ def is_whole(target: Target, facts: Facts) -> bool:
     return isinstance(target, MinidumpTarget) and bool(target.dump.memory_info())
 
 
-def _source(target: Target) -> str:
+def _source(target: Target, found: Iterable[Mapping]) -> str:
     if target.info.kind == "live":
         return "/proc/PID/maps"
     if target.info.kind == "minidump":
         return "the dump's stream of /proc/PID/maps"
     if target.options.procfs:
         return "the kept /proc/PID/maps"
-    return "the core's segments and its note of mapped files"
+    return WITH_FILES if any(each.path.startswith("/") for each in found) else WITHOUT_FILES
 
 
 def _bounds(mapping: Mapping) -> tuple[int, int]:

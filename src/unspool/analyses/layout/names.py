@@ -28,6 +28,10 @@ _NAMED_HEAPS = (
 )  # fmt: skip
 _NAMED_STACKS = ("stack_and_tls", "thread signal stack", "glibc: pthread")
 _NAMED_TLS = ("bionic TLS",)
+_UNNAMED = {
+    Kind.CODE: "code: made at run time, or", Kind.ANONYMOUS: "memory: anonymous, or",
+    Kind.SHARED: "shared memory,",
+}
 _SHARED_PATHS = ("/dev/shm/", "/memfd:", "/SYSV", "/dev/zero", "/dev/ashmem", "/i915", "/drm mm")
 
 
@@ -36,6 +40,17 @@ def label_of(mapping: Mapping) -> Label:
     kind, name = _by_path(mapping) if mapping.path else _without_path(mapping)
     evidence = f"its name is {mapping.path}" if mapping.path else "it has no name"
     return Label(mapping.start, mapping.end, kind, name, evidence)
+
+
+def label_of_unnamed(mapping: Mapping) -> Label:
+    """The same in a core without a note of mapped files: qemu-user's, or one that lost it.
+
+    What has no name there may be a file's all the same.
+    """
+    label = label_of(mapping)
+    if not mapping.path and label.kind in _UNNAMED:
+        label.name = f"{_UNNAMED[label.kind]} of a file that the core does not name"
+    return label
 
 
 def _by_path(mapping: Mapping) -> tuple[str, str]:
@@ -79,6 +94,8 @@ def _without_path(mapping: Mapping) -> tuple[str, str]:
         return Kind.RESERVED, "held without access"
     if flags[:3] == "?--":
         return Kind.RESERVED, "never written: held without access, or read only"
+    if (mapping.start, mapping.end, flags[:3]) == (0, 0x1000, "r-x"):
+        return Kind.ANONYMOUS, "page at 0 for programs that read there (MMAP_PAGE_ZERO)"
     if flags[2] == "x":
         return Kind.CODE, "anonymous code: made at run time (JIT, trampolines)"
     if flags[3] == "s":

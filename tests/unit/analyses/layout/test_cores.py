@@ -47,12 +47,25 @@ def test_a_stack_with_its_guard(tmp_path: Path) -> None:
     found = laid_out(simple(), tmp_path)
     kinds = {area.start: (area.kind, area.name) for area in found.areas}
     assert kinds == {
-        0x401000: (Kind.CODE, "anonymous code: made at run time (JIT, trampolines)"),
+        0x401000: (Kind.CODE, "code: made at run time, or of a file that the core does not name"),
         0x7FFCFFFFF000: (Kind.GUARD, "guard of the stack of thread 100"),
         0x7FFD00000000: (Kind.STACK, "stack of thread 100"),
     }
     unknown = {rule.id for rule in found.rules if rule.verdict == "unknown"}
     assert {"randomisation", "overcommit", "map-count", "stack-rlimit"} <= unknown
+
+
+def test_what_is_anonymous_is_known_where_files_are_named(tmp_path: Path) -> None:
+    """Cores of qemu-user have no note of mapped files: then even the program has no name."""
+    core = simple()
+    core.load(0x500000, bytes(PAGE), flags="rw")
+    found = laid_out(core, tmp_path)
+    assert found.areas[1].name == "memory: anonymous, or of a file that the core does not name"
+    assert found.source == "the core's segments; it has no note of mapped files"
+    core.files([(0x401000, 0x402000, 0, "/bin/program")])
+    found = laid_out(core, tmp_path)
+    assert found.areas[1].name == "anonymous memory"
+    assert found.source == "the core's segments and its note of mapped files"
 
 
 def test_gdb_calls_everything_readable(tmp_path: Path) -> None:

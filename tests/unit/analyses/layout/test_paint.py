@@ -117,6 +117,9 @@ def test_names_by_path() -> None:
     }  # fmt: skip
     for flags, kind in nameless.items():
         assert names.label_of(mapping(0, 1, flags)).kind == kind, flags
+        assert names.label_of_unnamed(mapping(0, 1, flags)).kind == kind, flags
+    zero = names.label_of(mapping(0, 0x1000, "r-xp"))
+    assert (zero.kind, "MMAP_PAGE_ZERO" in zero.name) == (Kind.ANONYMOUS, True)
 
 
 def test_permissions_as_virtual_query_says() -> None:
