@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.oracle.test_locks import keeps_its_promises
+from tests.oracle.locks.answers import keeps_its_promises
 from tests.programs.cores import written_by_kernel
 from tests.programs.jvms import EACH_JDK, SMALL, Jdk, newest_jdk, running_java
 from tests.programs.waits import survey

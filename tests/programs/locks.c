@@ -104,6 +104,26 @@ static void *wait_cond(void *argument)
     return argument;
 }
 
+/* Waits for a signal, gets it from one who keeps the mutex, and wants that mutex again. */
+static volatile int waiting;
+
+static void *wait_for_signal(void *argument)
+{
+    take(&locks[1]);
+    waiting = 1;
+    pthread_cond_wait(argument, &locks[1]);
+    return argument;
+}
+
+static void *signal_and_wait(void *argument)
+{
+    while (!waiting) usleep(100);
+    take(&locks[1]);
+    pthread_cond_signal(argument);
+    take(&locks[2]);
+    return argument;
+}
+
 static void *wait_barrier(void *argument)
 {
     pthread_barrier_wait(&never);
@@ -351,6 +371,14 @@ int main(int argc, char **argv)
         puts("ready");
         read_twice(NULL);
 #endif
+    } else if (!strcmp(mode, "signal")) {
+        static pthread_cond_t signalled = PTHREAD_COND_INITIALIZER;
+        take(&locks[2]);
+        make(wait_cond, NULL);
+        make(signal_and_wait, &signalled);
+        pthread_t waiter = make(wait_for_signal, &signalled);
+        puts("ready");
+        pthread_join(waiter, NULL);
     } else if (!strcmp(mode, "loader")) {
         pthread_barrier_init(&start, NULL, 2);
         make(iterate, NULL);

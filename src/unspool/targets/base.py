@@ -251,12 +251,19 @@ class Target:
         """The ids of the user whose process it is, real and effective, if they are known."""
         return None
 
-    def shared_file(self, address: int) -> tuple[str, int, int] | None:
-        """The file that memory which processes share is of: path, inode (0: unknown), offset.
+    def shared_files(self) -> Sequence[tuple[int, int, str, int, int]]:
+        """Memory that processes share: where it is, by addresses, and of which file.
 
-        None for memory that is private, or of which the target does not know.
+        That has a path, a number, of its device and inode, 0 if they are not known, and an offset.
         """
-        return None
+        return ()
+
+    def noted_ids(self) -> Sequence[int]:
+        """The ids that threads have in their own pid namespace, by index, if the target notes them.
+
+        Empty if it does not, as most do: then they are the threads' ids, or not known.
+        """
+        return ()
 
     def facts(self) -> Facts:
         """What is known of the process beside its memory and threads."""

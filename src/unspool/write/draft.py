@@ -32,13 +32,14 @@ class Draft:
     as the thread's stack: the one that its stack pointer is in. `keep_word` tells whether the
     value of a register may leave the machine, None if all may; `keep_registers` are the numbers
     of those of a thread that may in any case. `time` is in seconds since 1970.
+    `own_ids` are the threads' ids in their own pid namespace, if they are others than the target's.
     `contexts` are location descriptors of threads' registers by thread index, which the list of
     threads puts there for the exception.
     """
 
     __slots__ = (
-        "blocks", "contexts", "facts", "keep_registers", "keep_word", "stack_blocks", "stacks",
-        "target", "time", "with_environ",
+        "blocks", "contexts", "facts", "keep_registers", "keep_word", "own_ids", "stack_blocks",
+        "stacks", "target", "time", "with_environ",
     )  # fmt: skip
 
     def __init__(
@@ -51,6 +52,7 @@ class Draft:
         stack_blocks: dict[int, Block] | None = None,
         keep_word: Callable[[int], bool] | None = None,
         keep_registers: Mapping[int, Sequence[int]] | None = None,
+        own_ids: Sequence[int] = (),
         with_environ: bool = False,
         time: int = 0,
     ) -> None:
@@ -61,6 +63,7 @@ class Draft:
         self.stack_blocks = stack_blocks or {}
         self.keep_word = keep_word
         self.keep_registers = keep_registers or {}
+        self.own_ids = own_ids
         self.with_environ = with_environ
         self.time = time
         self.contexts: dict[int, bytes] = {}

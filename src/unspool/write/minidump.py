@@ -128,6 +128,7 @@ def write_minidump(
         target.facts(),
         keep_word=sanitizer.keeps if sanitizer else None,
         keep_registers=more.registers,
+        own_ids=more.own_ids,
         with_environ=environ and not sanitize,
         time=int(clock.time()) if time is None else time,
     )

@@ -17,10 +17,11 @@ class More(Record):
 
     `stacks` are the bounds of further stacks, whose frames may point into them. Of a sanitized
     dump, `facts` are the ranges of them that stay as they are, and `registers`,
-    by thread index, the numbers of the registers that do.
+    by thread index, the numbers of the registers that do. `own_ids` are the threads' ids in their
+    own pid namespace, by index, if they are others than the target's.
     """
 
-    __slots__ = ("facts", "pieces", "registers", "stacks")
+    __slots__ = ("facts", "own_ids", "pieces", "registers", "stacks")
 
     def __init__(
         self,
@@ -33,3 +34,4 @@ class More(Record):
         self.facts = list(facts)
         self.registers = dict(registers or {})
         self.stacks = list(stacks)
+        self.own_ids: list[int] = []

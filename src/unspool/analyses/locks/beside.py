@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 
+from unspool.analyses.locks.ids import DESCRIPTION, tid_at
 from unspool.analyses.locks.records import Holder, Lock
 
 TYPE_CHECKING = False
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 # What glibc's functions that wait use of the stack, and some of their caller's.
 _PAGE, _MOST_STACK = 0x1000, 0x180
 _KIND_AT = {8: 16, 4: 12}  # of a mutex's words: which kind it is
-# Where a thread's description by glibc has its own address, and its id (nptl/descr.h), on x86.
-_DESCRIPTION = {8: (0x10, 0x2D0), 4: (8, 0x68)}
 
 
 def by_pointer(process: Examined, words: Words, wait: FutexWait, kind: str | None) -> Lock | None:
@@ -33,7 +32,7 @@ def by_pointer(process: Examined, words: Words, wait: FutexWait, kind: str | Non
     if at >= 0 and process.pointers[at][0] == owner:
         holder = process.pointers[at][1]
     elif not process.pointers:
-        holder = process.tids.get(_tid_of(words, owner))
+        holder = process.tids.get(tid_at(words.memory, words.word, owner))
     if holder is None:
         return None
     lock = Lock("low_level_lock", process.index, wait.address, state="of a FILE, say")
@@ -42,30 +41,16 @@ def by_pointer(process: Examined, words: Words, wait: FutexWait, kind: str | Non
     return lock
 
 
-def _tid_of(words: Words, pointer: int) -> int:
-    """The id in the description of a thread by glibc, which points at itself; 0 if none is there.
-
-    Minidumps do not have the thread pointers of x86-64 threads.
-    """
-    itself, tid = _DESCRIPTION[words.word]
-    size = words.word // 4
-    if pointer < _PAGE or words.ints(pointer + itself, size) != tuple(
-        pointer >> shift & 0xFFFFFFFF for shift in (0, 32)[:size]
-    ):
-        return 0
-    return next(iter(words.ints(pointer + tid, 1)), 0)
-
-
 def owner_of_file(words: Words, wait: FutexWait) -> list[tuple[int, int]]:
     """Where the lock of a FILE and its owner's description have what `by_pointer` reads."""
     ints = words.ints(wait.address, 4)
     if len(ints) < 4 or ints[0] != 2:
         return []
     owner = ints[2] | (ints[3] << 32 if words.word == 8 else 0)
-    tid = _tid_of(words, owner)
+    tid = tid_at(words.memory, words.word, owner)
     if not tid or words.owners(tid) is None:
         return []
-    itself, at = _DESCRIPTION[words.word]
+    itself, at = DESCRIPTION[words.word]
     return [(wait.address, 16), (owner + itself, words.word), (owner + at, 4)]
 
 

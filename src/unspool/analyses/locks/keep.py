@@ -8,6 +8,7 @@ is kept as the largest lock takes; of a sanitized dump only what proves to be a 
 from __future__ import annotations
 
 from unspool.analyses.locks.beside import owner_of_file, pointers_to, refused
+from unspool.analyses.locks.ids import own_ids
 from unspool.analyses.locks.java import java_waits
 from unspool.analyses.locks.syscalls import VECTOR_ENTRY, futex_waits, syscall_of
 from unspool.analyses.locks.words import KIND_BITS, WAITERS, Words
@@ -18,7 +19,9 @@ from unspool.write.ranges import joined
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from unspool.analyses.locks.syscalls import FutexWait
+    from collections.abc import Iterable
+
+    from unspool.analyses.locks.syscalls import FutexWait, Syscall
     from unspool.memory import Memory
     from unspool.model import Report, Thread
     from unspool.targets.base import Target
@@ -50,59 +53,83 @@ def lock_words(target: Target, report: Report, reads: list[Range]) -> More:
     was looked at on the way to them.
     """
     walked = len(reads)
-    kept = _lock_words(target, report)
+    kept = _Keeper(target).run(report)
     reads[walked:] = [(start, len(data)) for start, data in kept.pieces]
     return kept
 
 
-def _lock_words(target: Target, report: Report) -> More:
-    memory = target.memory_now()
-    live = target.live_process()
-    calls = [
-        (thread, call)
-        for thread in target.threads[:_MOST_THREADS]
-        if (call := syscall_of(target.space, thread)) is not None
-    ]
-    waiting = None
-    if live is not None:
+class _Keeper:
+    """Collects what says of a target's locks, in `kept`."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self.memory = target.memory_now()
+        self.kept = More()
+        self.calls = [
+            (thread, call)
+            for thread in target.threads[:_MOST_THREADS]
+            if (call := syscall_of(target.space, thread)) is not None
+        ]
+        self.stays = self._watched()
+        own = own_ids(target)
+        noted = {thread.index: thread.tid for thread in target.threads}
+        if any(noted[index] != tid for tid, index in own.items()):
+            by_index = {index: tid for tid, index in own.items()}
+            self.kept.own_ids = [by_index.get(each.index, 0) for each in target.threads]
+        self.words = Words(
+            self.memory, target.arch.pointer_size, 0,
+            lambda tid: (0, own[tid]) if tid in own else None,
+        )  # fmt: skip
+
+    def run(self, report: Report) -> More:
+        for thread, call in self.calls:
+            self._keep_call(thread, call)
+        self._keep_ranges(_java(self.target, self.memory))
+        if self.target.wine is not None:
+            _add_windows(self.kept, self.target, report, self.memory, self.stays)
+        return self.kept
+
+    def _watched(self) -> _Stays:
+        """Notes where a running process's threads wait, before any lock is read."""
+        target, live = self.target, self.target.live_process()
+        if live is None:
+            return _Stays(target, None)
         from unspool.targets.live.waits import Waiting
 
-        all_wait = target.threads if target.wine is not None else [each for each, _ in calls]
-        waiting = Waiting(live, [thread.tid for thread in all_wait])
-    stays = _Stays(target, waiting)
-    tids = {thread.tid: thread.index for thread in target.threads}
-    words = Words(
-        memory, target.arch.pointer_size, 0,
-        lambda tid: (0, tids[tid]) if tid in tids else None,
-    )  # fmt: skip
-    pieces: list[tuple[int, bytes]] = []
-    facts: list[Range] = []
-    registers: dict[int, tuple[int, ...]] = {}
-    for thread, call in calls:
-        if call.name in ("fcntl", "flock") and stays(thread):
-            registers[thread.index] = call.registers[:_FILE_AND_COMMAND]
-        waits = futex_waits(call, memory)
+        all_wait = target.threads if target.wine is not None else [each for each, _ in self.calls]
+        return _Stays(target, Waiting(live, [thread.tid for thread in all_wait]))
+
+    def _keep_call(self, thread: Thread, call: Syscall) -> None:
+        """What says what a thread waits for: locks, and the arguments that lead to them."""
+        kept = self.kept
+        if call.name in ("fcntl", "flock") and self.stays(thread):
+            kept.registers[thread.index] = call.registers[:_FILE_AND_COMMAND]
+        waits = futex_waits(call, self.memory)
         if call.name == "futex_waitv":
-            facts.append((call.arguments[0], call.arguments[0] + VECTOR_ENTRY * len(waits)))
+            kept.facts.append((call.arguments[0], call.arguments[0] + VECTOR_ENTRY * len(waits)))
         for wait in waits:
-            start = wait.address - _BEFORE
-            data = memory.read_available(start, _BEFORE + _BEHIND)
-            if not data:  # at the beginning of a mapping
-                start, data = wait.address, memory.read_available(wait.address, _BEHIND)
-            known = _known(words, wait)
-            if data and stays(thread):
-                pieces.append((start, data))
-                facts.append(known)
-                registers[thread.index] = call.registers[:_TELLING]
-                places, numbers = _beside(target, thread, wait, words)
-                registers[thread.index] += numbers
-                pieces += ((at, memory.read_available(at, size)) for at, size in places)
-                facts += ((at, at + size) for at, size in places)
-    pieces += ((at, memory.read_available(at, end - at)) for at, end in _java(target, memory))
-    kept = More(pieces, facts, registers)
-    if target.wine is not None:
-        _add_windows(kept, target, report, memory, stays)
-    return kept
+            self._keep_lock(thread, call, wait)
+
+    def _keep_lock(self, thread: Thread, call: Syscall, wait: FutexWait) -> None:
+        """The words of a lock, and what says who holds it, if the thread still waits for it."""
+        kept = self.kept
+        start = wait.address - _BEFORE
+        data = self.memory.read_available(start, _BEFORE + _BEHIND)
+        if not data:  # at the beginning of a mapping
+            start, data = wait.address, self.memory.read_available(wait.address, _BEHIND)
+        known = _known(self.words, wait)
+        if not data or not self.stays(thread):
+            return
+        kept.pieces.append((start, data))
+        kept.facts.append(known)
+        places, numbers = _beside(self.target, thread, wait, self.words)
+        kept.registers[thread.index] = (*call.registers[:_TELLING], *numbers)
+        self._keep_ranges((at, at + size) for at, size in places)
+        kept.facts += ((at, at + size) for at, size in places)
+
+    def _keep_ranges(self, ranges: Iterable[Range]) -> None:
+        read = self.memory.read_available
+        self.kept.pieces += ((at, read(at, end - at)) for at, end in ranges)
 
 
 def _java(target: Target, memory: Memory) -> list[Range]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 
 from unspool.analyses.locks.frames import StackNames
+from unspool.analyses.locks.ids import own_ids, pointer_of
 from unspool.analyses.locks.java import JavaLocks
 from unspool.analyses.locks.records import Party
 from unspool.symbols.demangle import demangle
@@ -12,16 +13,24 @@ from unspool.symbols.elf.data import DataSymbols
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from unspool.model import Module, Report, Stack
     from unspool.targets.base import Target
     from unspool.targets.live.waits import Waiting
 
+    # A file: its path, its number or 0, and the place in it.
+    Backing = tuple[str, int, int]
+
 # Both C libraries keep a thread's description right behind where its thread pointer leads.
 _DESCRIPTOR = 0x400
+# PROC_PID_INIT_INO (linux/proc_ns.h)
+_FIRST_NAMESPACE = "pid:[4026531836]"
+_SYSTEM_V = "/SYSV"
 
 
 class Examined:
-    """`tids`: threads' indexes by the ids that they know themselves."""
+    """`tids`: threads' indexes by the ids that they know themselves; `own_ids`: the reverse."""
 
     def __init__(self, index: int, target: Target, report: Report) -> None:
         self.index = index
@@ -31,21 +40,11 @@ class Examined:
         self.names: dict[int, StackNames] = {}
         self.waiting: Waiting | None = None
         self.java = JavaLocks(self)
-        self._shared: list[tuple[int, int, str, int]] | None = None
+        self._shared: list[tuple[int, int, str, int, int]] | None = None
         self.variables: dict[int, DataSymbols | None] = {}
-        tids = {thread.tid: thread.tid for thread in target.threads}
-        if target.info.kind == "live":
-            from unspool.targets.live.waits import inner_tids
-
-            process = target.live_process()
-            if process is not None:
-                tids = inner_tids(process, tids)
-        by_tid = {thread.tid: thread.index for thread in reversed(target.threads) if thread.tid}
-        self.tids = {inner: by_tid[tid] for inner, tid in tids.items() if tid in by_tid}
-        pointers = (
-            (thread.special.get("gs_base" if target.arch.name == "i386" else "fs_base"), thread)
-            for thread in target.threads
-        )
+        self.tids = own_ids(target)
+        self.own_ids = {index: tid for tid, index in self.tids.items()}
+        pointers = ((pointer_of(target, thread), thread) for thread in target.threads)
         self.pointers = sorted((base, each.index) for base, each in pointers if base)
         self.windows = None
         if target.wine is not None:
@@ -59,6 +58,27 @@ class Examined:
         path = info.executable or info.path or "process"
         name = path.replace("\\", "/").rpartition("/")[2]
         return Party(self.index, name, self.report)
+
+    @property
+    def nested(self) -> bool:
+        """Whether its pid namespace is not the system's first one, as a container's is not."""
+        live = self.target.live_process()
+        if live is not None:
+            return live.link("ns/pid") not in (None, _FIRST_NAMESPACE)
+        return 1 in self.tids or any(
+            self.target.threads[index].tid != tid for tid, index in self.tids.items()
+        )
+
+    @property
+    def base(self) -> int:
+        """Where its program lies; with `start`, what tells it from others of the same pid."""
+        return min((module.base for module in self.target.space.modules), default=0)
+
+    @property
+    def start(self) -> int | None:
+        """The stack pointer of its first thread, if that is known."""
+        registers = self.target.threads[0].registers if self.target.threads else None
+        return None if registers is None else registers[self.target.arch.sp]
 
     def names_of(self, stack: Stack) -> StackNames:
         if stack.index not in self.names:
@@ -85,27 +105,38 @@ class Examined:
             return self.pointers[at][1]
         return None
 
-    def address_of(self, path: str, offset: int) -> int | None:
-        """Where this process has a place of a file in memory that processes share."""
-        if self._shared is None:
-            self._shared = self._find_shared()
-        for start, end, name, first in self._shared:
-            if name == path and first <= offset < first + end - start:
+    def backing(self, address: int) -> Backing | None:
+        """The file that an address's memory is of, if processes share it."""
+        at = bisect_right(self.shared, (address, 1 << 65)) - 1
+        if at < 0 or address >= self.shared[at][1]:
+            return None
+        start, _, path, number, offset = self.shared[at]
+        return path, number, offset + address - start
+
+    def address_of(self, backing: Backing) -> int | None:
+        """Where this process has a place of a file in memory that processes share.
+
+        By the file's number, where both are known; else by its path.
+        """
+        path, number, offset = backing
+        for start, end, name, own, first in self.shared:
+            same = own == number if own and number else name == path
+            if same and first <= offset < first + end - start:
                 return start + offset - first
         return None
 
-    def _find_shared(self) -> list[tuple[int, int, str, int]]:
-        live = self.target.live_process()
-        if live is not None:
-            from unspool.targets.live.procfs import parse_maps
+    @property
+    def shared(self) -> list[tuple[int, int, str, int, int]]:
+        if self._shared is None:
+            self._shared = sorted(self._find_shared())
+        return self._shared
 
-            return [
-                (each.start, each.end, each.path, each.offset)
-                for each in parse_maps(live.read("maps") or b"").mappings
-                if each.permissions[3:] == "s"
-            ]
-        return [
-            (each.start, each.end, each.path, each.file_offset)
-            for each in self.target.space.memory.regions
-            if each.path and self.target.shared_file(each.start) is not None
-        ]
+    def _find_shared(self) -> Iterator[tuple[int, int, str, int, int]]:
+        """System V's memory has its number as inode, which each ipc namespace counts from 0 on."""
+        live = self.target.live_process()
+        for start, end, path, number, offset in self.target.shared_files():
+            own = number
+            if live is not None and path.startswith(_SYSTEM_V):
+                digits = "".join(filter(str.isdigit, live.link("ns/ipc") or ""))
+                own |= int(digits or 0) << 128
+            yield start, end, path, own, offset

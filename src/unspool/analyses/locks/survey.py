@@ -7,6 +7,7 @@ from unspool.analyses.locks.files import FileWaits
 from unspool.analyses.locks.graph import deadlocks
 from unspool.analyses.locks.guesses import guess_holders
 from unspool.analyses.locks.handles import NOT_KNOWN, Servers
+from unspool.analyses.locks.moments import doubt_ends, that_stayed, watch
 from unspool.analyses.locks.process import Examined
 from unspool.analyses.locks.proton import (
     descriptors_waited_for,
@@ -16,8 +17,9 @@ from unspool.analyses.locks.proton import (
 )
 from unspool.analyses.locks.records import Holder, Lock, LockReport, Wait
 from unspool.analyses.locks.runtimes import cut, runtimes
+from unspool.analyses.locks.shared import SharedMemory, agree, same_processes
 from unspool.analyses.locks.syscalls import Syscall, futex_waits, syscall_of
-from unspool.analyses.locks.verdicts import gone_name, verdicts
+from unspool.analyses.locks.verdicts import verdicts
 from unspool.analyses.locks.words import UNREADABLE, Words
 from unspool.model import Finding
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from unspool.analyses.locks.frames import StackNames
+    from unspool.analyses.locks.process import Backing
     from unspool.analyses.locks.records import ThreadKey
     from unspool.analyses.locks.syscalls import FutexWait
     from unspool.analyses.locks.windows import WindowsWait
@@ -44,7 +47,7 @@ def survey(targets: Sequence[tuple[Target, Report]]) -> LockReport:
 
 def is_fsync(process: Examined, wait: FutexWait) -> bool:
     """Whether a word is one of Proton's fsync: the functions on the stack say less then."""
-    backing = None if wait.private else process.target.shared_file(wait.address)
+    backing = None if wait.private else process.backing(wait.address)
     return backing is not None and is_fsync_memory(backing[0])
 
 
@@ -57,7 +60,7 @@ class _Survey:
         self.findings: list[Finding] = []
         self.by_key: dict[tuple[object, ...], int] = {}
         self.files = FileWaits(self.processes)
-        self.inodes: dict[tuple[str, int], list[int]] = {}  # of files, by path and offset
+        self.shared = SharedMemory(self.processes)
 
     def run(self) -> LockReport:
         calls = [
@@ -68,22 +71,36 @@ class _Survey:
             }
             for process in self.processes
         ]
-        self.watch(calls)
+        watch(self.processes, calls)
         self.servers = Servers(self.processes)
         for process, known in zip(self.processes, calls, strict=True):
             for thread, stack in zip(process.target.threads, process.report.stacks, strict=True):
                 self.look_at(process, thread, stack, known.get(thread.index))
-        self.leave_out_moved()
-        self.leave_out_new()
+        self.waits, moved = that_stayed(self.processes, self.locks, self.waits)
+        self.findings += moved
+        doubt_ends(self.processes, self.locks)
         guess_holders(self.processes, self.locks, self.waits)
         parties = [process.party for process in self.processes]
         found = deadlocks(self.waits, self.locks)
         report = LockReport(parties, self.locks, self.waits, found, self.findings)
         self.findings += verdicts(report)
         self.findings += self.without_server()
+        self.findings += self.given_twice()
         self.findings += runtimes(self.processes, self.waits)
         self.findings += [each for process in self.processes for each in cut(process)]
         return report
+
+    def given_twice(self) -> Iterator[Finding]:
+        """Says which targets are one process: what one moment has of it, another need not have."""
+        for group in same_processes(self.processes):
+            kinds = ", ".join(each.target.info.kind for each in group)
+            yield Finding(
+                "same_process",
+                f"{len(group)} of the targets are the same process, {group[0].target.info.pid}: "
+                f"{kinds}",
+                detail="a deadlock of theirs is shown once for each; give one of them, and of all "
+                "processes the same moment",
+            )
 
     def without_server(self) -> Iterator[Finding]:
         """Says of which processes handles are not known, and what would tell."""
@@ -169,7 +186,7 @@ class _Survey:
     ) -> None:  # fmt: skip
         kind, function = names.waiting()
         at = wait.address
-        backing = None if wait.private else process.target.shared_file(at)
+        backing = None if wait.private else process.backing(at)
         words = self.words(process, beyond=backing is not None)
         lock = None
         if backing is not None and is_fsync_memory(backing[0]):
@@ -181,16 +198,16 @@ class _Survey:
             lock = refused(process.target, thread, wait, shared, named=kind is not None)
             if lock is not None:
                 at = lock.address or 0
-                backing = process.target.shared_file(at)
+                backing = process.backing(at)
         lock = lock or words.lock(wait, kind)
         if lock.state == UNREADABLE and backing is not None:
             lock = self.read_elsewhere(process, wait, kind, backing) or lock
         key: tuple[object, ...] = (process.index, lock.kind, lock.address)
         if backing is not None:
-            path, inode, offset = backing
-            start = offset - (at - (lock.address or 0))
-            key = self.shared_key(path, inode, start, lock.address or 0)
-            lock.shared = f"{path} at offset 0x{start:x}"
+            start = backing[2] - (at - (lock.address or 0))
+            key = self.shared.key(backing, start, lock.address or 0)
+            lock.shared = f"{backing[0]} at offset 0x{start:x}"
+            self.shared.doubt(process, thread.index, lock, backing)
         self.name(process, lock)
         self.add(
             process, thread, names, lock, key, function, wait.evidence, timed=wait.timed, any_=any_
@@ -205,7 +222,7 @@ class _Survey:
         return Words(process.memory, process.target.arch.pointer_size, process.index, owner)
 
     def read_elsewhere(
-        self, process: Examined, wait: FutexWait, kind: str | None, backing: tuple[str, int, int]
+        self, process: Examined, wait: FutexWait, kind: str | None, backing: Backing
     ) -> Lock | None:
         """A lock in shared memory by the words that another of the targets has of it.
 
@@ -216,7 +233,7 @@ class _Survey:
             return self.owner(process, tid, beyond=True)
 
         for other in self.processes:
-            address = other.address_of(backing[0], backing[2]) if other is not process else None
+            address = other.address_of(backing) if other is not process else None
             if address is None:
                 continue
             words = Words(other.memory, process.target.arch.pointer_size, process.index, owner)
@@ -241,24 +258,6 @@ class _Survey:
                 if thread.windows_tid is not None:
                     found.setdefault(thread.windows_tid, []).append((process.index, thread.index))
         return found
-
-    def shared_key(
-        self, path: str, inode: int, offset: int, address: int
-    ) -> tuple[object, ...]:
-        """The key of a lock in shared memory. Cores do not know inodes: they match any.
-
-        Where files have no names of their own, all are called "/dev/zero (deleted)" there; what a
-        process and its children share is then at the same address.
-        """
-        if inode == 0 and path.endswith(" (deleted)"):
-            return "shared", path, offset, address
-        known = self.inodes.setdefault((path, offset), [inode])
-        if inode and inode not in known:
-            if known == [0]:
-                known[0] = inode
-            else:
-                known.append(inode)
-        return "shared", path, offset, known.index(inode) if inode else 0
 
     def join(
         self, process: Examined, thread: Thread, wait: FutexWait, kind: str | None
@@ -288,7 +287,7 @@ class _Survey:
         if not beyond:
             return None
         found = [(other.index, other.tids[tid]) for other in self.processes if tid in other.tids]
-        return found[0] if len(found) == 1 else None
+        return found[0] if found else None  # of several, see SharedMemory.doubt
 
     def file_lock(
         self, process: Examined, thread: Thread, names: StackNames, call: Syscall
@@ -308,6 +307,8 @@ class _Survey:
         index = self.by_key.setdefault(key, len(self.locks))
         if index == len(self.locks):
             self.locks.append(lock)
+        elif key[0] == "shared":
+            agree(self.locks[index], lock)
         self.waits.append(
             Wait(
                 process.index, thread.index, index, function, address=lock.address,
@@ -329,55 +330,3 @@ class _Survey:
             start = process.target.symbol(module, "_rtld_global")
             if start is not None and 0 <= (lock.address or 0) - start < 0x2000:
                 lock.name = "the dynamic linker's lock (_rtld_global)"
-
-    def watch(self, calls: Sequence[dict[int, Syscall]]) -> None:
-        """Notes where the threads of running processes wait, before any lock is read."""
-        for process, known in zip(self.processes, calls, strict=True):
-            live = process.target.live_process()
-            if live is None:
-                continue
-            from unspool.targets.live.waits import Waiting
-
-            threads = process.target.threads
-            tids = [threads[index].tid for index in known]
-            if process.windows is not None:
-                tids = [thread.tid for thread in threads]
-            process.waiting = Waiting(live, tids)
-
-    def leave_out_new(self) -> None:
-        """Of running processes: an owner that is no thread of the target may have started since."""
-        for lock in self.locks:
-            live = self.processes[lock.party].target.live_process()
-            if lock.gone is not None and live is not None:
-                from unspool.targets.live.waits import is_thread
-
-                known = {each.tid for each in self.processes[lock.party].target.threads}
-                if lock.kind == "critical_section":
-                    new = not known.issuperset(live.tasks())  # whose Windows ids are not known
-                else:
-                    new = is_thread(live, lock.gone)
-                if new:
-                    lock.unknown = f"its owner, {gone_name(lock)}, may have started since"
-                    lock.gone = None
-
-    def leave_out_moved(self) -> None:
-        """Drops the waits of threads that have moved since their stacks were taken."""
-        kept = []
-        moved = set()
-        for wait in self.waits:
-            process = self.processes[wait.party]
-            thread = process.target.threads[wait.thread]
-            sp = process.target.arch.sp
-            taken = None if thread.registers is None else thread.registers[sp]
-            if process.waiting is None or process.waiting.still(thread.tid, taken):
-                kept.append(wait)
-                continue
-            if self.locks[wait.lock].kind == "java_monitor" and process.java.still(wait.thread):
-                kept.append(wait)
-                continue
-            if wait.key in moved:
-                continue
-            moved.add(wait.key)
-            title = f"thread {thread.tid} went on while locks were read: its wait is left out"
-            self.findings.append(Finding("moved", title, threads=[thread.index]))
-        self.waits[:] = kept

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 # What the threads of a process release themselves, and nothing from outside.
 _OWN = ("mutex", "rwlock", "once", "join", "low_level_lock", "critical_section", "srw_lock")
+# The same, as long as the memory is the process's own; a handler of signals may post a semaphore.
+_SIGNALLED = {"condition": "condition variables", "barrier": "barriers"}
 # What nobody holds, so that no holder is missed.
 _NOT_HELD = ("condition", "barrier", "semaphore", "event", "timer", "join", "process")
 _MOST_NAMES = 10
@@ -125,15 +127,20 @@ def _all_wait(report: LockReport) -> Iterator[Finding]:
             continue
         own = [report.locks[wait.lock] for wait in waits]
         if any(wait.timed or wait.any for wait in waits) or any(
-            each.shared or each.kind not in _OWN for each in own
+            each.shared or each.kind not in (*_OWN, *_SIGNALLED) for each in own
         ):
             continue
+        kinds = {each.kind for each in own}
+        what = ["locks", *(words for kind, words in _SIGNALLED.items() if kind in kinds)]
+        detail = "whoever holds these locks, it is one that waits, or that has ended"
+        if what[1:]:
+            detail += "; whoever could signal, too, but for a handler of signals that does"
         yield Finding(
             "all_wait",
-            f"all threads of {party_name(report, party.index)} wait for locks of its own or for "
-            "each other's ends: none of them goes on",
+            f"all threads of {party_name(report, party.index)} wait for {' and '.join(what)} of "
+            "its own or for each other's ends: none of them goes on",
             threads=[wait.thread for wait in waits],
-            detail="whoever holds these locks, it is one that waits, or that has ended",
+            detail=detail,
         )
 
 

@@ -284,6 +284,10 @@ GONE = (
     "which is no thread of this process: it has ended while it held the lock, or held it in "
     "another process when this one was forked"
 )
+GONE_OR_OUTSIDE = (
+    "which is no thread's id in this core: it has ended, or is of a container that the core was "
+    "written from outside of, where ids are others; the process itself tells, or a core from inside"
+)
 _PLAIN = "a plain futex word: who will wake it up, the memory does not say"
 _NO_OWNER = {
     "condition": "condition variables have no holder: any thread may signal it",

@@ -29,6 +29,9 @@ CRASHPAD_INFO = 0x43500001
 STABILITY_REPORT = 0x4B6B0002
 MAC_CRASH_INFO, MAC_BOOTARGS, MOZ_LINUX_LIMITS, MOZ_SOFT_ERRORS = range(0x4D7A0001, 0x4D7A0005)
 
+# In a comment of ours: the threads' ids as they know themselves, in the order of the list.
+OWN_IDS = b"; its threads' ids in their own pid namespace: "
+
 
 class StreamType:
     """A kind of stream: its number, its name in the header files and what it holds.

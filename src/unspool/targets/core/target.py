@@ -15,6 +15,8 @@ from unspool.targets.signals import crash_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from unspool.arch.base import Arch
     from unspool.cursor import Buffer
     from unspool.formats.elf import ProgramHeader
@@ -171,14 +173,13 @@ class CoreTarget(Target):
         auxv = self.notes.auxv
         return {auxv[each] for each in (notes.AT_UID, notes.AT_EUID) if each in auxv} or None
 
-    def shared_file(self, address: int) -> tuple[str, int, int] | None:
+    def shared_files(self) -> Sequence[tuple[int, int, str, int, int]]:
         """A core does not say which mappings are shared: images are not, for sure."""
-        if self.space.module_at(address) is not None:
-            return None
-        for each in self.notes.files:
-            if each.start <= address < each.end:
-                return each.path, 0, each.offset + address - each.start
-        return None
+        return [
+            (each.start, each.end, each.path, 0, each.offset)
+            for each in self.notes.files
+            if self.space.module_at(each.start) is None
+        ]
 
     def facts(self) -> Facts:
         from unspool.targets.core.facts import core_facts

@@ -58,6 +58,15 @@ class Mapping:
         return self.inode != 0 and self.path.startswith("/")
 
 
+    @property
+    def file_number(self) -> int:
+        """What tells its file from all others, whatever their names: device and inode; 0 if none.
+
+        Inodes alone do not: each container's /dev/shm counts its files from 2 on.
+        """
+        return self.device << 64 | self.inode if self.inode else 0
+
+
 class Maps:
     """The mappings of a process, by address. `main_stack` is the first thread's stack."""
 
@@ -68,6 +77,15 @@ class Maps:
         self._starts = [mapping.start for mapping in mappings]
         stacks = [(each.start, each.end) for each in mappings if each.path == "[stack]"]
         self.main_stack = stacks[0] if stacks else None
+
+    @property
+    def shared(self) -> list[tuple[int, int, str, int, int]]:
+        """Those that processes share: start, end, path, the file's number, offset."""
+        return [
+            (each.start, each.end, each.path, each.file_number, each.offset)
+            for each in self.mappings
+            if each.permissions[3:] == "s"
+        ]
 
     def at(self, address: int) -> Mapping | None:
         """The mapping that contains an address."""

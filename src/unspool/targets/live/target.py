@@ -194,7 +194,9 @@ class LiveTarget(Target):
         index = {thread.tid: thread.index for thread in self.threads}
         cut = [index[tid] for tid in dict.fromkeys(planner.cut) if tid in index]
         if cut:
-            self._lack("stack_cut", "stacks are too big to copy while the process waits", None, cut)
+            title = "stacks are too big to copy while the process waits"
+            hint = f"a core has them whole: gcore {self.process.pid}"
+            self._lack("stack_cut", title, hint, cut)
         for tid, state in snapshot.unstopped.items():
             if tid in index:
                 why = _WAITS.get(state, f"its state is {state}")
@@ -264,11 +266,8 @@ class LiveTarget(Target):
     def live_process(self) -> Process:
         return self.process
 
-    def shared_file(self, address: int) -> tuple[str, int, int] | None:
-        mapping = parse_maps(self.maps_text).at(address)
-        if mapping is None or mapping.permissions[3:] != "s":
-            return None
-        return mapping.path, mapping.inode, mapping.offset + address - mapping.start
+    def shared_files(self) -> Sequence[tuple[int, int, str, int, int]]:
+        return parse_maps(self.maps_text).shared
 
     def facts(self) -> Facts:
         from unspool.targets.live.facts import live_facts

@@ -70,6 +70,8 @@ class Waiting:
 
 def inner_tids(process: Process, tids: Iterable[int]) -> dict[int, int]:
     """Threads' ids as they know them themselves, in their own pid namespace, to those we know."""
+    if len(process.status().get("NSpid", "").split()) < 2:
+        return {tid: tid for tid in tids}
     found = {}
     for tid in tids:
         inner = process.status(tid).get("NSpid", "").split()

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from unspool.targets.input.source import Source
     from unspool.targets.live.procfs import Mapping
 
+# Digits of the greatest id that Linux has, and some more.
+_LONGEST_ID = 10
 # ELF machine and class by `System.arch_name`.
 _MACHINES = {"x86_64": (62, 2), "x86": (3, 1), "aarch64": (183, 2), "arm": (40, 1)}
 # Names for people of those that nobody here walks.
@@ -194,11 +196,18 @@ class MinidumpTarget(Target):
             if 0 <= each.start < each.end <= 1 << 64 and len(each.permissions) >= 3
         ]
 
-    def shared_file(self, address: int) -> tuple[str, int, int] | None:
-        for each in self._mappings():
-            if each.start <= address < each.end and each.permissions[3:] == "s":
-                return each.path, each.inode, each.offset + address - each.start
-        return None
+    def shared_files(self) -> Sequence[tuple[int, int, str, int, int]]:
+        from unspool.targets.live.procfs import Maps
+
+        return Maps(self._mappings()).shared
+
+    def noted_ids(self) -> Sequence[int]:
+        text = self.dump.text(streams.COMMENT_A) or b""
+        _, noted, rest = text.partition(streams.OWN_IDS)
+        words = rest.rstrip(b"\0").split(None, len(self.threads)) if noted else []
+        if len(words) != len(self.threads) or not all(map(bytes.isdigit, words)):
+            return ()
+        return [int(word[:_LONGEST_ID]) for word in words]
 
     def _information(self) -> Spans:
         """The mappings of MINIDUMP_MEMORY_INFO_LIST; none if there is no such stream."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unspool.formats.minidump.streams import OWN_IDS
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from unspool.write.draft import Draft
@@ -19,7 +21,10 @@ def write(draft: Draft, output: Output) -> bytes:
         parts.append(f"of a process in Wine {wine['build']}")
     if draft.keep_word is not None:
         parts.append("with everything blanked but pointers into modules and stacks")
-    return " ".join(parts).encode("ascii", "replace") + b"\0"
+    text = " ".join(parts).encode("ascii", "replace")
+    if draft.own_ids:
+        text += OWN_IDS + " ".join(map(str, draft.own_ids)).encode()
+    return text + b"\0"
 
 
 _KINDS = {"core": "core", "live": "running process", "minidump": "minidump"}
