@@ -22,6 +22,7 @@ from tests.programs.running import build, eventually, is_parked, running
 from tests.programs.table import Program
 from unspool.analyses.layout import Area, Layout
 from unspool.analyses.layout.records import Kind
+from unspool.render import layout_rows
 
 pytestmark = pytest.mark.oracle
 
@@ -198,6 +199,23 @@ def test_blocks_of_malloc_are_in_heaps(
             assert area.kind == Kind.HEAP or donated, f"{name}: {area}"
         if "musl" in compiler:
             assert "malloc's own records (musl)" in {area.name for area in found.areas}
+
+
+def test_terabytes_of_address_sanitizer_have_names(programs_root: Path, tmp_path: Path) -> None:
+    made = Program(name="shadow", source="shadow.c", flags=("-g", "-fsanitize=address"))
+    program = build(made, programs_root)
+    said: list[str] = []
+    with running([program], said=said, cwd=tmp_path) as process:
+        places = dict(word.split("=") for word in said[0].split()[1:])
+        with unspool.open(process.pid) as target:
+            found = unspool.api.layout(target)
+    names = {name: area_at(found, int(place, 16)).name for name, place in places.items()}
+    wanted = {"heap": "AddressSanitizer's heap", "shadow": "AddressSanitizer's shadow"}
+    assert names == wanted
+    large = [area for area in found.areas if area.size > 1 << 32]
+    assert all("AddressSanitizer's" in area.name for area in large), large
+    rows = [row.name for row in layout_rows.rows(found, {})]
+    assert len([name for name in rows if name.startswith("AddressSanitizer's heap")]) == 1
 
 
 @pytest.mark.parametrize("how", ["", "setarch -L", "prlimit --stack=unlimited"])

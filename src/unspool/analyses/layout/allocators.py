@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _LIBRARIES = (
     ("libjemalloc.so", "jemalloc"), ("libtcmalloc", "tcmalloc"), ("libmimalloc", "mimalloc"),
     ("libhoard.so", "Hoard"), ("libsnmalloc", "snmalloc"), ("librpmalloc", "rpmalloc"),
+    ("libtsan", "ThreadSanitizer"), ("liblsan", "LeakSanitizer"), ("libhwasan", "HWASan"),
     ("libscudo", "Scudo"), ("libhardened_malloc", "hardened_malloc"), ("libtbbmalloc", "tbbmalloc"),
 )  # fmt: skip
 _SHOWN = 5

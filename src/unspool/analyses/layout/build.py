@@ -11,6 +11,7 @@ from unspool.analyses.layout import (
     rules,
     rules_kernel,
     runtimes,
+    sanitizers,
     stacks,
 )
 from unspool.analyses.layout.allocators import allocator_rules
@@ -90,6 +91,7 @@ def _layers(
         malloc.heaps(target, memory, finder),
         musl.heaps(target, memory),
         runtimes.heaps(target, found, on_stacks),
+        sanitizers.memory(target, memory, finder),
         on_stacks,
         windows.heap_labels(found),
         stacks.guards(on_stacks, finder),
