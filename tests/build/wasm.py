@@ -51,12 +51,14 @@ class Module:
         names: bool = True,
         custom: Mapping[str, bytes] | None = None,
         pad: int = 0,
+        name: str = "demo",
     ) -> None:
         self.functions = functions
         self.imports = imports
         self.names = names
         self.custom = dict(custom or {})
         self.pad = pad
+        self.name = name
         self.bodies: list[tuple[int, int]] = []
         self.code = 0
 
@@ -94,7 +96,7 @@ class Module:
             if each.name is not None
         ]
         functions = uleb(len(named)) + b"".join(named)
-        return b"\0" + sized(sized(b"demo")) + b"\1" + sized(functions)
+        return b"\0" + sized(sized(self.name.encode())) + b"\1" + sized(functions)
 
 
 def component(*modules: bytes, nested: int = 0) -> bytes:

@@ -155,6 +155,36 @@ def pool_info(strings: Sequence[str], name: int | None, *, rest: bytes = b"") ->
     return out + (b"\0" if name is None else b"\1" + uleb(name)) + rest
 
 
+def part_info(
+    number: int,
+    name: str | None,
+    imports: Sequence[tuple[str, str, int, int]] = (),
+    exports: Sequence[tuple[str, int, int]] = (),
+    *,
+    pooled: bool = True,
+) -> bytes:
+    """The beginning of a component's module: as since 43, or from 38 on. Imports and exports have
+    a kind (0 a function, 2 a memory) and a number among these."""
+    named = [] if name is None else [name]
+    strings = [*(each for two in imports for each in two[:2]), *(each[0] for each in exports)]
+    pool = list(dict.fromkeys([*strings, *named]))
+
+    def text(word: str) -> bytes:
+        return uleb(pool.index(word) + 1) if pooled else _sized(word)
+
+    out = uleb(number)
+    if pooled:
+        out += uleb(len(pool)) + b"".join(_sized(each) for each in pool)
+    out += b"\0" if name is None else b"\1" + text(name)
+    out += uleb(len(imports))
+    for module, field, kind, index in imports:
+        out += b"\0" + text(module) + text(field) + uleb(kind) + uleb(index)
+    out += uleb(len(exports))
+    for export, kind, index in exports:
+        out += text(export) + uleb(kind) + uleb(index)
+    return out
+
+
 def _sized(text: str, width: int = 0) -> bytes:
     data = text.encode()
     return (len(data).to_bytes(width, "little") if width else uleb(len(data))) + data

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import unspool
-from tests.programs.build import HERE, check, run, tool
+from tests.programs.build import HERE, build_wasm, check, run, tool
 from tests.programs.running import running
 from tests.wasm.install import folder
 from unspool import api
@@ -25,13 +25,6 @@ pytestmark = pytest.mark.oracle
 SOURCE = HERE / "wasm_lines.c"
 
 
-def built(path: Path, *options: str) -> Path:
-    tool("wasm-ld")
-    command = [tool("clang"), "--target=wasm32", "-g", "-O1", "-nostdlib", "-Wl,--no-entry"]
-    check(run([*command, *options, SOURCE, "-o", path]))
-    return path
-
-
 def in_the_package() -> Path:
     """A module of 37 functions by Rust's compiler, which comes with Wasmtime's package."""
     home = folder("36.0.0")
@@ -40,7 +33,7 @@ def in_the_package() -> Path:
 
 
 def test_instructions_begin_where_llvm_has_them(tmp_path: Path) -> None:
-    for path in (built(tmp_path / "x.wasm"), in_the_package()):
+    for path in (build_wasm(SOURCE, tmp_path / "x.wasm"), in_the_package()):
         data = path.read_bytes()
         [module] = read_modules(data)
         assert module.code is not None
@@ -78,10 +71,11 @@ def test_a_stripped_module_is_named_by_the_file_it_was(tmp_path: Path) -> None:
     """llvm-strip writes sizes with more bytes: all code lies elsewhere in the file."""
     pytest.importorskip("symbolic")
     pytest.importorskip("wasmtime")
-    whole, stripped = built(tmp_path / "whole.wasm"), tmp_path / "stripped.wasm"
+    whole, stripped = build_wasm(SOURCE, tmp_path / "whole.wasm"), tmp_path / "stripped.wasm"
     check(run([tool("llvm-strip"), "--strip-all", whole, "-o", stripped]))
     assert read_modules(stripped.read_bytes())[0].code != read_modules(whole.read_bytes())[0].code
-    other = built(tmp_path / "other.wasm", "-Dreturn=if (x > 70000) return 0; else return")
+    early = "-Dreturn=if (x > 70000) return 0; else return"
+    other = build_wasm(SOURCE, tmp_path / "other.wasm", early)
     text = SOURCE.read_text().splitlines()
     with running([sys.executable, HERE / "wasm_lines.py", stripped]) as process:
         with unspool.open(process.pid) as target:

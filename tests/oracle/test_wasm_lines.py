@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import unspool
-from tests.programs.build import HERE, check, run, tool
+from tests.programs.build import HERE, build_wasm
 from tests.programs.running import running
 from tests.wasm.install import NEWEST, folder
 
@@ -20,11 +20,7 @@ SOURCE = HERE / "wasm_lines.c"
 @pytest.fixture
 def module(tmp_path: Path) -> Path:
     folder(NEWEST)
-    tool("wasm-ld")
-    command = [tool("clang"), "--target=wasm32", "-g", "-O1", "-nostdlib", "-Wl,--no-entry"]
-    made = tmp_path / "lines.wasm"
-    check(run([*command, SOURCE, "-o", made]))
-    return made
+    return build_wasm(SOURCE, tmp_path / "lines.wasm")
 
 
 def test_lines_and_inlined_calls(module: Path) -> None:

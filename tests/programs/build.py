@@ -125,6 +125,22 @@ def compile_program(program: Program, folder: Path, executable: Path) -> None:
     check(done)
 
 
+def build_wasm(source: Path, binary: Path, *options: str) -> Path:
+    """A WebAssembly module with debug information, of C.
+
+    Compiled and linked apart: clang optimises a binary that it links once more, by binaryen's
+    wasm-opt, if it has -O and finds that program, and wasm-opt leaves debug information out.
+    """
+    tool("wasm-ld")
+    common = [tool("clang"), "--target=wasm32", "-nostdlib"]
+    with_object = binary.with_suffix(".o")
+    linking = [option for option in options if option.startswith("-Wl,")]
+    compiling = [option for option in options if option not in linking]
+    check(run([*common, "-g", "-O1", *compiling, "-c", source, "-o", with_object]))
+    check(run([*common, "-Wl,--no-entry", *linking, with_object, "-o", binary]))
+    return binary
+
+
 def neutral_paths(compiler: str) -> list[str]:
     """Debug information that does not say where this checkout is."""
     return [] if compiler == "rustc" else [f"-ffile-prefix-map={HERE}=tests/programs"]

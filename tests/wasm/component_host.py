@@ -1,6 +1,7 @@
-"""A host of a component of three modules: two binaries with DWARF, and one without between them.
+"""A host of a component of three modules, of which the one in the middle has no names of functions.
 
-Run with the paths of the binaries. The first one's function calls the host, which prints a line of
+Run with the paths of two binaries with DWARF that take the place of the others, or with none. The
+first one's function calls the host, which prints a line of
 JSON and waits; then it traps, and the runtime's words for that are printed as the next line.
 """
 
@@ -18,12 +19,15 @@ from wasmtime import Config, Engine, Store, Trap, WasmtimeError
 from wasmtime import component as model
 
 MODULE = """(core module (import "h" "f" (func $f (param i32))) (memory (export "memory") 2)
-  (func (export "go") (param i32) local.get 0 call $f))"""
+  (func $call (export "go") (param i32) local.get 0 call $f unreachable))"""
+NAMELESS = MODULE.replace("module", "module $none").replace("call $f", "call 0")
+for each in ("$call ", "$f "):
+    NAMELESS = NAMELESS.replace(each, "")
 COMPONENT = f"""(component
   (import "host" (func $host (param "n" u32)))
   (core func $lower (canon lower (func $host)))
   {MODULE.replace("module", "module $first")}
-  {MODULE.replace("module", "module $none")}
+  {NAMELESS}
   {MODULE.replace("module", "module $last")}
   (core instance $f (instantiate $first (with "h" (instance (export "f" (func $lower))))))
   (core instance $n (instantiate $none (with "h" (instance (export "f" (func $f "go"))))))
@@ -68,8 +72,10 @@ def uleb(value: int) -> bytes:
 
 
 def main() -> None:
-    first, last = (Path(path).read_bytes() for path in sys.argv[1:3])
-    binary = with_modules(bytes(wasmtime.wat2wasm(COMPONENT)), {0: first, 2: last})
+    binaries = [Path(path).read_bytes() for path in sys.argv[1:3]]
+    binary = with_modules(
+        bytes(wasmtime.wat2wasm(COMPONENT)), dict(zip((0, 2), binaries, strict=False))
+    )
     engine = Engine(Config())
     linker, store = model.Linker(engine), Store(engine)
 

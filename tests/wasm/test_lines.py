@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.programs.build import tool
+from tests.programs.build import build_wasm
 from unspool.model import Report, Stack
+from unspool.render.text import lines
 
 from .hosts import host, look, make_dump
 from .install import NEWEST, VERSIONS, folder
 
 LINES = Path(__file__).with_name("lines.c")
 COMPONENT = Path(__file__).with_name("component.c")
+LINK = ("-Wl,--export=go", "-Wl,--allow-undefined")
 COMPONENT_HOST = Path(__file__).with_name("component_host.py")
 
 
@@ -28,7 +29,7 @@ def test_files_and_lines_are_the_runtimes_own(
     """By the DWARF of the binary that the runtime keeps, or by that which it makes for gdb."""
     pytest.importorskip("symbolic")
     folder(version)
-    binary = compile_wasm(LINES, tmp_path / "lines.wasm")
+    binary = build_wasm(LINES, tmp_path / "lines.wasm", *LINK)
     if config == ("debug_info",) and version not in (NEWEST, "36.0.0"):
         pytest.skip("not every line is in the DWARF that it makes")
     with host(version, *config) as running:
@@ -46,7 +47,7 @@ def test_files_and_lines_of_a_component(tmp_path: Path) -> None:
     pytest.importorskip("symbolic")
     folder(NEWEST)
     binaries = [
-        str(compile_wasm(COMPONENT, tmp_path / f"{name}.wasm", f"-D{name}"))
+        str(build_wasm(COMPONENT, tmp_path / f"{name}.wasm", f"-D{name}", *LINK))
         for name in ("FIRST", "LAST")
     ]
     with host(NEWEST, *binaries, "details", program=COMPONENT_HOST) as running:
@@ -61,6 +62,25 @@ def test_files_and_lines_of_a_component(tmp_path: Path) -> None:
             ("", None), ("component.c", 21), ("component.c", 27),
         ]  # fmt: skip
         assert own == [("component.c", 8), *(place for place in places[1:] if place[1])]
+        assert names_of(report, stack) == [
+            ("", "go"), ("none", "<wasm function 1>"), ("", "between"), ("", "go"),
+        ]  # fmt: skip
+
+
+def test_names_of_a_component(tmp_path: Path) -> None:
+    """Of its three modules the one in the middle has no names of functions."""
+    folder(NEWEST)
+    with host(NEWEST, program=COMPONENT_HOST) as running:
+        tid = running.said["tid"]
+        dump = make_dump(running.pid, tmp_path, sanitize=True)
+        reports = [look(source, tid) for source in (running.pid, dump)]
+        running.go_on()
+        own = re.findall(r"- (.*)!(.*)", running.listen()["text"])
+    assert own == [("first", "call"), ("none", "<wasm function 1>"), ("last", "call")]
+    for report, stack in reports:
+        assert names_of(report, stack) == own
+        text = "\n".join(lines(report))
+        assert re.findall(r"\.wasm\[(.*)\]\+0x", text) == [module for module, _ in own]
 
 
 def places_of(report: Report, stack: Stack) -> list[tuple[str, int | None]]:
@@ -75,16 +95,22 @@ def places_of(report: Report, stack: Stack) -> list[tuple[str, int | None]]:
     return places
 
 
+def names_of(report: Report, stack: Stack) -> list[tuple[str, str | None]]:
+    """What the module and the function of each Wasm frame are called."""
+    names = []
+    for index, frame in enumerate(stack.frames):
+        if stack.segments[frame.segment].kind == "wasm":
+            location = report.location(stack, index)
+            assert location is not None
+            assert location.module is not None
+            known = report.modules[location.module].wasm
+            assert known is not None
+            module = known.modules.get(location.wasm_module, "")
+            names.append((module, location.function))
+    return names
+
+
 def own_places(text: str, source: Path) -> list[tuple[str, int | None]]:
     """The same in the runtime's own words, which may have native frames as well."""
     lines = re.findall(rf"{re.escape(source.name)}:(\d+)", text)
     return [(source.name, int(line)) for line in lines]
-
-
-def compile_wasm(source: Path, binary: Path, *options: str) -> Path:
-    compiler = tool("clang")
-    tool("wasm-ld")
-    flags = ["--target=wasm32", "-O1", "-g", "-nostdlib", "-Wl,--no-entry", "-Wl,--export=go"]
-    command = [compiler, *flags, *options, "-Wl,--allow-undefined", "-o", binary, source]
-    subprocess.run(command, check=True, capture_output=True, timeout=120)
-    return binary

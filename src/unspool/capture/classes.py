@@ -30,7 +30,11 @@ CLASSES = (
     DataClass(
         "paths", "target.executable modules.path modules.debug_file", setting="paths"
     ),
-    DataClass("file names", "modules.name modules.pdb_name", setting="module_names"),
+    DataClass(
+        "file names, and names of WebAssembly modules",
+        "modules.name modules.pdb_name modules.wasm.modules",
+        setting="module_names",
+    ),
     DataClass("names of threads", "threads.name", setting="thread_names"),
     DataClass("the device's name", "capture.host_name", setting="host_name"),
     DataClass("user and group", "capture.uid capture.gid", setting="user"),

@@ -146,6 +146,13 @@ class Policy:
                 copy.debug_id = debug_id(copy.code_id)
             if module.kind != "vdso":
                 copy.name = self.value("module_names", module.name) or f"module {module.index}"
+            if module.wasm is not None and module.wasm.modules:
+                copy.wasm = module.wasm.copy()
+                copy.wasm.modules = {
+                    number: shown
+                    for number, name in module.wasm.modules.items()
+                    if (shown := self.value("module_names", name)) is not None
+                }
             result.append(copy)
         return result
 

@@ -15,13 +15,14 @@ def wasm_binary(custom: Mapping[str, bytes]) -> bytes:
     out = bytearray(_MAGIC)
     for name, data in custom.items():
         text = name.encode()
-        body = _uleb(len(text)) + text + data
+        body = uleb(len(text)) + text + data
         out.append(_CUSTOM)
-        out += _uleb(len(body)) + body
+        out += uleb(len(body)) + body
     return bytes(out)
 
 
-def _uleb(value: int) -> bytes:
+def uleb(value: int) -> bytes:
+    """A number in LEB128."""
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)

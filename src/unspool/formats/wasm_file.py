@@ -19,7 +19,7 @@ _HEADER = 8
 _MODULE, _COMPONENT = b"\1\0\0\0", b"\x0d\0\1\0"
 _CUSTOM, _IMPORT, _CODE = 0, 2, 10
 _CORE_MODULE, _NESTED = 1, 4
-_FUNCTIONS = 1
+_MODULE_NAME, _FUNCTIONS = 0, 1
 _MAX_MODULES, _MAX_DEPTH, _MAX_SECTIONS = 1000, 16, 10_000
 # The specification's JavaScript interface allows 1,000,000 functions and 100,000 imports.
 _MAX_FUNCTIONS, _MAX_IMPORTS = 1_000_000, 100_000
@@ -51,6 +51,16 @@ class WasmModule:
         """Where the code of a function is, by its number among all; None for imported ones."""
         index = function - self.imported
         return self.bodies[index] if 0 <= index < len(self.bodies) else None
+
+    @property
+    def name(self) -> str:
+        """The module's own name out of the name section; empty if it has none."""
+        try:
+            found = _subsection(self.bytes_of("name"), _MODULE_NAME)
+            text = found.take(found.uleb()).decode() if found is not None else ""
+        except (FormatError, UnicodeDecodeError):
+            return ""
+        return text if text.isprintable() else ""
 
     @property
     def names(self) -> dict[int, bytes]:
@@ -189,20 +199,26 @@ def _limits(cursor: Cursor) -> None:
         cursor.uleb()  # the size of a page
 
 
-def _function_names(section: bytes) -> dict[int, bytes]:
+def _subsection(section: bytes, wanted: int) -> Cursor | None:
+    """The first part of a name section with a number."""
     cursor = Cursor(section)
     while cursor.offset < cursor.end:
         kind, size = cursor.u8(), cursor.uleb()
-        if kind != _FUNCTIONS:
-            cursor.skip(size)
-            continue
-        inside = Cursor(section, cursor.offset, cursor.offset + size)
-        count = inside.uleb()
-        if count > _MAX_FUNCTIONS + _MAX_IMPORTS:
-            raise FormatError("name section", f"{count} names")
-        names = {}
-        for _ in range(count):
-            number = inside.uleb()
-            names[number] = inside.take(inside.uleb())
+        if kind == wanted:
+            return Cursor(section, cursor.offset, cursor.offset + size)
+        cursor.skip(size)
+    return None
+
+
+def _function_names(section: bytes) -> dict[int, bytes]:
+    inside = _subsection(section, _FUNCTIONS)
+    names: dict[int, bytes] = {}
+    if inside is None:
         return names
-    return {}
+    count = inside.uleb()
+    if count > _MAX_FUNCTIONS + _MAX_IMPORTS:
+        raise FormatError("name section", f"{count} names")
+    for _ in range(count):
+        number = inside.uleb()
+        names[number] = inside.take(inside.uleb())
+    return names

@@ -129,6 +129,16 @@ class Function:
         return self.symbol.partition("]::function[")[2].partition("]::")[2] or None
 
 
+def as_in_symbols(name: str) -> str:
+    """A function's name as symbols have it (`clean_symbol` in crates/wasmtime/src/compile.rs):
+    whatever is not graphic ASCII is one `?`, however long."""
+    import re
+
+    if not re.fullmatch(r"[!-~]*", name):
+        name = re.sub(r"[^!->@-~]+", "?", name)
+    return name[:MAX_NAME]
+
+
 def kind_of(symbol: str) -> str:
     """What the function of that symbol is (crates/wasmtime/src/compile.rs of many versions).
 

@@ -1,10 +1,10 @@
 """What Wasmtime's runtime keeps of a module beside its code: .wasmtime.engine and .wasmtime.info.
 
 serde has written them, by `bincode` up to version 20 and by `postcard` since: structures without
-names or numbers of fields, which every version changes. So nothing is decoded as a whole. The
-module's name is at a known place; lists of names and of DWARF sections are looked for, and known
-by their contents: ranges that follow each other without a gap and fill a section to its last
-byte.
+names or numbers of fields, which every version changes. So nothing is decoded as a whole. Lists
+of names and of DWARF sections are looked for, and known by their contents: ranges that follow
+each other without a gap and fill a section to its last byte. What modules are called is read by
+`wasmtime_modules`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from itertools import islice
 
 from unspool.cursor import Cursor
 from unspool.errors import FormatError
+from unspool.formats.wasm import uleb
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,15 +23,16 @@ if TYPE_CHECKING:
     Number = Callable[[Cursor], int]
     Ranges = dict[str, tuple[int, int]]
     DwarfList = tuple[int, Ranges]
+    Names = dict[int, tuple[int, int]]
 
 # Beyond that a list is not looked for.
 _MAX_INFO = 8 << 20
-_MAX_NAME = 1 << 16
 _MAX_LISTS = 1000
 # Places where a list of DWARF sections may begin. Data that are not made for it have few.
 _MAX_PLACES = 1 << 18
-# Places where a list of names may begin: some seconds.
-_MAX_TRIES = 1 << 20
+# Places where a list of names may begin, and bytes that are looked through for them: a second.
+_MAX_TRIES, _MAX_SCANNED = 1 << 18, 1 << 26
+_NUMBER = rb"[\x80-\xff]{0,4}[\x00-\x7f]"
 # Sections of DWARF as gimli's `SectionId` numbers them, of which Wasmtime keeps some. Before
 # gimli 0.33, which Wasmtime 42 took, there was no .debug_names among them.
 DWARF_SECTIONS = (
@@ -57,92 +59,76 @@ def version(engine: bytes) -> tuple[int, ...] | None:
     return tuple(int(part) for part in parts)
 
 
-def module_name(info: bytes, version: tuple[int, ...]) -> str | None:
-    """The module's name from its name section, if it has one; `info` is of that version.
-
-    `environ::Module` begins with it: `Option<String>`, which is 0, or 1 and a length. Since 38
-    the module's number is before it, and since 43 a pool of strings as well, in which the name
-    is the number of one. Of components the description begins otherwise.
-    """
-    major = version[0] if version else 0
-    cursor = Cursor(info)
-    try:
-        if major >= 38:
-            cursor.uleb()
-        strings = _pool(cursor) if major >= 43 else []
-        if not cursor.u8():
-            return None
-        number = cursor.uleb() if major >= 21 else cursor.u64()
-        if major < 43:
-            name = cursor.take(_short(number))
-        elif 0 < number <= len(strings):
-            name = strings[number - 1]  # 0 is nothing
-        else:
-            return None
-        text = name.decode()
-    except (FormatError, UnicodeDecodeError):
-        return None
-    return text if text and text.isprintable() else None
-
-
-def _pool(cursor: Cursor) -> list[bytes]:
-    count = cursor.uleb()
-    # A string takes a byte at least.
-    if count > cursor.end - cursor.offset:
-        raise FormatError(".wasmtime.info", f"a pool of {count} strings")
-    return [cursor.take(_short(cursor.uleb())) for _ in range(count)]
-
-
-def _short(size: int) -> int:
-    if size > _MAX_NAME:
-        raise FormatError(".wasmtime.info", f"a name of {size} bytes")
-    return size
-
-
-def function_names(info: bytes, size: int, modules: int = 1) -> list[dict[int, tuple[int, int]]]:
+def function_names(info: bytes, size: int, most: int = 1) -> list[dict[int, tuple[int, int]]]:
     """Where each function's name is in .name.wasm, which has `size` bytes.
 
-    For each of the image's modules that has names a dictionary from the function's number to
-    (offset, size); empty if the lists were not found.
+    For each of the image's modules that has names, `most` of them, a dictionary from the
+    function's number to (offset, size); empty if the lists were not found. Those of short names
+    may be something else by chance: what symbols say of them is to be held against them.
     """
     for read in (Cursor.uleb, _u32):
-        search = _NameLists(info, size, read)
-        if search.find(0, 0, modules):
+        search = _NameLists(info, size, read, most)
+        if search.find():
             return search.found
     return []
 
 
 class _NameLists:
-    """Looks for as many lists of names as there are modules, that together fill the section.
+    """Looks for lists of names that together fill the section, each from where the one before
+    ends.
 
-    A few bytes can be a list by chance, with names in front of which the right ones have no
-    place: then the search goes on behind its beginning.
+    A few bytes can be a list by chance: long ones are tried first, and where nothing follows one
+    the search goes on with the next.
     """
 
-    def __init__(self, info: bytes, size: int, read: Number) -> None:
+    def __init__(self, info: bytes, size: int, read: Number, most: int) -> None:
         self.info = info[:_MAX_INFO]
         self.size = size
         self.read = read
-        self.found: list[dict[int, tuple[int, int]]] = []
+        self.most = min(most, _MAX_LISTS)
+        self.found: list[Names] = []
         self.room = _MAX_TRIES
+        self.scans = _MAX_SCANNED
 
-    def find(self, at: int, done: int, modules: int) -> bool:
-        """Whether lists from `at` on have the names from `done` on, for that many modules."""
-        if done == self.size:
-            return True
-        while modules and at < len(self.info) and self.room > 0:
-            self.room -= 1
-            entry = self._list_at(at, done)
-            # The last module's names are all that remain.
-            if entry is not None and (modules > 1 or entry[2] == self.size):
-                self.found.append(entry[0])
-                if self.find(entry[1], entry[2], modules - 1):
-                    return True
-                self.found.pop()
-            at += 1
+    def find(self) -> bool:
+        """Whether there are such lists."""
+        levels = [self._lists_from(0, 0)] if self.size else []
+        while levels:
+            if not levels[-1]:
+                levels.pop()
+                del self.found[-1:]
+                continue
+            table, end, done = levels[-1].pop()
+            self.found.append(table)
+            if done == self.size:
+                return True
+            levels.append(self._lists_from(end, done) if len(levels) < self.most else [])
         return False
 
-    def _list_at(self, at: int, start: int) -> tuple[dict[int, tuple[int, int]], int, int] | None:
+    def _lists_from(self, at: int, start: int) -> list[tuple[Names, int, int]]:
+        """Lists behind a place of which the names begin at `start`, the longest last."""
+        import re
+
+        self.scans -= len(self.info) - at
+        if self.scans < 0:
+            return []
+        if self.read is _u32:
+            form = rb".{12}" + re.escape(start.to_bytes(4, "little"))
+        else:
+            form = rb"(?!\x00)" + _NUMBER + _NUMBER + re.escape(uleb(start))
+        found = []
+        for each in re.compile(rb"(?=" + form + rb")", re.DOTALL).finditer(self.info, at):
+            self.room -= 1
+            if self.room < 0:
+                break
+            entry = self._list_at(each.start(), start)
+            # The last module's names are all that remain.
+            if entry is not None and (self.most > 1 or entry[2] == self.size):
+                found.append(entry)
+        found.sort(key=_length)
+        return found
+
+    def _list_at(self, at: int, start: int) -> tuple[Names, int, int] | None:
         """A list of (function, offset, size) whose names begin at `start`, and both ends."""
         info, read = self.info, self.read
         try:
@@ -161,6 +147,10 @@ class _NameLists:
         except FormatError:
             return None
         return (table, cursor.offset, done) if done > start else None
+
+
+def _length(entry: tuple[Names, int, int]) -> int:
+    return len(entry[0])
 
 
 def _u32(cursor: Cursor) -> int:

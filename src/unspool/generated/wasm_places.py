@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from unspool.errors import FormatError
 from unspool.formats.wasmtime import EF_MODULE, WASM
+from unspool.generated.wasm_names import module_names
 from unspool.generated.wasmtime import WasmCode
 from unspool.memory import Fault
 from unspool.model import Location, WasmIdentity
@@ -64,7 +65,7 @@ def identity(code: WasmCode) -> WasmIdentity | None:
         counts[each.module or 0] += 1
     functions.sort(key=_place)
     points = _points(_Positions(code), _spread(functions))
-    return WasmIdentity(counts, _names(code), _in_order(points))
+    return WasmIdentity(counts, _names(code), _in_order(points), module_names(code))
 
 
 def _names(code: WasmCode) -> str | None:

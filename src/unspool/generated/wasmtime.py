@@ -10,14 +10,15 @@ from __future__ import annotations
 from zlib import crc32
 
 from unspool.errors import FormatError
-from unspool.formats import wasmtime, wasmtime_info
+from unspool.formats import wasmtime, wasmtime_info, wasmtime_modules
 from unspool.formats.cfi import CfiSection
 from unspool.formats.wasm import wasm_binary
 from unspool.generated.code import GeneratedModule
+from unspool.generated.wasm_names import WasmNames
 from unspool.generated.wasmtime_state import STATE_SIZE
 from unspool.image import Image
 from unspool.memory import Fault
-from unspool.model import Finding, Location, Module
+from unspool.model import Finding, Module
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ class WasmCode:
     def __init__(self, memory: Memory, base: int) -> None:
         self.memory = memory
         self.base = base
-        self.image = wasmtime.read_image(self._read)
+        self.image = wasmtime.read_image(self.read)
         at, size = self.image.text
         self.text_start = base + at
         self.text_end = self.text_start + size
@@ -155,17 +156,17 @@ class WasmCode:
         self._kept: set[int] = set()
         self._functions: Functions | None = None
         self._positions: list[AddressMap | None] = []
-        self._names: list[dict[int, tuple[int, int]]] | None = None
+        self._owners: dict[int, tuple[int, int]] | None = None
         self._dwarf: dict[int, tuple[int, dict[str, tuple[int, int]]]] | None = None
 
-    def _read(self, offset: int, size: int) -> bytes:
+    def read(self, offset: int, size: int) -> bytes:
         if size > _MAX_SECTION:
             raise FormatError("code image", f"{size} bytes of tables")
         return self.memory.read(self.base + offset, size) if size else b""
 
     def section(self, name: str) -> bytes:
         """A section's bytes; empty if there is none. Raises `Fault` and `FormatError`."""
-        return self._read(*self.image.sections.get(name, (0, 0)))
+        return self.read(*self.image.sections.get(name, (0, 0)))
 
     @property
     def version(self) -> tuple[int, ...] | None:
@@ -181,7 +182,7 @@ class WasmCode:
         try:
             info, version = self.section(".wasmtime.info"), self.version
             is_module = self.image.flags & wasmtime.EF_MODULE and version is not None
-            name = wasmtime_info.module_name(info, version or ()) if is_module else None
+            name = wasmtime_modules.module_name(info, version or ()) if is_module else None
             number = crc32(self.section(".symtab"), crc32(self.section(".wasmtime.addrmap")))
         except (FormatError, Fault):
             name, number = None, 0
@@ -211,27 +212,17 @@ class WasmCode:
         found = self._positions[0]
         return found.position(address - self.text_start) if found is not None else None
 
-    def full_name(self, function: Function) -> str | None:
-        """A Wasm function's name from the name section. Raises `FormatError` and `Fault`.
-
-        Symbols have it cut, and without what is not ASCII; those of versions before 24 not at all.
-        """
-        module, name = function.module, function.name
-        if module is None or function.index is None:
-            return None
-        if name is not None and len(name) < wasmtime.MAX_NAME and "?" not in name:
-            return name
-        if self._names is None:
-            modules = len({each.module for each in self.functions.all} - {None})
-            _, size = self.image.sections.get(".name.wasm", (0, 0))
-            info = self.section(".wasmtime.info")
-            self._names = wasmtime_info.function_names(info, size, modules)
-        # Modules without any names have no list: then nothing says whose these are.
-        place = self._names[module].get(function.index) if module < len(self._names) else None
-        if place is None:
-            return name
-        start, _ = self.image.sections[".name.wasm"]
-        return self._read(start + place[0], place[1]).decode("utf-8", "replace") or name
+    @property
+    def owners(self) -> dict[int, tuple[int, int]]:
+        """For each module the numbers of its first and its last own function."""
+        if self._owners is None:
+            owners: dict[int, tuple[int, int]] = {}
+            for each in self.functions.all:
+                if each.module is not None and each.index is not None:
+                    first, last = owners.get(each.module, (each.index, each.index))
+                    owners[each.module] = (min(first, each.index), max(last, each.index))
+            self._owners = owners
+        return self._owners
 
     def dwarf(self, module: int) -> tuple[int, bytes] | None:
         """Of a module of the image: where its code section begins in the Wasm binary, and a
@@ -327,24 +318,3 @@ class CodeTables(Image):
 
     def debug_frames(self) -> list[CfiSection]:
         return []
-
-
-class WasmNames:
-    """Names of the code in an image."""
-
-    def __init__(self, code: WasmCode) -> None:
-        self.code = code
-
-    def locate(self, pc: int) -> Location | None:
-        code = self.code
-        function = code.function_at(pc)
-        if function is None:
-            return None
-        name: str | None = function.symbol
-        position = None
-        if function.kind == wasmtime.WASM:
-            # As the runtime itself calls functions without a name.
-            name = code.full_name(function) or f"<wasm function {function.index}>"
-            position = code.position(pc)
-        offset = pc - code.text_start - function.start
-        return Location(None, name, offset, wasm_offset=position, wasm_module=function.module or 0)

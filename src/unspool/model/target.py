@@ -6,7 +6,7 @@ from unspool.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 
 class WasmIdentity(Record):
@@ -15,20 +15,29 @@ class WasmIdentity(Record):
     `functions` is how many functions of its own each of the binary's modules has: one of a module,
     more of a component. `names` is the SHA-256 of all its functions' names, one behind the other in
     their order, in hex; None if the runtime keeps none. `points` are places where code was made
-    from: the number of the module, of the function, and the offset in the binary.
+    from: the number of the module, of the function, and the offset in the binary. `modules` are the
+    names of a component's modules, by their numbers, as far as they are known.
     """
 
-    __slots__ = ("functions", "names", "points")
+    __slots__ = ("functions", "modules", "names", "points")
 
     def __init__(
         self,
         functions: Sequence[int],
         names: str | None = None,
         points: Sequence[tuple[int, int, int]] = (),
+        modules: Mapping[int, str] | None = None,
     ) -> None:
+        self.modules = modules or {}
         self.functions = functions
         self.names = names
         self.points = points
+
+    def part(self, number: int) -> str:
+        """Which of a component's modules one is, in brackets: its name, or its number. Of a
+        binary that is one module nothing."""
+        name = self.modules.get(number)
+        return f"[{name or number}]" if name or len(self.functions) > 1 else ""
 
 
 class Module(Record):

@@ -242,7 +242,13 @@ def _module(module: Module) -> Json:
 
 
 def _wasm(known: WasmIdentity) -> Json:
-    return {"functions": known.functions, "names": known.names, "points": known.points}
+    modules = [known.modules.get(number, "") for number in range(len(known.functions))]
+    return {
+        "functions": known.functions,
+        "names": known.names,
+        "points": known.points,
+        "modules": modules if any(modules) else None,
+    }
 
 
 def _stack(stack: Stack) -> Json:

@@ -40,7 +40,7 @@ def loads(data: bytes | str) -> Report:
     except RecursionError:
         raise InputError("not a report: its JSON is nested too deeply") from None
     except ValueError as error:
-        raise InputError(f"not a report: {_short(str(error))}") from None
+        raise InputError(f"not a report: {_short(str(error))}", "is the file whole?") from None
     return from_json(document)
 
 
@@ -55,7 +55,8 @@ def from_json(document: object) -> Report:
                 f"a report of the kind {_short(schema)}, which this version does not read",
                 "use the version of unspool that made it, or a newer one",
             )
-        raise InputError(f"not a report: its schema is not {SCHEMA}")
+        hint = "unspool stack --format json makes reports"
+        raise InputError(f"not a report: its schema is not {SCHEMA}", hint)
     root = JsonObject(document, "")
     report = Report(
         _target(root.child("target")),
@@ -146,9 +147,7 @@ class _Frames:
 
 def _target(values: JsonObject) -> TargetInfo:
     line = values.values.get("command_line")
-    words = values.items("command_line")
-    if not all(isinstance(word, str) for word in words):
-        raise wrong(values.place("command_line"), "a list of strings")
+    words = values.texts("command_line")
     wine, system = values.values.get("wine"), values.values.get("system")
     return TargetInfo(
         values.text("kind"),
@@ -157,7 +156,7 @@ def _target(values: JsonObject) -> TargetInfo:
         path=values.maybe_text("path"),
         pid=values.maybe_integer("pid"),
         executable=values.maybe_text("executable"),
-        command_line=None if line is None else [well_formed(str(word)) for word in words],
+        command_line=None if line is None else words,
         wine=None if wine is None else _wine(values.child("wine")),
         captured_at=values.maybe_text("captured_at"),
         truncated=values.flag("truncated"),
@@ -247,6 +246,7 @@ def _wasm(values: JsonObject) -> WasmIdentity:
         numbers(values.items("functions", required=True), values.place("functions")),
         values.maybe_text("names"),
         [(point[0], point[1], point[2]) for point in points],
+        {number: name for number, name in enumerate(values.texts("modules")) if name},
     )
 
 

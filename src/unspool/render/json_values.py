@@ -65,6 +65,13 @@ class JsonObject:
             raise wrong(self.place(key), "a string")
         return well_formed(value)
 
+    def texts(self, key: str) -> list[str]:
+        """A list of strings; empty if there is none."""
+        values = self.items(key)
+        if not all(isinstance(value, str) for value in values):
+            raise wrong(self.place(key), "a list of strings")
+        return [well_formed(str(value)) for value in values]
+
     def integer(self, key: str, low: int = 0) -> int:
         value = self.maybe_integer(key, low)
         if value is None:

@@ -55,7 +55,7 @@ class Rows:
         module = self._module(lookup)
         if location is None or location.function is None:
             return [addresses + self._unnamed(frame, module, location)]
-        name = printable(base_name(module.name)) if module else ""
+        name = _module_name(module, location) if module else ""
         if location.wasm_offset is not None:
             name += f"+0x{location.wasm_offset:x}"
         lines = []
@@ -109,7 +109,7 @@ class Rows:
         if module is None:
             where = "" if is_trampoline else "in no module"
         elif location is not None and location.wasm_function is not None:
-            where = f"{printable(base_name(module.name))}:{_wasm_place(location)}"
+            where = f"{_module_name(module, location)}:{_wasm_place(location)}"
         else:
             where = f"{printable(base_name(module.name))}+0x{frame.pc - module.base:x}"
         if self.file_width:
@@ -148,6 +148,14 @@ class Rows:
                 files.append(len(self._file(call)))
                 functions.append(len(self._function(call.function)))
         return _width(functions, _FUNCTION_WIDTH), _width(files, _FILE_WIDTH)
+
+
+def _module_name(module: Module, location: Location) -> str:
+    """The module's name; of a component's code with that of the module in it."""
+    name = base_name(module.name)
+    if location.wasm_function is not None and module.wasm is not None:
+        name += module.wasm.part(location.wasm_module)
+    return printable(name)
 
 
 def _wasm_place(location: Location) -> str:

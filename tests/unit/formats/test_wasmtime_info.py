@@ -11,9 +11,9 @@ from unspool.formats.wasmtime_info import (
     DWARF_SECTIONS,
     dwarf_sections,
     function_names,
-    module_name,
     version,
 )
+from unspool.formats.wasmtime_modules import module_name
 
 NAMES = ["back", "inner", "go", "weird<T>::x", "é"]
 
@@ -90,6 +90,13 @@ def test_a_few_bytes_that_look_like_a_list_do_not_hide_the_list() -> None:
     more = [table(NAMES), table(["main"], size)]
     found_both = function_names(b"\1\1\0\2" + postcard_info("demo", more), size + 4, 2)
     assert [len(each) for each in found_both] == [len(NAMES), 1]
+
+
+def test_as_many_lists_as_a_component_has_modules() -> None:
+    tables = [table([f"name{number:04}"], 8 * number) for number in range(300)]
+    info = postcard_info(None, tables)
+    assert len(function_names(info, 8 * 300, 1000)) == 300
+    assert function_names(info, 8 * 300, 299) == []
 
 
 def test_names_that_do_not_fill_the_section_are_not_believed() -> None:

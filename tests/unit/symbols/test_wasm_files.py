@@ -210,7 +210,7 @@ def test_several_files_by_their_own_paths(tmp_path: Path) -> None:
 
 
 def test_a_component_and_what_the_runtime_adds_to_it(tmp_path: Path) -> None:
-    modules = [Module(functions(12)), Module(functions(15, "g"))]
+    modules = [Module(functions(12), name="first"), Module(functions(15, "g"), name="shim")]
     parts = [module.build() for module in modules]
     data = component(*parts)
     adapter = Module(functions(2, "a"))
@@ -226,6 +226,11 @@ def test_a_component_and_what_the_runtime_adds_to_it(tmp_path: Path) -> None:
     assert {module for module, _, _ in known.points} == {0, 1}
     (tmp_path / "c.wasm").write_bytes(data)
     assert named(report, tmp_path)[0] == ["f0", "g2", None]
+    assert known.part(1) == "[1]"
+    made, _ = api.symbolicate(report, symbols=[str(tmp_path)])
+    again = loads(dumps(made)).modules[0].wasm
+    assert again is not None
+    assert [again.part(number) for number in range(3)] == ["[first]", "[shim]", "[2]"]
     (tmp_path / "c.wasm").write_bytes(component(parts[1], parts[0]))
     assert named(report, tmp_path)[0] == [None] * 3
     (tmp_path / "c.wasm").write_bytes(parts[0])

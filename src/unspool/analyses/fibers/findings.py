@@ -100,6 +100,9 @@ def _line(report: Report, stack: Stack, index: int) -> str:
     if location is not None and location.file:
         parts.append(f"{os.path.basename(location.file)}:{location.line}")
     module = _module(report, location.module if location is not None else None)
+    if location is not None and location.wasm_function is not None:
+        known = report.modules[location.module or 0].wasm
+        module += known.part(location.wasm_module) if known is not None else ""
     if location is not None and location.wasm_offset is not None:
         module += f"+0x{location.wasm_offset:x}"
     parts.append(module)

@@ -69,6 +69,7 @@ class WasmElsewhere:
             self._disagree(module, named, "names")
             return None
         first = (named or fitting)[0]
+        _name_parts(module, fitting)
         found: Lines | None = None
         if lines and first.proved:
             found = self._dwarf(module, fitting) or source_map_of(fitting)
@@ -180,6 +181,16 @@ class WasmNames:
             self.lines.fill(made)
         made.function = made.function or wasm_number(known.wasm_function)
         return made
+
+
+def _name_parts(module: Module, fitting: Sequence[WasmFile]) -> None:
+    """Names the modules of a component that the report has no name for."""
+    names = {tuple(part.name for part in file.modules) for file in fitting}
+    if module.wasm is None or len(names) > 1 or len(module.wasm.functions) < 2:
+        return
+    known = {number: name for number, name in enumerate(names.pop()) if name}
+    module.wasm = module.wasm.copy()
+    module.wasm.modules = {**known, **module.wasm.modules}
 
 
 def _names_of(file: WasmFile) -> tuple[tuple[tuple[int, bytes], ...], ...]:
