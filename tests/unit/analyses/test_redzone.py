@@ -84,6 +84,20 @@ def test_a_program_with_lines(tool: Tool, tmp_path: Path) -> None:
     assert {use.evidence for use in found["leaf"].uses} == {"cfi and code"}
 
 
+@pytest.mark.parametrize("version", ["4", "5"])
+@pytest.mark.parametrize("how", [("-c",), ()])
+def test_split_debug_information_is_said_to_be_unread(
+    tool: Tool, tmp_path: Path, version: str, how: tuple[str, ...]
+) -> None:
+    source = SOURCE if how else PROGRAM
+    flags = ("gcc", "-O0", "-g", f"-gdwarf-{version}", *how)
+    whole = looked(compiled(tool, tmp_path, *flags, source=source))
+    split = looked(compiled(tool, tmp_path, *flags, "-gsplit-dwarf", source=source))
+    notes = [note for note in split.notes if ".dwo" in note]
+    assert (len(notes), any(".dwo" in note for note in whole.notes)) == (1, False)
+    assert not any(each.places for each in split.functions)
+
+
 def test_a_stripped_program(tool: Tool, tmp_path: Path) -> None:
     """Functions are known by unwind data alone; they have no names."""
     result = looked(compiled(tool, tmp_path, "gcc", "-O2", "-s", source=PROGRAM))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from unspool.analyses.redzone.look import add_places, look, need_decoder
-from unspool.analyses.redzone.objects import ObjectFile
+from unspool.analyses.redzone.objects import ObjectFile, has_split_dwarf
 from unspool.analyses.redzone.records import (
     AAPCS32,
     AAPCS64,
@@ -116,6 +116,9 @@ def _elf_uses(elf: Elf, arch: Arch, result: FileUses, options: Options, lines: b
         result.notes += parts.problems
     elif lines and result.functions:
         _add_lines(result, module, elf, files)
+    lost = lines and any(not each.places for each in result.functions)
+    if lost and has_split_dwarf(debug.elf if debug is not None else elf):
+        result.notes.append("no files and lines: they are in .dwo files, which are not read")
 
 
 def _code(elf: Elf, result: FileUses) -> Iterator[tuple[int, str, int, bytes]]:

@@ -68,6 +68,27 @@ class ObjectFile:
         return (found, _same_sections(self.elf, *placed)) if found is not None else None
 
 
+def has_split_dwarf(elf: Elf) -> bool:
+    """Whether its debug information is in .dwo files or a .dwp, by its first unit.
+
+    DWARF 5 has a skeleton of a unit then (DW_UT_skeleton, 4). Before, .debug_addr was GNU's
+    extension for that alone.
+    """
+    info = elf.section(".debug_info")
+    if info is None:
+        return False
+    try:
+        buffer, start, _ = elf.section_data(info)
+        head = bytes(buffer[start : start + 15])
+    except FormatError:
+        return False
+    wide = 8 if head[:4] == b"\xff" * 4 else 0
+    version = int.from_bytes(head[4 + wide : 6 + wide], "little")
+    if version < 5:
+        return elf.section(".debug_addr") is not None
+    return head[6 + wide : 7 + wide] == b"\x04"
+
+
 def _same_sections(elf: Elf, other: Elf, addresses: list[int]) -> dict[int, int]:
     """Sections of one name and size; of several, those in the same place among them."""
     places: dict[tuple[str, int], list[int]] = {}
