@@ -115,7 +115,9 @@ def tidy(mappings: Iterable[Mapping]) -> list[Mapping]:
 def is_whole(target: Target, facts: Facts) -> bool:
     """Whether all of the process's mappings are listed, and not just what a dump holds."""
     if facts.maps:
-        return True
+        # gcore's notes, which name the files that it left out, are behind all memory: lost first.
+        is_bare_core = target.info.kind == "core" and not target.options.procfs
+        return not is_bare_core or bool(target.threads)
     return isinstance(target, MinidumpTarget) and bool(target.dump.memory_info())
 
 

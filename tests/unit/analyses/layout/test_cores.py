@@ -68,6 +68,14 @@ def test_what_is_anonymous_is_known_where_files_are_named(tmp_path: Path) -> Non
     assert found.source == "the core's segments and its note of mapped files"
 
 
+def test_a_core_that_lost_its_notes_does_not_list_all_mappings(tmp_path: Path) -> None:
+    """gcore writes its notes last, and files that are as on disk nowhere else."""
+    core = Core("x86_64", notes="last")
+    core.load(0x401000, bytes(PAGE), flags="rx")
+    found = laid_out(core, tmp_path)
+    assert (found.holes, found.complete) == ([], False)
+
+
 def test_gdb_calls_everything_readable(tmp_path: Path) -> None:
     core = Core("x86_64", notes="last")
     core.thread(100, {"rip": 0x401000, "rsp": 0x7FFD00000800}, signal=11)
