@@ -76,9 +76,17 @@ def test_a_queue_before_a_thread_that_sleeps_is_no_deadlock(name: str, wine_root
 
 @pytest.mark.parametrize("name", FLAVOURS)
 def test_what_has_no_holder_says_so(name: str, wine_root: Path) -> None:
-    report = look(name, "others", wine_root, 2)
-    assert not report.deadlocks
-    srw, event = report.locks
+    """And who was woken waits for the section again, which the one that woke it has kept."""
+    report = look(name, "others", wine_root, 8)
+    (deadlock,) = report.deadlocks
+    assert deadlock.certain
+    assert {report.locks[report.waits[at].lock].kind for at in deadlock.chain} == {
+        "critical_section"
+    }
+    srw, event, condition, address, keyed = report.locks[:5]
+    assert (condition.kind, address.kind, keyed.kind) == ("condition", "wait_on_address", "handle")
+    assert [wait.thread for wait in report.waits if wait.lock == 2] == [3, 4]
+    assert keyed.unknown == "a keyed event has no holder: any thread may release its key"
     assert (srw.kind, event.kind) == ("srw_lock", "event")
     assert srw.address is not None
     assert "do not know" in (srw.unknown or "")

@@ -70,6 +70,60 @@ static DWORD WINAPI wait_srw(void *argument)
     return argument != NULL;
 }
 
+static CONDITION_VARIABLE asleep = CONDITION_VARIABLE_INIT, woken = CONDITION_VARIABLE_INIT;
+
+static DWORD WINAPI sleep_with_section(void *argument)
+{
+    CRITICAL_SECTION own;
+    InitializeCriticalSection(&own);
+    EnterCriticalSection(&own);
+    return SleepConditionVariableCS(&asleep, &own, argument ? 0 : INFINITE);
+}
+
+static DWORD WINAPI sleep_with_srw(void *argument)
+{
+    SRWLOCK own = SRWLOCK_INIT;
+    AcquireSRWLockExclusive(&own);
+    return SleepConditionVariableSRW(&asleep, &own, argument ? 0 : INFINITE, 0);
+}
+
+/* Wakes one that holds another section, while it keeps the section that this one needs again. */
+static DWORD WINAPI sleep_and_hold(void *argument)
+{
+    take(&sections[1]);
+    take(&sections[0]);
+    SetEvent(held[0]);
+    return SleepConditionVariableCS(&woken, &sections[0], argument ? 0 : INFINITE);
+}
+
+static DWORD WINAPI wake_and_take(void *argument)
+{
+    WaitForSingleObject(held[0], INFINITE);
+    take(&sections[0]);
+    WakeConditionVariable(&woken);
+    take(&sections[1]);
+    return argument != NULL;
+}
+
+/* Functions of ntdll and of kernelbase.dll for which MinGW's libraries need no others. */
+static DWORD WINAPI wait_on_address(void *argument)
+{
+    static int word = 1;
+    int compared = 1;
+    void *found = GetProcAddress(GetModuleHandleA("ntdll.dll"), "RtlWaitOnAddress");
+    ((LONG(WINAPI *)(const void *, const void *, SIZE_T, const void *))found)(
+        &word, &compared, sizeof(word), argument);
+    return 0;
+}
+
+static DWORD WINAPI wait_keyed(void *argument)
+{
+    static int key;
+    void *found = GetProcAddress(GetModuleHandleA("ntdll.dll"), "NtWaitForKeyedEvent");
+    ((LONG(WINAPI *)(HANDLE, const void *, BOOLEAN, const void *))found)(NULL, &key, 0, argument);
+    return 0;
+}
+
 static DWORD WINAPI wait_handle(void *argument)
 {
     return WaitForSingleObject(argument, INFINITE);
@@ -223,6 +277,12 @@ int main(int argc, char **argv)
         AcquireSRWLockExclusive(&srw);
         make(wait_srw, NULL);
         make(wait_handle, never);
+        make(sleep_with_section, NULL);
+        make(sleep_with_srw, NULL);
+        make(wait_on_address, NULL);
+        make(wait_keyed, NULL);
+        make(sleep_and_hold, NULL);
+        make(wake_and_take, NULL);
     } else if (!strcmp(mode, "symbols")) {
         make(hold_and_name, NULL);
         make(other_way, NULL);

@@ -231,6 +231,8 @@ class Servers:
             self._ends(clients, found, lock, own)
         elif found.type in ("Event", "Semaphore", "Timer"):
             lock.unknown = self._who_may(clients, found, lock)
+        elif found.type == "KeyedEvent":
+            lock.unknown = "a keyed event has no holder: any thread may release its key"
         else:
             lock.unknown = "who will end this wait, wineserver does not say"
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from struct import Struct
 
 from unspool.analyses.locks.records import Holder, Lock
+from unspool.analyses.locks.words import NO_HOLDER
 from unspool.memory import Fault
 
 TYPE_CHECKING = False
@@ -30,11 +31,12 @@ _MOST_NAME = 80
 _SECTIONS = ("RtlEnterCriticalSection", "RtlpWaitForCriticalSection", "EnterCriticalSection")
 _SRW = ("RtlAcquireSRWLockExclusive", "RtlAcquireSRWLockShared")
 _ADDRESS = (
-    "RtlWaitOnAddress", "RtlSleepConditionVariableCS", "RtlSleepConditionVariableSRW",
-    "NtWaitForAlertByThreadId", "NtWaitForKeyedEvent",
+    "RtlSleepConditionVariableCS", "RtlSleepConditionVariableSRW", "RtlWaitOnAddress",
+    "NtWaitForAlertByThreadId",
 )  # fmt: skip
 _HANDLES = (
     "NtWaitForSingleObject", "NtWaitForMultipleObjects", "NtSignalAndWaitForSingleObject",
+    "NtWaitForKeyedEvent",
 )  # fmt: skip
 
 
@@ -304,6 +306,8 @@ class WindowsWaits:
         address = self._waited_address(stack, words, layout)
         lock = Lock("wait_on_address", self.party, address)
         lock.unknown = "who will wake it up, the memory does not say"
+        if function.startswith("RtlSleepConditionVariable"):
+            lock.kind, lock.unknown = "condition", NO_HOLDER
         evidence = f"{function} on the stack"
         if address is not None:
             value = self.memory.read_available(address & -4, 4)
@@ -315,7 +319,7 @@ class WindowsWaits:
         """The handles that 32-bit code passed on the stack; 64-bit code does in registers."""
         if len(words) < 3:
             return []
-        if function == "NtWaitForSingleObject":
+        if function in ("NtWaitForSingleObject", "NtWaitForKeyedEvent"):
             return words[1:2]
         data = self.memory.read_available(words[2], 4 * words[1]) if words[1] <= 64 else b""
         return list(Struct(f"<{len(data) // 4}I").unpack(data[: len(data) & ~3]))

@@ -288,9 +288,10 @@ GONE_OR_OUTSIDE = (
     "which is no thread's id in this core: it has ended, or is of a container that the core was "
     "written from outside of, where ids are others; the process itself tells, or a core from inside"
 )
+NO_HOLDER = "condition variables have no holder: any thread may signal it"
 _PLAIN = "a plain futex word: who will wake it up, the memory does not say"
 _NO_OWNER = {
-    "condition": "condition variables have no holder: any thread may signal it",
+    "condition": NO_HOLDER,
     "barrier": "whoever has not come yet; the barrier does not say which threads those are",
     "event": "any thread may unpark it",
     "semaphore": "semaphores have no holder: any thread may post it",
