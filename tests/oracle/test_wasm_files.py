@@ -23,6 +23,12 @@ from unspool.render.json_reader import loads
 pytestmark = pytest.mark.oracle
 
 SOURCE = HERE / "wasm_lines.c"
+CALLS = [
+    ("inner", "int r = wait_here(x + 1);"),
+    ("twice", "return inner(x + x) + 1;"),
+    ("middle", "int r = twice(x);"),
+    ("outer", "int r = middle(x);"),
+]
 
 
 def in_the_package() -> Path:
@@ -88,14 +94,33 @@ def test_a_stripped_module_is_named_by_the_file_it_was(tmp_path: Path) -> None:
     assert shown(numbered, text) == [(f"<wasm function {each}>", None) for each in (1, 2, 3)]
     for named in (at_once, *(api.symbolicate(each, symbols=[str(whole)])[0]
                              for each in (report, numbered))):  # fmt: skip
-        assert shown(named, text) == [
-            ("inner", "int r = wait_here(x + 1);"),
-            ("twice", "return inner(x + x) + 1;"),
-            ("middle", "int r = twice(x);"),
-            ("outer", "int r = middle(x);"),
-        ]
+        assert shown(named, text) == CALLS
     # Too little code to be found among others, and another build even if it is given.
     for path in (tmp_path, other):
         named, missing = api.symbolicate(report, symbols=[str(path)])
         assert shown(named, text) == [(None, None)] * 3
         assert "wasm" in [each.kind for each in missing]
+
+
+@pytest.mark.parametrize("options", [["-O2", "-g"], ["-g"]], ids=["optimised", "as it is"])
+def test_what_wasm_opt_wrote_fits_and_what_it_read_does_not(
+    options: list[str], tmp_path: Path
+) -> None:
+    """It writes all code anew, even without a pass. What takes names and debug information out
+    of its output leaves the code alone, if it is another program: here wabt's."""
+    pytest.importorskip("symbolic")
+    pytest.importorskip("wasmtime")
+    whole, made = build_wasm(SOURCE, tmp_path / "whole.wasm"), tmp_path / "made.wasm"
+    check(run([tool("wasm-opt"), *options, whole, "-o", made]))
+    stripped = tmp_path / "stripped.wasm"
+    check(run([tool("wasm-strip"), made, "-o", stripped]))
+    with (
+        running([sys.executable, HERE / "wasm_lines.py", stripped]) as process,
+        unspool.open(process.pid) as target,
+    ):
+        report = api.unwind(target, threads=process.pid, symbols=False)
+    text = SOURCE.read_text().splitlines()
+    assert shown(api.symbolicate(report, symbols=[str(made)])[0], text) == CALLS
+    named, _ = api.symbolicate(report, symbols=[str(whole)])
+    assert shown(named, text) == [(None, None)] * 3
+    assert [each.kind for each in named.findings].count("wasm_file_refused") == 1

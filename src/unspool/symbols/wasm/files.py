@@ -139,7 +139,9 @@ class WasmFiles:
         if counts != known:
             raise Unfit(f"it has {_functions(counts)}, not {_functions(known)}")
         if identity.names is not None and names_hash(modules) != identity.names:
-            raise Unfit("its functions have other names")
+            is_stripped = not any(module.names for module in modules)
+            other = "no names, and what was compiled had some" if is_stripped else "other names"
+            raise Unfit(f"its functions have {other}")
         moved = moved_code(modules, points)
         enough = _PROOF_IF_MOVED if any(moved.values()) else _PROOF
         evidence = sum(point[0] in moved for point in points)
