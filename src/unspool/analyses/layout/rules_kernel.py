@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from unspool.analyses.layout.records import Layout
     from unspool.analyses.layout.system import System
 
+_LINKERS = ("ld-linux", "ld-musl", "ld-2.", "ld.so", "libc.musl-")
 # Bits of addresses that 64-bit programs get unless they ask for more.
 USUAL_BITS = {"x86_64": 47, "aarch64": 48}
 
@@ -49,26 +50,27 @@ def direction(layout: Layout, interpreter: int) -> Rule:
     4 GiB. And the limit is today's, the layout that of the program's start.
     """
     evidence = _reasons(layout.system)
-    linker = next((a for a in layout.areas if a.start <= interpreter < a.end), None)
-    others = [
-        area
-        for area in layout.areas
-        if area.kind == Kind.LIBRARY and (linker is None or area.module != linker.module)
-    ]
+    libraries = [area for area in layout.areas if area.kind == Kind.LIBRARY]
+    linker = next((a for a in libraries if a.start <= interpreter < a.end), None)
+    if linker is None:
+        # Wine's preloader is what the kernel starts, and maps the dynamic linker itself.
+        linker = next((a for a in libraries if a.name.startswith(_LINKERS)), None)
+    others = [area for area in libraries if linker is None or area.module != linker.module]
     wide = layout.pointer_size == 8
-    if linker is None or not interpreter or not others:
+    if linker is None or not others:
         if layout.system is not None and layout.system.has_compat_layout:
             return _upwards(wide, evidence)
         says = "there is no dynamic linker and library by which it could be told"
         return Rule("mmap-direction", Verdict.UNKNOWN, says, evidence)
-    near = min(others, key=lambda area: abs(area.start - interpreter))
+    first = linker.start
+    near = min(others, key=lambda area: abs(area.start - first))
     evidence += [describe(linker), describe(near)]
-    if all(area.start > interpreter for area in others):
+    if all(area.start > first for area in others):
         return _upwards(wide, evidence)
-    if not all(area.start < interpreter for area in others):
+    if not all(area.start < first for area in others):
         says = "libraries are above and below the dynamic linker, which the kernel mapped first"
         return Rule("mmap-direction", Verdict.UNKNOWN, says, evidence)
-    if not wide and interpreter < 2 * GIB:
+    if not wide and first < 2 * GIB:
         says = "the kernel maps from low addresses down: it leaves what is above to the first stack"
         return Rule("mmap-direction", Verdict.WARNING, says, evidence)
     says = "the kernel maps from high addresses down, as it usually does"

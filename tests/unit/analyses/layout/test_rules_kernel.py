@@ -70,6 +70,13 @@ def test_the_direction_of_mappings(
         assert words in rule.says
 
 
+def test_the_dynamic_linker_of_a_process_with_a_preloader_is_known_by_its_name() -> None:
+    made = images(0xF7F23000, 0xF7CE2000)
+    assert rules_kernel.direction(made, 0).verdict == "unknown"
+    made.areas[-1].name = "ld-linux.so.2 constants"
+    assert rules_kernel.direction(made, 0).verdict == "ok"
+
+
 def test_the_direction_without_libraries() -> None:
     alone = layout([area(0x400000, 0x401000, Kind.EXECUTABLE)], system=System())
     assert rules_kernel.direction(alone, 0).verdict == "unknown"
