@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from unspool.analyses.seh.records import Chain, ChainRecord, Overwritten, Seh, Word
     from unspool.render.text import Facts
 
-# Sound records with one handler: so many at both ends of a row of them are shown.
+# Records with one handler and the same faults: so many at both ends of a row of them are shown.
 _ENDS = 3
 _PER_LINE = 16
 _MOST_TEXT = 64
@@ -171,12 +171,12 @@ class _Chains:
 
 
 def _row_of(records: Sequence[ChainRecord], start: int) -> int:
-    """The end of the row of sound records that have the handler of the first one."""
-    end = start + 1
-    if records[start].overwritten is not None:
+    """The end of the row of records that have the handler and the faults of the first one."""
+    end, first = start + 1, records[start]
+    if first.overwritten is not None:
         return end
-    while end < len(records) and records[end].handler == records[start].handler:
-        if records[end].faults or records[end].overwritten is not None:
+    while end < len(records) and records[end].handler == first.handler:
+        if records[end].faults != first.faults or records[end].overwritten is not None:
             break
         end += 1
     return end

@@ -72,7 +72,6 @@ def test_text_of_a_broken_chain(tmp_path: Path) -> None:
             "        0x0012c250  00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00  ................",
             '        it lies in 27 bytes of text from 0x12c230: "a name that is far too long"',
         ]
-        or True
     )
     assert any(line.startswith("  refused by ") for line in text)
 
@@ -84,6 +83,16 @@ def test_alike_records_are_folded(tmp_path: Path) -> None:
     assert "        … 94 more records with this handler" in text
     assert sum("  → 0x" in line or "  → end" in line for line in text) == 7
     assert len(document(answer(process, tmp_path))["threads"][0]["records"]) == 101
+
+
+def test_records_with_the_same_fault_are_folded(tmp_path: Path) -> None:
+    """A list of ten thousand bad records was 20,000 lines."""
+    process = SehProcess()
+    process.chain([(FIRST + 16 * index, OTHER) for index in range(100)] + [(LAST, FINAL)])
+    text = list(lines(answer(process, tmp_path)))
+    assert "        … 86 more records with this handler" in text
+    # Eight are shown with their bytes, six around what is left out.
+    assert len([line for line in text if line.startswith("        bad: ")]) == 14
 
 
 def test_without_a_chain(tmp_path: Path) -> None:
