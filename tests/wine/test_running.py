@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+import unspool
+from unspool import api
+
 from . import flavours, prefixes
 from .conftest import Runner
 from .expected import DEBUGGED
@@ -20,7 +23,7 @@ ELF_CLASS = {"win32": 1, "win64": 2}
 
 
 @pytest.mark.parametrize("name", FLAVOURS)
-def test_threads_are_where_the_zoo_says(name: str, zoo: Runner) -> None:
+def test_threads_are_where_the_zoo_says(name: str, zoo: Runner, tmp_path: Path) -> None:
     flavour = FLAVOURS[name]
     with zoo(name, "O0", SCENARIOS) as zoo_here:
         tasks = {int(task) for task in os.listdir(f"/proc/{zoo_here.pid}/task")}
@@ -29,6 +32,12 @@ def test_threads_are_where_the_zoo_says(name: str, zoo: Runner) -> None:
             elf_class = executable.read(5)[4]
         prefix, folder = zoo_here.prefix.inside, zoo_here.folder
         assert processes(prefix)
+        with unspool.open(zoo_here.pid) as target:
+            api.dump(target, tmp_path / "zoo.dmp")
+            program = target.info.executable
+    assert os.path.basename(program or "") == "zoo.exe"
+    with unspool.open(tmp_path / "zoo.dmp") as dumped:
+        assert dumped.info.executable == program
     names = [(t.scenario, t.depth, t.nesting, t.main) for t in zoo_here.threads]
     assert names == [
         ("sleep", 2, 1, True),

@@ -153,8 +153,18 @@ def test_switches_are_as_many_as_callbacks_and_calls(subject: Subject) -> None:
 
 
 @every_core
-def test_exceptions_are_found_where_they_were_raised(subject: Subject) -> None:
+def test_exceptions_are_found_where_they_were_raised(subject: Subject, wine_root: Path) -> None:
     core, answer = subject
+    excepted = {
+        index
+        for finding in answer.report["findings"]
+        if finding["kind"] == "windows_exception"
+        for index in finding["threads"]
+    }
+    # Where no signal hit the process, these are what has crashed.
+    if core.kind.startswith("gcore"):
+        crashed = ask(core, wine_root / "cache", "--thread", "crashed").threads
+        assert {stack["index"] for stack in crashed} == excepted != set()
     by_index = {stack["index"]: stack["tid"] for stack in answer.threads}
     found = {
         by_index[finding["threads"][0]]: finding["title"]

@@ -31,7 +31,8 @@ def unwind(
 ) -> Report:
     """Walks the target's threads and names their frames.
 
-    `threads` is "all", "crashed", a thread id, or an index as "#3". `max_frames` of 0 is all
+    `threads` is "all", "crashed", a thread id, or an index as "#3"; where no signal hit a Wine
+    process, threads that handle a Windows exception have crashed. `max_frames` of 0 is all
     frames. `explain` keeps for every frame what was tried to find its caller. Without
     `symbols` frames have addresses and modules alone; without `lines` they have the names
     of symbol tables, but no files, lines and inlined calls.
@@ -44,7 +45,9 @@ def unwind(
     from unspool.unwind.strategies.order import default_stepper
 
     stepper = default_stepper(target.space, target.wine, lambda: target.generated)
-    stacks = list(_walks(stepper, select_threads(target, threads), max_frames, explain))
+    wanted = _excepted(target, stepper) if threads == "crashed" else []
+    wanted = wanted or select_threads(target, threads)
+    stacks = list(_walks(stepper, wanted, max_frames, explain))
     report = Report(
         target.info, target.modules, stacks, crash=target.crash, findings=list(target.findings)
     )
@@ -121,6 +124,21 @@ def _walks(
         stack = walk(stepper, thread, max(limit, 1), explain)
         room -= len(stack.frames)
         yield stack
+
+
+def _excepted(target: Target, stepper: Stepper) -> list[Thread]:
+    """Of a Wine process that no signal hit, the threads that a Windows exception holds.
+
+    Wine handles SIGSEGV itself and tells the program: to the kernel such a thread only waits.
+    """
+    if target.wine is None or any(thread.crashed for thread in target.threads):
+        return []
+    from unspool.analyses.windows_exceptions import windows_exceptions
+
+    stacks = list(_walks(stepper, target.threads, 0, False))
+    found = windows_exceptions(Report(target.info, target.modules, stacks))
+    indices = {index for finding in found for index in finding.threads}
+    return [thread for thread in target.threads if thread.index in indices]
 
 
 def select_threads(target: Target, wanted: str | int) -> list[Thread]:

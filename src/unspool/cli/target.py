@@ -40,7 +40,8 @@ TARGET_OPTIONS = (
 THREAD = Option(
     "--thread",
     "only this thread: a number is a thread id or, if there is none such, an index; #3 is "
-    "always the index; `crashed` is the one that the signal hit",
+    "always the index; `crashed` is the one that the signal hit, or that handles a Windows "
+    "exception",
     value="TID|#INDEX|crashed|all",
     default="all",
 )

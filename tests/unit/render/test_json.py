@@ -358,6 +358,7 @@ def test_what_is_no_report_is_refused_in_a_line(text: str | bytes) -> None:
     with pytest.raises(InputError) as caught:
         loads(text)
     assert str(caught.value).startswith("not a report: ")
+    assert caught.value.hint or "JSON" in caught.value.message
     assert len(str(caught.value)) < 200
 
 

@@ -171,6 +171,7 @@ def test_a_huge_stack_is_cut_and_it_says_so(start: Start, monkeypatch: pytest.Mo
     with start("deep", str(3 << 20)) as process:
         target = capture(process.pid)
         assert [finding.kind for finding in target.findings] == ["stack_cut"]
+        assert "gcore" in (target.findings[0].detail or "")
         assert target.findings[0].incomplete and target.findings[0].threads == [1]
         copied = [r for r in target.space.memory.regions if r.writable and r.load]
         assert 1_000_000 < sum(region.end - region.start for region in copied) <= 1 << 20

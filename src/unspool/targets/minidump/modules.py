@@ -182,7 +182,8 @@ class MinidumpModules(MappedModules):
         word = self.arch.pointer_size
         lists = read_lists(self.held, specials, word)
         add_records(lists, records)
-        if lists.program is None and self.system == "windows":
+        # The program comes first, here as on Windows: a dump of a live Wine process has no PEB.
+        if lists.program is None and any(record.base == self._first for record in records):
             lists.program = self._first
         self.take_pe(groups, self.held, lists, word, self.is_code)
         identify(self.windows, records)
