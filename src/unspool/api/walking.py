@@ -84,9 +84,9 @@ def _named(target: Target, stepper: Stepper, report: Report, lines: bool) -> Rep
         subject_names=target.locate_subject,
     )  # fmt: skip
     if any(place.function is None for place in named.locations.values()):
-        from unspool.symbols.missing import nameless
+        from unspool.symbols.missing import nameless, unfit
 
-        named.findings += nameless(named)
+        named.findings += unfit(named, target.options.symbols.paths) + nameless(named)
     return named
 
 

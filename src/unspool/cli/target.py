@@ -89,6 +89,16 @@ def keep(source: str | int, output: str) -> None:
         raise UsageError(f"{output} is what is read; it would be lost", "name another file")
 
 
+def _is_program(path: str) -> bool:
+    if not os.path.isfile(path):
+        return False
+    try:
+        with open(path, "rb") as file:
+            return file.read(4).startswith((b"\x7fELF", b"MZ"))
+    except OSError:
+        return True  # whoever reads it says why it cannot
+
+
 def open_target(
     source: str | int,
     arguments: Arguments,
@@ -107,6 +117,8 @@ def open_target(
         for path in arguments.texts(name):
             if not os.path.exists(path):
                 raise UsageError(f"{name} {path}: there is no such file or directory")
+            if name == "--executable" and not _is_program(path):
+                raise UsageError(f"{name} {path}: neither an ELF nor a Windows program")
     return api.open(
         source,
         executable=arguments.text("--executable"),

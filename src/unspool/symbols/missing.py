@@ -100,6 +100,30 @@ def nameless(report: Report) -> list[Finding]:
     return [missing_finding(names, detail, incomplete=False)]
 
 
+def unfit(report: Report, paths: Sequence[str]) -> list[Finding]:
+    """Says which ELF files that the user named, each by itself, belong to no module.
+
+    A debug file of another build would leave code without names in silence. Folders are
+    looked through for what fits, and may hold anything.
+    """
+    from unspool.symbols.files import open_elf
+
+    ids = {module.code_id for module in report.modules if module.kind == "elf"}
+    if None in ids:
+        return []  # it may be that one's
+    findings = []
+    told = [finding.title for finding in report.findings]
+    for path in paths:
+        if any(title.startswith(f"{path} is not ") for title in told):
+            continue
+        elf = open_elf(path)
+        build_id = elf.build_id() if elf is not None else None
+        if build_id is not None and build_id not in ids:
+            title = f"{path} belongs to no module here: its build id is {build_id}"
+            findings.append(Finding("debug_file_refused", title))
+    return findings
+
+
 def lacking_wasm(module: Module, found: Sequence[Location], lines: bool) -> list[MissingFile]:
     """The binary that a module was compiled from, if it could name something."""
     count = sum(each.function is None and each.wasm_function is not None for each in found)

@@ -38,8 +38,9 @@ def test_options_reach_the_api(
     fake: Fake, capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in "eabr":
+    for name in "abr":
         (tmp_path / name).mkdir()
+    (tmp_path / "e").write_bytes(b"MZ")
     words = (
         "/core --executable e --symbols a --symbols b --sysroot r --thread #3 --max-frames 20 "
         "--no-symbols --no-lines --explain --offline --quiet"
@@ -132,6 +133,10 @@ def test_a_file_named_like_a_command_is_read(
         (["./core", "--sysroot=nowhere"], "--sysroot nowhere: there is no such file or directory"),
         (["dump", "a", "-o", "b", "--procfs", "nowhere"],
          "--procfs nowhere: there is no such directory"),
+        (["./core", "--executable", "/dev/zero"],
+         "--executable /dev/zero: neither an ELF nor a Windows program"),
+        (["./core", "--executable", __file__],
+         f"--executable {__file__}: neither an ELF nor a Windows program"),
         (["./core", "--xyzzy"], "unknown option --xyzzy; see unspool stack --help"),
         (["--format", "xml", "core"],
          "--format xml: it is text, json, memfault or minidump-stackwalk; "
