@@ -45,9 +45,9 @@ def unwind(
     from unspool.unwind.strategies.order import default_stepper
 
     stepper = default_stepper(target.space, target.wine, lambda: target.generated)
-    wanted = _excepted(target, stepper) if threads == "crashed" else []
-    wanted = wanted or select_threads(target, threads)
-    stacks = list(_walks(stepper, wanted, max_frames, explain))
+    excepted = _excepted(target, stepper) if threads == "crashed" else []
+    chosen = excepted or select_threads(target, threads)
+    stacks = list(_walks(stepper, chosen, max_frames, explain))
     report = Report(
         target.info, target.modules, stacks, crash=target.crash, findings=list(target.findings)
     )
