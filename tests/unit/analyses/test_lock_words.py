@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unspool.analyses.locks.syscalls import FutexWait, futex_wait, syscall_of
-from unspool.analyses.locks.words import UNREADABLE, Words
+from unspool.analyses.locks.words import PARKED, UNREADABLE, Words
 from unspool.arch import x86, x86_64
 from unspool.arch.aarch64 import AARCH64
 from unspool.arch.base import Arch
@@ -107,6 +107,21 @@ def test_musl() -> None:
     assert "a writer" in words(data).lock(wait(), "rwlock").state
 
 
+@pytest.mark.parametrize(
+    ("kind", "noted", "state", "at"),
+    [("mutex", 40, 3, 40), ("rwlock", 41, 0xB, 40), ("once", 40, 0xC, 40), ("mutex", 40, 1, 32)],
+)
+def test_a_lock_of_parking_lot_is_noted_beside_the_word(
+    kind: str, noted: int, state: int, at: int
+) -> None:
+    """Unless the lock there does not say that threads are parked."""
+    data = struct.pack("<QQQQQQ", BASE + noted, 0, 0, 0, 1, state)
+    lock = words(data).lock(wait(32, value=1), f"{PARKED}{kind}")
+    assert (lock.kind, lock.address) == (kind, BASE + at)
+    assert not lock.holders
+    assert "do not know who holds them" in (lock.unknown or "")
+
+
 def test_what_cannot_be_read_is_said() -> None:
     for kind in ("mutex", "rwlock", "barrier", None):
         assert words(b"").lock(wait(), kind).state == UNREADABLE
@@ -115,7 +130,7 @@ def test_what_cannot_be_read_is_said() -> None:
 @given(
     st.binary(max_size=64), st.integers(0, 72), st.sampled_from([4, 8]),
     st.sampled_from([0, 6, 9, 11, 13]),
-    st.sampled_from(["mutex", "rwlock", "barrier", "condition", "join", "once", None]),
+    st.sampled_from(["mutex", "rwlock", "barrier", "condition", "once", "parked mutex", None]),
 )  # fmt: skip
 def test_any_bytes_are_some_lock(
     data: bytes, at: int, word: int, operation: int, kind: str | None

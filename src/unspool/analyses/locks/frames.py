@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from unspool.analyses.locks.words import FUNCTIONS
+from unspool.analyses.locks.words import FUNCTIONS, PARKED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,7 +16,8 @@ _LIBRARIES = (
 )  # fmt: skip
 # Functions of the languages' own libraries, which are linked into programs or expanded in place.
 STANDARD = (
-    "std::", "core::", "alloc::", "<std::", "<core::", "__gthread", "parking_lot", "__cxa_guard_",
+    "std::", "core::", "alloc::", "<std::", "<core::", "__gthread", "parking_lot", "<parking_lot",
+    "lock_api::", "<lock_api::", "__cxa_guard_",
     "__once_proxy", "_ZSt", "_ZNSt",
 )  # fmt: skip
 # HotSpot's code, and Java's own classes.
@@ -67,7 +68,7 @@ class StackNames:
             if module.startswith(_JAVA_CODE) and "." in name and not name.startswith(_JAVA):
                 return index
         first = self._first_outside()
-        for index in range(first, min(first + _FEW, len(self.functions))):
+        for index in range(first, min(first + 2 * _FEW, len(self.functions))):
             if not self.standard[index] and not self.modules[index].startswith(_LIBRARIES):
                 return index
         return first
@@ -89,14 +90,19 @@ class StackNames:
     def waiting(self) -> tuple[str | None, str]:
         """Which kind of lock the C library's functions wait for, and the function's name."""
         inside = False
+        parked = None
         for index in range(min(len(self.functions), 2 * _FEW)):
             kind = self.kind_at(index)
-            if kind is not None:
+            if kind == PARKED:
+                parked = parked or self.functions[index]
+            elif kind is not None:
                 return kind, self.functions[index]
-            if self.modules[index].startswith(_LIBRARIES):
+            elif self.modules[index].startswith(_LIBRARIES):
                 inside = True
             elif inside or index >= _FEW:
                 break
+        if parked is not None:
+            return PARKED, parked
         return None, self.functions[0] if self.functions else ""
 
     def loading(self) -> str | None:

@@ -9,7 +9,7 @@ from itertools import pairwise
 from struct import unpack
 
 from unspool.analyses.locks.records import Holder
-from unspool.analyses.locks.verdicts import ENDS
+from unspool.analyses.locks.verdicts import ENDS, OWN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,12 +44,7 @@ def guess_holders(
     waiting: dict[ThreadKey, list[Wait]] = {}
     for wait in waits:
         waiting.setdefault(wait.key, []).append(wait)
-    stuck = {
-        process.index
-        for process in processes
-        if len({thread for party, thread in waiting if party == process.index})
-        >= len(process.report.stacks)
-    }
+    stuck = {process.index for process in processes if _is_stuck(process, locks, waiting)}
     for process in processes:
         own = {number for number in unknown if locks[number].party == process.index}
         if own:
@@ -58,6 +53,16 @@ def guess_holders(
     for number in sorted(unknown):
         if locks[number].kind == "rwlock":
             _readers(stuck, locks, number, waits)
+
+
+def _is_stuck(
+    process: Examined, locks: Sequence[Lock], waiting: dict[ThreadKey, list[Wait]]
+) -> bool:
+    """Whether all its threads wait for locks: who waits for a signal may hold one as well."""
+    return all(
+        any(locks[wait.lock].kind in OWN for wait in waiting.get((process.index, stack.index), ()))
+        for stack in process.report.stacks
+    )
 
 
 def _by_stacks(

@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 
     Range = tuple[int, int]
 
-# The word that is waited for is at most 12 bytes into a lock, and the longest has 56.
-_BEFORE, _BEHIND = 16, 56
+# The word that is waited for is at most 12 bytes into a lock, or 32 behind what leads to one, and
+# the longest lock has 56.
+_BEFORE, _BEHIND = 32, 56
 _WORD = 4
 # What a lock's words take, from its address on.
 _SIZES = {"mutex": 24, "rwlock": 32, "low_level_lock": 16}

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from unspool.analyses.locks.records import Deadlock, Lock, LockReport, Wait
 
 # What the threads of a process release themselves, and nothing from outside.
-_OWN = ("mutex", "rwlock", "once", "join", "low_level_lock", "critical_section", "srw_lock")
+OWN = ("mutex", "rwlock", "once", "join", "low_level_lock", "critical_section", "srw_lock")
 # The same, as long as the memory is the process's own; a handler of signals may post a semaphore.
 _SIGNALLED = {"condition": "condition variables", "barrier": "barriers"}
 # What nobody holds, so that no holder is missed.
@@ -127,7 +127,7 @@ def _all_wait(report: LockReport) -> Iterator[Finding]:
             continue
         own = [report.locks[wait.lock] for wait in waits]
         if any(wait.timed or wait.any for wait in waits) or any(
-            each.shared or each.kind not in (*_OWN, *_SIGNALLED) for each in own
+            each.shared or each.kind not in (*OWN, *_SIGNALLED) for each in own
         ):
             continue
         kinds = {each.kind for each in own}

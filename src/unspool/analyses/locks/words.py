@@ -39,6 +39,7 @@ KIND_BITS = 0x3FF
 # Above it, a mutex's word has the priority that its owner gets (PTHREAD_PRIO_PROTECT).
 _CEILING = 1 << 19
 
+PARKED = "parked "
 # Functions by what their names hold, the inner ones first: a condition variable's wait ends
 # with taking its mutex.
 FUNCTIONS = (
@@ -55,6 +56,12 @@ FUNCTIONS = (
     ("sync::once::futex", "once"), ("once::futex::Once", "once"),
     ("thread_parking::", "event"), ("thread::Thread>::park", "event"),
     ("thread::Thread::park", "event"),
+    # The crate parking_lot, whose own functions that wait are the innermost ones.
+    ("parking_lot::raw_mutex::RawMutex", "parked mutex"),
+    ("parking_lot::raw_rwlock::RawRwLock", "parked rwlock"),
+    ("parking_lot::once::Once", "parked once"),
+    ("parking_lot::condvar::Condvar", "parked condition"),
+    ("parking_lot_core::", PARKED),
 )  # fmt: skip
 
 
@@ -80,6 +87,8 @@ class Words:
         """The lock that a futex wait is part of; `kind` is what function names say."""
         if kind is not None and kind.startswith(_RUST):
             return self.rust(wait, kind.removeprefix(_RUST))
+        if kind is not None and kind.startswith(PARKED):
+            return self.parked(wait, kind.removeprefix(PARKED) or "futex")
         if kind == "condition" and (found := self.glibc_mutex(wait, sure=False)) is not None:
             # Who was signalled takes the mutex again, in a function that glibc does not export.
             return found
@@ -266,6 +275,26 @@ class Words:
             made.state = f"{who}; state 0x{state[0]:x}"
         return made
 
+    def parked(self, wait: FutexWait, kind: str) -> Lock:
+        """A lock of the crate parking_lot: a byte or a word, which does not say who holds it.
+
+        Each thread waits for a word of its own, and notes before it the address of the lock
+        (parking_lot_core 0.8 and 0.9, ThreadData, as Rust puts its fields in order). One more than
+        that is where a writer waits for readers. A bit of the lock says that threads are parked.
+        """
+        noted = self.memory.maybe_uint(wait.address - 4 * self.word, self.word) or 0
+        at = noted & -2 if kind == "rwlock" else noted
+        state = self.memory.maybe_uint(at, self.word if kind == "rwlock" else 1)
+        bits = _PARKED_BITS.get(kind, 0)
+        if noted < _LOWEST or (state is not None and bits and not state & bits):
+            at, state = wait.address, None
+        made = Lock(kind, self.party, at, state="" if state is None else f"its word is 0x{state:x}")
+        made.unknown = "parking_lot's locks do not know who holds them"
+        if kind == "condition":
+            made.state = ""
+            made.unknown = f"{NO_HOLDER}; who was signalled waits here for the mutex as well"
+        return made
+
     def barrier(self, made: Lock) -> None:
         """in 0, current_round 4, count 8, shared 12, out 16 (glibc): the second is waited for."""
         start = (made.address or 0) - 4
@@ -276,6 +305,9 @@ class Words:
 
 
 _FLAGS = ((_ROBUST, "robust"), (_INHERIT, "priority-inheriting"), (_PROTECT, "priority-protected"))
+# RawMutex and Once of a byte: parked; RawRwLock of a word: parked, or a writer is.
+_PARKED_BITS = {"mutex": 2, "rwlock": 3, "once": 8}
+_LOWEST = 0x1000
 _RUST, _RUST_WAITING = "rust ", 0xC0000000
 _RUST_UNKNOWN = "Rust's locks do not know who holds them"
 UNREADABLE = "its words cannot be read"
