@@ -55,9 +55,10 @@ def _lines(
     if layout.blocks:
         yield style.paint("title", "free, at multiples of 64 KiB")
     for block in layout.blocks:
-        yield (
-            f"  below {size_of(block.limit):>6}  {size_of(block.size):>9} at 0x{block.start:x}; "
-            f"with what is held: {size_of(block.held_size)} at 0x{block.held_start:x}"
+        free = f"{size_of(block.size):>9} at 0x{block.start:x}" if block.size else "  nothing"
+        held = f"{size_of(block.held_size)} at 0x{block.held_start:x}"
+        yield f"  below {size_of(block.limit):>6}  {free}" + (
+            f"; with what is held: {held}" if block.held_size != block.size else ""
         )
     if layout.blocks:
         yield ""

@@ -94,6 +94,16 @@ def test_what_belongs_together_is_one_row() -> None:
     assert sum(line.startswith("0x") and line.endswith("hole") for line in lines) == 5
 
 
+def test_free_blocks_in_words() -> None:
+    held = area(0x10000, 4 * GIB, Kind.RESERVED, "held", "---p")
+    blocks = [line for line in text(layout([held])).splitlines() if line.startswith("  below")]
+    assert blocks[0] == "  below  2 GiB    nothing; with what is held: 2.0 GiB at 0x10000"
+    used = area(0x10000, 3 * GIB)
+    blocks = [line for line in text(layout([used])).splitlines() if line.startswith("  below")]
+    assert blocks[0] == "  below  2 GiB    nothing"
+    assert blocks[2] == "  below  4 GiB      1 GiB at 0xc0000000"
+
+
 def test_the_whole_text_has_every_area() -> None:
     whole = text(sample(), whole=True)
     assert "game.exe headers" in whole

@@ -123,8 +123,8 @@ def room(layout: Layout) -> Rule:
         room = max(block.size, block.held_size if layout.is_windows else 0)
         narrow |= room < _LARGE_DLL
     if layout.pointer_size == 8 and not layout.is_windows:
-        says = "a 64-bit program is not bound to these addresses"
-        return Rule("largest-free-block", Verdict.NOT_APPLICABLE, says, evidence)
+        says = "a 64-bit program is not bound to addresses below 4 GiB"
+        return Rule("largest-free-block", Verdict.NOT_APPLICABLE, says)
     if narrow:
         says = "a DLL of 64 MiB cannot be loaded below every limit"
         return Rule("largest-free-block", Verdict.WARNING, says, evidence)
