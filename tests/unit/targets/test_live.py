@@ -327,11 +327,20 @@ def test_killed_itself_while_held(start: Start, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_threads_that_come_and_go(start: Start) -> None:
+    """On a busy machine they may come faster than they are stopped, which is then said."""
     with start("spawn") as process:
-        for _ in range(5):
+        whole = 0
+
+        def five_are_whole() -> bool:
+            nonlocal whole
             target = capture(process.pid)
             assert target.threads and all(thread.registers for thread in target.threads)
-            assert not [finding for finding in target.findings if finding.incomplete]
+            lacking = [each.kind for each in target.findings if each.incomplete]
+            assert set(lacking) <= {"threads_missing"}
+            whole += not lacking
+            return whole == 5
+
+        assert eventually(five_are_whole)
 
 
 def test_threads_that_end_at_once(start: Start) -> None:
