@@ -126,8 +126,17 @@ def status(config: Config) -> tuple[bool, list[str]]:
     return installed, lines
 
 
+def installed_options() -> list[str]:
+    """The options that the kernel gives to the handler, none if it is not installed."""
+    pattern = _read("core_pattern")
+    words = pattern.split() if _is_ours(pattern) else []
+    given = words[words.index("handle") + 1 :] if "handle" in words else []
+    return [word for word in given if not word.startswith("%")]
+
+
 def _spool(config: Config) -> str:
     from unspool.capture.spool import SUFFIXES
+    from unspool.render.words import count
 
     folder = config.text("directory")
     try:
@@ -137,7 +146,7 @@ def _spool(config: Config) -> str:
         return f"{folder}, which the first crash makes"
     except OSError as error:
         return f"{folder}: {error.strerror}"
-    return f"{folder}, {len(sizes):,} files, {sum(sizes):,} bytes"
+    return f"{folder}, {count(len(sizes), 'file')}, {sum(sizes):,} bytes"
 
 
 def _suid_dumpable() -> str:

@@ -94,6 +94,24 @@ def _config(arguments: Arguments) -> Config:
     return Config({**load(arguments.text("--config")), **_given(arguments)})
 
 
+def _present(arguments: Arguments) -> Config:
+    """The settings that the installed handler has, else those that it would have.
+
+    Its options are in core_pattern. What is given here counts more. Raises as `_config`.
+    """
+    from unspool.capture.config import Config, load
+    from unspool.capture.install import installed_options
+    from unspool.cli.options import Arguments
+
+    try:
+        installed = parse(installed_options(), OPTIONS, _COMMAND)
+        values = _given(installed)
+    except (UsageError, InputError):
+        installed, values = Arguments(), {}  # of another version, or there is no /proc/sys
+    file = arguments.text("--config") or installed.text("--config")
+    return Config({**load(file), **values, **_given(arguments)})
+
+
 def _given(arguments: Arguments) -> dict[str, Value]:
     from unspool.capture.config import from_text
 
@@ -127,7 +145,7 @@ def _explain(arguments: Arguments) -> int:
     from unspool.capture.classes import explain
     from unspool.cli import output
 
-    output.write_lines(map(output.style().fit, explain(_config(arguments))))
+    output.write_lines(map(output.style().fit, explain(_present(arguments))))
     return 0
 
 
@@ -175,7 +193,7 @@ def _status(arguments: Arguments) -> int:
     from unspool.capture.install import status
     from unspool.cli import output
 
-    installed, lines = status(_config(arguments))
+    installed, lines = status(_present(arguments))
     output.write_lines(map(output.style().fit, lines))
     return 0 if installed else 1
 

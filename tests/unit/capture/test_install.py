@@ -62,6 +62,31 @@ def run(system: Path, *words: str) -> int:
                                       else ())])  # fmt: skip
 
 
+def test_what_is_said_is_what_the_installed_handler_does(
+    system: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its options are in core_pattern, and count more than the file."""
+    spool = system / "r"
+    spool.mkdir()
+    (spool / "1-a-1.json.gz").write_bytes(b"abc")
+    (system / "o").write_text('[privacy]\nuser = "out"\n')
+    assert run(system, "install", f"--directory={spool}") == 0
+    capsys.readouterr()
+    assert run(system, "status") == 0
+    assert f"spool            {spool}, 1 file, 3 bytes" in capsys.readouterr().out
+    assert run(system, "status", f"--directory={system}/x") == 0
+    assert f"{system}/x, which the first crash makes" in capsys.readouterr().out
+    assert run(system, "install", f"--config={system}/o", "--arguments=in") == 0
+    capsys.readouterr()
+    assert main(["capture", "--explain-privacy"]) == 0
+    told = capsys.readouterr().out
+    assert "  command line: in  (privacy.arguments)\n" in told
+    assert "  user and group: out  (privacy.user)\n" in told
+    assert run(system, "uninstall") == 0
+    (system / "sys/kernel/core_pattern").write_text("|/x/unspool capture handle --new=1 %P\n")
+    assert run(system, "status") == 0, "options of another version are left out"
+
+
 def test_there_and_back(system: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(system, "status") == 1
     assert run(system, "install", "--sysctl") == 0
