@@ -30,7 +30,7 @@ _SYMBOLS = {
     "off_fp_bytecode_offset": -40, "class_BytecodeArray__data__uintptr_t": HEADER,
     "class_Map__instance_type__uint16_t": 12, "class_FixedArrayBase__length__SMI": 8,
     "class_FixedArray__data__uintptr_t": 16, "class_JSFunction__shared__SharedFunctionInfo": 24,
-    "class_JSFunction__context__Context": 32, "class_SharedFunctionInfo__function_data__Object": 8,
+    "class_SharedFunctionInfo__function_data__Object": 8,
     "class_SharedFunctionInfo__name_or_scope_info__Object": 16,
     "class_SharedFunctionInfo__script_or_debug_info__HeapObject": 32,
     "scopeinfo_idx_ncontextlocals": 2, "class_Script__name__Object": 16,

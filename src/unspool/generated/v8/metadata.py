@@ -42,9 +42,6 @@ class Metadata:
         self.elements = self.number("class_FixedArray__data__uintptr_t")
 
         self.function_shared = self.number("class_JSFunction__shared__SharedFunctionInfo")
-        self.function_context = self.number(
-            "class_JSFunction__context__Context", "class_JSFunction__context__Tagged_Context_"
-        )
         self.shared_data = self.number("class_SharedFunctionInfo__function_data__Object", default=8)
         self.shared_name = self.field("class_SharedFunctionInfo__name_or_scope_info__")
         self.shared_script = self.field(
