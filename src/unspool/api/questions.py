@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from unspool.api.walking import select_threads, stacks, unwind
+from unspool.api.walking import stacks, unwind
 from unspool.targets.report import need_memory
 
 TYPE_CHECKING = False
@@ -56,8 +56,9 @@ def seh(target: Target, *, threads: str | int = "all") -> Seh:
     from unspool.analyses.seh import seh as read_chains
 
     need_memory(target)
-    wanted = select_threads(target, threads)
     report = unwind(target, threads=threads)
+    walked = {stack.index for stack in report.stacks}
+    wanted = [thread for thread in target.threads if thread.index in walked]
     # Frames without names are not what is asked.
     report.findings = [each for each in report.findings if each.kind != "missing_files"]
     return read_chains(target, report, threads=wanted)
