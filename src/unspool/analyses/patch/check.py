@@ -15,6 +15,7 @@ from unspool.analyses.go import is_go
 from unspool.analyses.patch.records import SURE, Answer, Hit, PatchCheck
 from unspool.analyses.patch.scan import scan, used_stacks
 from unspool.analyses.patch.sure import Certainty
+from unspool.analyses.patch.switches import stack_switchers
 from unspool.model import StopReason
 
 TYPE_CHECKING = False
@@ -42,6 +43,9 @@ def patch_check(target: Target, report: Report, functions: list[Checked]) -> Pat
         of_target.append(
             "goroutines that wait have stacks that no thread is on, which are not seen"
         )
+    reason, note = stack_switchers(target)
+    if reason is not None:
+        of_target.append(reason)
     certainty = Certainty(target)
     unwinding_reasons = [*of_target, *_doubts(report, certainty)]
     stacks, scan_reasons = used_stacks(target, report.stacks)
@@ -59,6 +63,7 @@ def patch_check(target: Target, report: Report, functions: list[Checked]) -> Pat
         sure += function.kernel_hits
         function.unwinding = Answer(sure, guessed, [*function.unknown, *unwinding_reasons])
     result = PatchCheck(functions, stacks, len(report.stacks))
+    result.notes += [note] if note is not None else []
     result.held_seconds = getattr(target, "held", None)
     return result
 
