@@ -5,8 +5,10 @@ An owner's id is one of its pid namespace. Containers that share memory may each
 
 from __future__ import annotations
 
+import os
+
 from unspool.analyses.locks.records import Holder
-from unspool.analyses.locks.words import UNREADABLE
+from unspool.analyses.locks.words import STRANGER, UNREADABLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -91,6 +93,46 @@ def agree(known: Lock, other: Lock) -> None:
     known.holders = [holder for holder in known.holders if holder.key in keys]
 
 
+def stranger(process: Examined, owner: int, backing: Backing) -> str | None:
+    """What the running system knows of an owner that is no thread of the targets.
+
+    Only if its ids are those of this process's namespace, and its process shares that memory: an
+    id of another namespace may be that of any process here.
+    """
+    live = process.target.live_process()
+    if live is None or live.link("ns/pid") != _link("/proc/self/ns/pid"):
+        return None
+    from unspool.targets.live.procfs import parse_maps
+
+    status, maps = _text(f"/proc/{owner}/status"), _text(f"/proc/{owner}/maps")
+    lines = dict(line.split(":\t", 1) for line in (status or "").splitlines() if ":\t" in line)
+    if status is None or lines.get("State", "").startswith(_ENDED):
+        return f"{STRANGER}, nor one of any process here: it has ended, or is of a container"
+    files = parse_maps(os.fsencode(maps or "")).shared
+    if not any(number == backing[1] for *_, number, _ in files):
+        return None
+    who = f"{lines.get('Tgid', owner)} ({lines.get('Name', '?')})"
+    return f"a thread of process {who}, which shares this memory and is none of the targets"
+
+
+def _text(path: str) -> str | None:
+    """A file of /proc; empty if it may not be read, None if the process is not there."""
+    try:
+        with open(path, "rb") as file:
+            return os.fsdecode(file.read())
+    except PermissionError:
+        return ""
+    except OSError:
+        return None
+
+
+def _link(path: str) -> str | None:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return None
+
+
 def same_processes(processes: Sequence[Examined]) -> list[list[Examined]]:
     """Groups of targets that are one process, of different moments, say."""
     groups: dict[tuple[int, int], list[list[Examined]]] = {}
@@ -109,3 +151,5 @@ def same_processes(processes: Sequence[Examined]) -> list[list[Examined]]:
 
 
 _NEAR = 1 << 23
+# States of processes in /proc: zombie, dead.
+_ENDED = ("Z", "X")

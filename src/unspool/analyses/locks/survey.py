@@ -17,10 +17,10 @@ from unspool.analyses.locks.proton import (
 )
 from unspool.analyses.locks.records import Holder, Lock, LockReport, Wait
 from unspool.analyses.locks.runtimes import cut, runtimes
-from unspool.analyses.locks.shared import SharedMemory, agree, same_processes
+from unspool.analyses.locks.shared import SharedMemory, agree, same_processes, stranger
 from unspool.analyses.locks.syscalls import Syscall, futex_waits, syscall_of
 from unspool.analyses.locks.verdicts import verdicts
-from unspool.analyses.locks.words import UNREADABLE, Words
+from unspool.analyses.locks.words import STRANGER, UNREADABLE, Words
 from unspool.model import Finding
 
 TYPE_CHECKING = False
@@ -197,7 +197,7 @@ class _Survey:
             shared = self.words(process, beyond=True)
             lock = refused(process.target, thread, wait, shared, named=kind is not None)
             if lock is not None:
-                at = lock.address or 0
+                at, words = lock.address or 0, shared
                 backing = process.backing(at)
         lock = lock or words.lock(wait, kind)
         if lock.state == UNREADABLE and backing is not None:
@@ -208,6 +208,9 @@ class _Survey:
             key = self.shared.key(backing, start, lock.address or 0)
             lock.shared = f"{backing[0]} at offset 0x{start:x}"
             self.shared.doubt(process, thread.index, lock, backing)
+            if words.stranger and lock.unknown is not None:
+                found = stranger(process, words.stranger, backing)
+                lock.unknown = lock.unknown.replace(STRANGER, found or STRANGER)
         self.name(process, lock)
         self.add(
             process, thread, names, lock, key, function, wait.evidence, timed=wait.timed, any_=any_

@@ -73,6 +73,7 @@ class Words:
         self.word = word
         self.party = party
         self.owners = owners
+        self.stranger = 0  # the id of an owner that was not found
 
     def ints(self, address: int, count: int) -> tuple[int, ...]:
         """32-bit words from an address on; those that cannot be read are missing.
@@ -179,7 +180,8 @@ class Words:
             made.gone = tid
             made.unknown = f"the {what} at 0x{at:x} is {tid}, {GONE}"
         elif tid:
-            made.unknown = f"the {what} at 0x{at:x} is {tid}, which is no thread of the targets"
+            self.stranger = tid
+            made.unknown = f"the {what} at 0x{at:x} is {tid}, {STRANGER}"
         else:
             made.unknown = f"the {what} at 0x{at:x} is 0: the lock is just changing hands"
         return made
@@ -316,6 +318,7 @@ GONE = (
     "which is no thread of this process: it has ended while it held the lock, or held it in "
     "another process when this one was forked"
 )
+STRANGER = "which is no thread of the targets"
 GONE_OR_OUTSIDE = (
     "which is no thread's id in this core: it has ended, or is of a container that the core was "
     "written from outside of, where ids are others; the process itself tells, or a core from inside"
