@@ -39,7 +39,8 @@ class AddressSpace:
     """Memory and modules of one process.
 
     `load_image` gives a module's `Image`, or None; it is asked once a module.
-    `entry_points` are addresses of code that nothing has called: a frame there is a root.
+    `entry_points` are addresses of code that nothing has called: a frame there is a root. `holes`
+    are parts of modules' ranges that are not theirs.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class AddressSpace:
         modules: Iterable[Module],
         load_image: Callable[[Module], AnyImage | None],
         entry_points: Iterable[int] = (),
+        holes: Iterable[tuple[int, int]] = (),
     ) -> None:
         self.arch = arch
         self.memory = memory
@@ -59,6 +61,9 @@ class AddressSpace:
             module.index = index
         self._by_base = self.modules.copy()
         self._bases = [module.base for module in self.modules]
+        self._ends = [module.end for module in self.modules]
+        for start, end in holes:
+            self._cut(start, end)
         self._load_image = load_image
         self._images: dict[int, AnyImage | None] = {}
         self._stacks: list[KnownStack] = []
@@ -71,12 +76,34 @@ class AddressSpace:
         other.arch = arch
         return other
 
+    def _cut(self, start: int, end: int) -> None:
+        """Takes a part out of the module that has it, which is in two parts then."""
+        at = bisect_right(self._bases, start) - 1
+        if at < 0 or not self._bases[at] < start < end <= self._ends[at]:
+            return
+        if at + 1 < len(self._bases) and self._bases[at + 1] < end:
+            return
+        module, module_end = self._by_base[at], self._ends[at]
+        self._ends[at] = start
+        if end < module_end:
+            self._insert(at + 1, module, end, module_end)
+
+    def _insert(self, at: int, module: Module, start: int, end: int) -> None:
+        # Lists and not copies: `in_mode` has made others that share them.
+        self._by_base.insert(at, module)
+        self._bases.insert(at, start)
+        self._ends.insert(at, end)
+
     def module_at(self, address: int) -> Module | None:
-        """The module whose range contains `address`."""
+        """The module whose range contains `address`, but for holes."""
         index = bisect_right(self._bases, address) - 1
-        if index >= 0 and address < self._by_base[index].end:
+        if index >= 0 and address < self._ends[index]:
             return self._by_base[index]
         return None
+
+    def taken(self) -> list[tuple[int, int]]:
+        """What the modules have of the address space, holes aside, by address: (start, end)."""
+        return list(zip(self._bases, self._ends, strict=True))
 
     def add_modules(
         self, modules: Iterable[Module], images: Mapping[int, AnyImage | None]
@@ -88,19 +115,16 @@ class AddressSpace:
         added = []
         for module in sorted(modules, key=_base):
             at = bisect_right(self._bases, module.base)
-            before = self._by_base[at - 1] if at else None
             if (
                 module.base >= module.end
-                or (before is not None and before.end > module.base)
+                or (at and self._ends[at - 1] > module.base)
                 or (at < len(self._bases) and self._bases[at] < module.end)
             ):
                 continue
             module.index = len(self.modules)
             self.modules.append(module)
             self._images[module.index] = images.get(id(module))
-            # Lists and not copies: `in_mode` has made others that share them.
-            self._by_base.insert(at, module)
-            self._bases.insert(at, module.base)
+            self._insert(at, module, module.base, module.end)
             added.append(module)
         return added
 

@@ -84,3 +84,24 @@ def test_modules_that_are_found_later_come_last_and_leave_the_others_alone() -> 
         assert one.module_at(420) is None
     assert made.image(later[0]) is image
     assert made.image(later[2]) is None
+
+
+def test_holes_of_a_module_are_not_its_own() -> None:
+    modules = [module(100, 500), module(600, 700), module(640, 660)]
+    holes = [(200, 220), (300, 310), (490, 500), (100, 110), (500, 520), (630, 650)]
+    made = AddressSpace(X86, Memory(), modules, lambda _: None, holes=holes)
+    narrow = made.in_mode(ARCHES["i386"])
+    expected = [
+        (100, 100), (199, 100), (200, None), (219, None), (220, 100), (305, None), (310, 100),
+        (489, 100), (490, None), (500, None), (635, 600), (645, 640), (670, None),
+    ]  # fmt: skip
+    for address, base in expected:
+        found = made.module_at(address)
+        assert (found.base if found else None) == base, address
+    assert made.taken()[:4] == [(100, 200), (220, 300), (310, 490), (600, 700)]
+    later = [module(200, 220), module(295, 305), module(495, 499), module(210, 215)]
+    assert [each.base for each in made.add_modules(later, {})] == [200, 495]
+    for one in (made, narrow):
+        for address, base in ((199, 100), (200, 200), (220, 100), (497, 495), (499, None)):
+            found = one.module_at(address)
+            assert (found.base if found else None) == base, address

@@ -53,7 +53,7 @@ def modules_for(
 
 def _free_code(process: Process) -> list[tuple[int, int]]:
     """Executable memory that is in no module, by address; neighbours are one."""
-    taken = sorted((module.base, module.end) for module in process.space.modules)
+    taken = process.space.taken()
     pieces: list[tuple[int, int]] = []
     at = 0
     for region in process.space.memory.regions:

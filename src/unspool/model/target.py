@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+
 from unspool.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+
+
+# Modules of code that a program has made may lie between the segments of a file's.
+_MADE = ("jit", "wasm")
 
 
 class WasmIdentity(Record):
@@ -77,6 +83,35 @@ class Module(Record):
         self.debug_file = debug_file
         self.pdb_name = pdb_name
         self.file = file
+
+
+class ModuleRanges:
+    """Modules by address. Where made code lies inside of a file's module, it is in the former."""
+
+    def __init__(self, modules: Iterable[Module]) -> None:
+        self._modules = sorted(modules, key=_base)
+        self._bases = [module.base for module in self._modules]
+        # For modules that lie inside of another one its position.
+        self._around: dict[int, int] = {}
+        outer = -1
+        for at, module in enumerate(self._modules):
+            if module.kind not in _MADE:
+                outer = at
+            elif outer >= 0 and module.end <= self._modules[outer].end:
+                self._around[at] = outer
+
+    def at(self, address: int) -> Module | None:
+        """The module that has the address."""
+        at: int | None = bisect_right(self._bases, address) - 1
+        while at is not None and at >= 0:
+            if address < self._modules[at].end:
+                return self._modules[at]
+            at = self._around.get(at)
+        return None
+
+
+def _base(module: Module) -> int:
+    return module.base
 
 
 class Thread(Record):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from unspool.model.target import ModuleRanges
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,18 +18,10 @@ class ModulesOf:
     def __init__(self, report: Report) -> None:
         self._locations = report.locations
         self._by_index = {module.index: module for module in report.modules}
-        self._by_base = sorted(report.modules, key=_base)
-        self._bases = [module.base for module in self._by_base]
+        self._ranges = ModuleRanges(report.modules)
 
     def at(self, lookup: int) -> Module | None:
         location = self._locations.get(lookup)
         if location is not None and location.module is not None:
             return self._by_index.get(location.module)
-        at = bisect_right(self._bases, lookup) - 1
-        if at >= 0 and lookup < self._by_base[at].end:
-            return self._by_base[at]
-        return None
-
-
-def _base(module: Module) -> int:
-    return module.base
+        return self._ranges.at(lookup)

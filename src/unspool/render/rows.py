@@ -6,9 +6,8 @@ rest of its own line aside.
 
 from __future__ import annotations
 
-from bisect import bisect_right
-
 from unspool.model import Trust
+from unspool.model.target import ModuleRanges
 from unspool.render.escape import printable
 from unspool.render.names import base_name, short_file, short_function
 
@@ -33,8 +32,7 @@ class Rows:
         self.verbose = verbose
         self.locations = report.locations
         self.modules = {module.index: module for module in report.modules}
-        self._by_base = sorted(report.modules, key=lambda module: module.base)
-        self._bases = [module.base for module in self._by_base]
+        self._ranges = ModuleRanges(report.modules)
         self.digits = 8 if report.target.arch in ("x86", "arm") else 16
         self.function_width, self.file_width = self._widths()
         # Where handlers return to: a frame there is the kernel's, and it may have no name.
@@ -130,10 +128,7 @@ class Rows:
         location = self.locations.get(address)
         if location is not None and location.module is not None:
             return self.modules.get(location.module)
-        index = bisect_right(self._bases, address) - 1
-        if index >= 0 and address < self._by_base[index].end:
-            return self._by_base[index]
-        return None
+        return self._ranges.at(address)
 
     def _widths(self) -> tuple[int, int]:
         functions = [self.digits + 2]

@@ -17,6 +17,7 @@ from bisect import bisect_right
 from unspool.errors import FormatError
 from unspool.memory import Fault
 from unspool.model import Finding, Inline, Location, Module, Report
+from unspool.model.target import ModuleRanges
 from unspool.symbols.demangle import function_name, is_mangled
 from unspool.symbols.module_symbols import ModuleSymbols
 
@@ -252,19 +253,13 @@ def lookup_pcs(report: Report) -> set[int]:
 
 def _by_module(modules: Iterable[Module], pcs: list[int]) -> Iterator[tuple[Module, list[int]]]:
     """Sorted addresses by the module they are in; those in none are left out."""
-    ordered = sorted(modules, key=_base)
-    bases = [module.base for module in ordered]
-    grouped: dict[int, list[int]] = {}
+    ranges = ModuleRanges(modules)
+    grouped: dict[int, tuple[Module, list[int]]] = {}
     for pc in pcs:
-        at = bisect_right(bases, pc) - 1
-        if at >= 0 and pc < ordered[at].end:
-            grouped.setdefault(at, []).append(pc)
-    for at, inside in grouped.items():
-        yield ordered[at], inside
-
-
-def _base(module: Module) -> int:
-    return module.base
+        module = ranges.at(pc)
+        if module is not None:
+            grouped.setdefault(id(module), (module, []))[1].append(pc)
+    yield from grouped.values()
 
 
 def _of_generated(names: CodeNames | None, module: Module, pc: int) -> Location:

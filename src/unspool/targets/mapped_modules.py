@@ -170,6 +170,27 @@ class MappedModules:
                 points.append(headers.entry + headers.load_bias(base))
         return points
 
+    def holes(self) -> list[tuple[int, int]]:
+        """Parts of modules that other code fills. To be called once `memory` is complete."""
+        mapped = sorted(self.mapped, key=_base)
+        bases = [entry.module.base for entry in mapped]
+        suspects = []
+        for region in self.memory.regions:
+            at = bisect_right(bases, region.start) - 1
+            if (
+                at >= 0
+                and region.end <= mapped[at].module.end
+                and self.place_at(region.start) is None
+                # Last: of some regions their files say that.
+                and region.executable
+            ):
+                suspects.append((region, mapped[at]))
+        if not suspects:
+            return []
+        from unspool.targets.holes import is_hole
+
+        return [(region.start, region.end) for region, entry in suspects if is_hole(region, entry)]
+
     def image(self, module: Module) -> Image | PeImage | None:
         """A module's unwind data, from its file, else from the process's memory."""
         if module.kind == "vdso":
@@ -307,6 +328,10 @@ def _bias_by_mapping(elf: Elf, mappings: Sequence[FileMapping]) -> int | None:
             if header.type == PT_LOAD and 0 <= mapping.offset - header.offset < header.filesz:
                 return mapping.start - (mapping.offset - header.offset + header.vaddr)
     return None
+
+
+def _base(entry: MappedModule) -> int:
+    return entry.module.base
 
 
 def _start(place: tuple[FileMapping, Mapped]) -> int:

@@ -113,10 +113,10 @@ class CoreTarget(Target):
         self.crash = core_crash(self.notes)
         if self.crash is not None and self.threads:
             self.threads[0].crashed = True
-        self.space = AddressSpace(
-            arch, memory, modules.modules, modules.image, modules.entry_points()
-        )
         modules.memory = memory
+        self.space = AddressSpace(
+            arch, memory, modules.modules, modules.image, modules.entry_points(), modules.holes()
+        )
         self.info = self._info()
         self.info.system = self._system()
         self._note_losses(elf, loads)

@@ -148,8 +148,9 @@ class LiveTarget(Target):
         modules.memory = memory
         self.mapped_modules = modules
         self.space = AddressSpace(
-            self.arch, memory, modules.modules, modules.image, modules.entry_points()
-        )
+            self.arch, memory, modules.modules, modules.image, modules.entry_points(),
+            modules.holes(),
+        )  # fmt: skip
         if modules.windows:
             from unspool.targets.live.wine_variables import dispatcher_variables
 

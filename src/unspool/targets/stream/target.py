@@ -113,7 +113,7 @@ class StreamTarget(Target):
         modules.memory = memory
         self.mapped_modules = modules
         self.space = AddressSpace(
-            arch, memory, modules.modules, modules.image, modules.entry_points()
+            arch, memory, modules.modules, modules.image, modules.entry_points(), modules.holes()
         )
         self._note_losses(maps)
 
