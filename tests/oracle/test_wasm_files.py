@@ -96,10 +96,12 @@ def test_a_stripped_module_is_named_by_the_file_it_was(tmp_path: Path) -> None:
                              for each in (report, numbered))):  # fmt: skip
         assert shown(named, text) == CALLS
     # Too little code to be found among others, and another build even if it is given.
-    for path in (tmp_path, other):
+    for path, verdict in ((tmp_path, f"{whole} may be"), (other, f"{other} is not")):
         named, missing = api.symbolicate(report, symbols=[str(path)])
         assert shown(named, text) == [(None, None)] * 3
         assert "wasm" in [each.kind for each in missing]
+        told = [each.title for each in named.findings if each.kind == "wasm_file_refused"]
+        assert any(title.startswith(f"{verdict} what the code was compiled") for title in told)
 
 
 @pytest.mark.parametrize("options", [["-O2", "-g"], ["-g"]], ids=["optimised", "as it is"])

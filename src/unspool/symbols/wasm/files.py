@@ -85,8 +85,8 @@ class WasmFiles:
 
     @property
     def problems(self) -> list[tuple[str, str]]:
-        """Files that were given, or have the name of a module without a file, and fit none, and
-        why."""
+        """Files that fit none and why, of those that were given, that have the name of a module
+        without a file, or that lack proof alone."""
         problems = [each for each in self._refused.items() if each[0] not in self._taken]
         return problems[:_MOST_PROBLEMS]
 
@@ -109,8 +109,9 @@ class WasmFiles:
                 try:
                     fitting = self._fitting(path, identity, points, explicit)
                 except Unfit as why:
-                    if explicit or os.path.basename(path) == module.name:
-                        refused[path] = str(why)
+                    named = os.path.basename(path) == module.name
+                    if explicit or named or isinstance(why, Unproved):
+                        refused[path] = f"{why.verdict}: {why}"
                     continue
                 if fitting is not None:
                     found.append(fitting)
@@ -148,12 +149,20 @@ class WasmFiles:
         evidence += 0 if identity.names is None else _BY_NAMES
         proved = explicit or evidence >= enough
         if not proved and identity.names is None:
-            raise Unfit("it has too little code to be told from others; give it by its own path")
+            raise Unproved("it has too little code to be told from others; give it by its own path")
         return WasmFile(path, modules, moved, proved)
 
 
 class Unfit(Exception):
     """Why a file is not what was compiled, in words."""
+
+    verdict = "is not what the code was compiled from"
+
+
+class Unproved(Unfit):
+    """Why a file that fits is not believed."""
+
+    verdict = "may be what the code was compiled from"
 
 
 def names_hash(modules: Sequence[WasmModule]) -> str:

@@ -54,7 +54,7 @@ class WasmElsewhere:
     @property
     def findings(self) -> list[Finding]:
         refused = [
-            Finding("wasm_file_refused", f"{path} is not what the code was compiled from: {why}")
+            Finding("wasm_file_refused", f"{path} {why}")
             for path, why in self.files.problems
         ]
         return refused + self._findings
