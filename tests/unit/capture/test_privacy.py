@@ -13,7 +13,18 @@ from unspool.capture.classes import CLASSES, explain
 from unspool.capture.config import BY_KEY, Config, Value
 from unspool.capture.privacy import Policy, Salt
 from unspool.memory import Memory, Region
-from unspool.model import Crash, Finding, Frame, Gap, Module, Segment, Stack, Stop, TargetInfo
+from unspool.model import (
+    Crash,
+    Finding,
+    Frame,
+    Gap,
+    Module,
+    Segment,
+    Stack,
+    Stop,
+    TargetInfo,
+    WasmIdentity,
+)
 
 SCHEMA = Path(__file__).parents[3] / "src/unspool/render/report-1.schema.json"
 SECRET = 0x5EC2E75EC2E7
@@ -133,6 +144,19 @@ def test_names_of_modules(tmp_path: Path) -> None:
     assert module.name == "libsecret.so", "the target's own stays"
     (hashed, _) = policy(tmp_path, paths="hashed", module_names="hashed").modules([module, vdso])
     assert "secret" not in f"{hashed.name}{hashed.path}{hashed.debug_file}"
+
+
+def test_names_of_modules_of_webassembly(tmp_path: Path) -> None:
+    known = WasmIdentity([2, 3], modules={1: "secret"})
+    module = Module(0, "module-1.wasm", 0x1000, 0x2000, kind="wasm", wasm=known)
+    shown = []
+    for setting in ("in", "out", "hashed"):
+        (made,) = policy(tmp_path, module_names=setting).modules([module])
+        assert made.wasm is not None
+        shown.append(made.wasm.modules)
+    assert shown[:2] == [{1: "secret"}, {}]
+    assert "secret" not in shown[2][1]
+    assert known.modules == {1: "secret"}
 
 
 def test_numbers_that_are_no_addresses_are_left_out(tmp_path: Path) -> None:
