@@ -138,6 +138,14 @@ def test_pages_that_are_not_zero_are_bounded(
     )
 
 
+def test_no_room_at_all_is_not_the_files_fault(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(LIMIT_VARIABLE, "1000")
+    with pytest.raises(InputError, match="UNSPOOL_SPOOL_LIMIT allows.; give it more room"):
+        opened(compressed.zstd_frame([compressed.zstd_repeat(0x41, BLOCK)]))
+
+
 def test_a_file_size_limit_of_the_process(tmp_path: Path) -> None:
     path = tmp_path / "core.zst"
     path.write_bytes(compressed.zstd_frame([compressed.zstd_repeat(0x41, BLOCK)] * 100))

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     Progress = Callable[[int], None]
 
+_STOPPED = "unpacking stopped"
 _PROGRESS_STEP = 4 << 20
 
 _MAX_ELF = 1 << 40
@@ -106,7 +107,8 @@ class _Ending:
 def _nothing(name: str, ending: _Ending) -> InputError:
     if not ending.clause:
         return InputError(f"{name} is empty", "did the program that wrote it fail?")
-    hint = ending.hint or "is it complete? copy it again"
+    whole = ending.clause == _STOPPED  # as far as we know
+    hint = ending.hint or ("give it more room" if whole else "is it complete? copy it again")
     ending.hint = ""
     return InputError(f"{name}: {ending.sentence('before the first byte')}", hint)
 
@@ -120,14 +122,14 @@ def _pump_all(
         is_all = _pump(pieces, spool, extent, progress)
     except Damage as damage:
         if damage.hint:  # nothing is wrong with them, it is too much for us
-            return _Ending("unpacking stopped", damage.what, damage.hint)
+            return _Ending(_STOPPED, damage.what, damage.hint)
         return _Ending(damage.what, damage.detail)
     except Full as full:
-        return _Ending("unpacking stopped", str(full))
+        return _Ending(_STOPPED, str(full))
     if is_all:
         return _Ending()
     if not extent.is_told:
-        return _Ending("unpacking stopped", "nothing of its kind is longer")
+        return _Ending(_STOPPED, "nothing of its kind is longer")
     notes.append("data after the end that the ELF headers tell are ignored")
     return _Ending()
 
