@@ -142,7 +142,7 @@ def test_no_room_at_all_is_not_the_files_fault(
     opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(LIMIT_VARIABLE, "1000")
-    with pytest.raises(InputError, match="UNSPOOL_SPOOL_LIMIT allows.; give it more room"):
+    with pytest.raises(InputError, match=r"UNSPOOL_SPOOL_LIMIT allows\); give it more room"):
         opened(compressed.zstd_frame([compressed.zstd_repeat(0x41, BLOCK)]))
 
 
