@@ -107,6 +107,14 @@ def test_musl() -> None:
     assert "a writer" in words(data).lock(wait(), "rwlock").state
 
 
+def test_musls_condition_variables_say_who_was_signalled() -> None:
+    for state, words_of in ((0, "any thread may signal"), (1, "it was signalled")):
+        lock = words(struct.pack("<IIQ", state, 2, 0)).lock(wait(4), "condition")
+        assert (lock.kind, words_of in (lock.unknown or "")) == ("condition", True)
+    lock = words(struct.pack("<IIQ", 1, 2, 0)).lock(wait(4), "rust condition")
+    assert (lock.kind, "any thread may signal" in (lock.unknown or "")) == ("condition", True)
+
+
 @pytest.mark.parametrize(
     ("kind", "noted", "state", "at"),
     [("mutex", 40, 3, 40), ("rwlock", 41, 0xB, 40), ("once", 40, 0xC, 40), ("mutex", 40, 1, 32)],

@@ -52,7 +52,7 @@ FUNCTIONS = (
     # Rust's, by both of its manglings: std::sys::sync::mutex::futex::Mutex::lock_contended
     ("sync::mutex::futex", "rust mutex"), ("futex_mutex::Mutex", "rust mutex"),
     ("sync::rwlock::futex", "rust rwlock"), ("futex_rwlock::RwLock", "rust rwlock"),
-    ("sync::condvar::futex", "condition"), ("futex_condvar::Condvar", "condition"),
+    ("sync::condvar::futex", "rust condition"), ("futex_condvar::Condvar", "rust condition"),
     ("sync::once::futex", "once"), ("once::futex::Once", "once"),
     ("thread_parking::", "event"), ("thread::Thread>::park", "event"),
     ("thread::Thread::park", "event"),
@@ -114,9 +114,19 @@ class Words:
         if kind == "barrier":
             self.barrier(made)
         made.unknown = _NO_OWNER.get(made.kind, _PLAIN)
+        if kind == "condition" and self.was_signalled(wait):
+            made.unknown = _SIGNALLED
         if kind in ("mutex", "rwlock") and len(self.ints(wait.address, 5)) < 5:
             made.unknown = LEFT_OUT
         return made
+
+    def was_signalled(self, wait: FutexWait) -> bool:
+        """Whether a thread that waits for a condition variable of musl has had its signal.
+
+        pthread_cond_timedwait.c: each waits for a word of its own, 2 meanwhile, behind a state.
+        Of several that are woken each waits for the one before it, which takes the mutex first.
+        """
+        return wait.value == 2 and self.ints(wait.address - 4, 2) == (1, 2)
 
     def glibc_mutex(self, wait: FutexWait, sure: bool) -> Lock | None:
         """A mutex whose first word is waited for: lock 0, count 4, owner 8, kind 12 or 16."""
@@ -268,6 +278,8 @@ class Words:
         made = Lock(kind, self.party, wait.address, state=UNREADABLE, unknown=_RUST_UNKNOWN)
         if state:
             made.state = f"the word at 0x{wait.address:x} is 0x{state[0]:x}"
+        if kind == "condition":
+            made.unknown = NO_HOLDER
         if kind == "rwlock" and state and not state[0] & _RUST_WAITING:
             made.address = wait.address - 4
             state = self.ints(made.address, 1)
@@ -324,6 +336,7 @@ GONE_OR_OUTSIDE = (
     "written from outside of, where ids are others; the process itself tells, or a core from inside"
 )
 NO_HOLDER = "condition variables have no holder: any thread may signal it"
+_SIGNALLED = "it was signalled: the threads that were before it must get the mutex first"
 _PLAIN = "a plain futex word: who will wake it up, the memory does not say"
 _NO_OWNER = {
     "condition": NO_HOLDER,
