@@ -99,6 +99,8 @@ def test_a_core_that_is_cut_says_why_the_answer_is_not_whole(
     assert code == 1
     assert "note: the core is truncated: it has 20,000 of at least " in out
     assert "get the whole file" in out
+    path.write_bytes(path.read_bytes()[:64])  # without the table that tells its size
+    assert "note: the core is truncated: it has 64 bytes" in run(capsys, str(path))[1]
 
 
 @pytest.mark.parametrize(

@@ -193,7 +193,8 @@ class CoreTarget(Target):
         lost_headers = elf.segment_count() - len(elf.program_headers())
         if cut or lost_headers:
             wanted = max((header.offset + header.filesz for header in loads), default=0)
-            lost = f"the core is truncated: it has {size:,} of at least {wanted:,} bytes"
+            more = f" of at least {wanted:,}" if wanted > size else ""
+            lost = f"the core is truncated: it has {size:,}{more} bytes"
             self._lose(
                 self.source.truncated or lost,
                 f"{len(cut) + lost_headers} of {len(loads) + lost_headers} memory "
