@@ -23,12 +23,14 @@ MODULE = """(core module (import "h" "f" (func $f (param i32))) (memory (export 
 NAMELESS = MODULE.replace("module", "module $none").replace("call $f", "call 0")
 for each in ("$call ", "$f "):
     NAMELESS = NAMELESS.replace(each, "")
+# Symbols have it cut.
+LONG = "$" + 12 * "long_name_"
 COMPONENT = f"""(component
   (import "host" (func $host (param "n" u32)))
   (core func $lower (canon lower (func $host)))
   {MODULE.replace("module", "module $first")}
   {NAMELESS}
-  {MODULE.replace("module", "module $last")}
+  {MODULE.replace("module", "module $last").replace("$call", LONG)}
   (core instance $f (instantiate $first (with "h" (instance (export "f" (func $lower))))))
   (core instance $n (instantiate $none (with "h" (instance (export "f" (func $f "go"))))))
   (core instance $l (instantiate $last (with "h" (instance (export "f" (func $n "go"))))))
