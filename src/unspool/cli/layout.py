@@ -77,7 +77,7 @@ def _show(found: Layout, modules: list[Module], arguments: Arguments) -> None:
     if form == "svg":
         from unspool.render.layout_svg import picture
 
-        output.write(picture(found, modules))
+        output.write_document(picture(found, modules))
         return
     from unspool.render.layout_text import lines
 

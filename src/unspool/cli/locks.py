@@ -62,7 +62,8 @@ def run(argv: list[str]) -> int:
     finally:
         for target, _ in opened:
             target.close()
-    output.write(_pieces(report, arguments))
+    write = output.write_document if arguments.text("--format") in ("dot", "svg") else output.write
+    write(_pieces(report, arguments))
     complete = report.complete and all(each.complete for _, each in opened)
     return 0 if complete else 1
 

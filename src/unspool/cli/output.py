@@ -24,6 +24,14 @@ def write_lines(lines: Iterable[str]) -> None:
     write(f"{line}\n" for line in lines)
 
 
+def write_document(pieces: Iterable[str]) -> None:
+    """Writes what is UTF-8 by its own rules, whatever the locale is: SVG, Graphviz."""
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(encoding="utf-8", errors="backslashreplace")
+    write(pieces)
+
+
 def write(pieces: Iterable[str]) -> None:
     """Writes text to standard output, in large pieces."""
     stream = sys.stdout

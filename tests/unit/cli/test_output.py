@@ -43,6 +43,22 @@ def run(*words: str, report: str = "reports.crash()", **options: object) -> tupl
     return result.returncode, result.stdout, result.stderr
 
 
+def test_a_picture_is_utf_8_in_every_locale() -> None:
+    core = ROOT / "tests/corpus/wine/wine-8.0-i386.core.xz"
+    environment = {
+        "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(ROOT / "src"),
+    }  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", "unspool", "layout", core, "--format", "svg"],
+        env=environment, capture_output=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode in (0, 1), done.stderr) == (True, b"")
+    text = done.stdout.decode()
+    assert not text.isascii(), "nothing is tested"
+    assert text.endswith("</svg>\n")
+
+
 @pytest.mark.parametrize("words", [(), ("--format=json",), ("--help",)])
 def test_a_reader_that_leaves_is_no_error(words: tuple[str, ...]) -> None:
     read, write = os.pipe()
