@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from unspool.analyses.locks.process import Examined
 from unspool.analyses.locks.records import Holder, Lock
 from unspool.analyses.locks.shared import SharedMemory, agree
 from unspool.analyses.locks.words import UNREADABLE
@@ -41,6 +47,31 @@ def test_memory_without_a_name_is_the_same_at_the_same_address_alone() -> None:
     key = memory.key((name, 0, 0), 0, 0x10)
     assert memory.key((name, 0, 0), 0, 0x10) == key
     assert memory.key((name, 0, 0), 0, 0x20) != key
+
+
+@pytest.mark.parametrize(
+    ("sharing", "nested", "holders"),
+    [
+        ([0, 1], False, [(1, True)]), ([0], False, []), ([0, 2], False, [(2, True)]),
+        ([0, 1, 2], True, [(1, False), (2, False)]),
+    ],
+)  # fmt: skip
+def test_an_owner_is_of_a_process_that_shares_the_memory(
+    sharing: list[int], nested: bool, holders: list[tuple[int, bool]]
+) -> None:
+    """Thread 7 of the others owns what thread 6 of the first one waits for."""
+    processes = [
+        SimpleNamespace(
+            index=index, tids={tid: 0}, own_ids={0: tid}, nested=nested,
+            address_of=lambda _, index=index: 0x10 if index in sharing else None,
+        )
+        for index, tid in enumerate((6, 7, 7))
+    ]  # fmt: skip
+    examined = cast("list[Examined]", processes)
+    known = Lock("mutex", 0, 0x10, holders=[Holder(1, 0, "made up")])
+    SharedMemory(examined).doubt(examined[0], 0, known, ("/dev/shm/app", 5, 0))
+    assert [(each.party, each.certain) for each in known.holders] == holders
+    assert bool(known.holders) != bool(known.unknown)
 
 
 def lock(*threads: int, certain: bool = True, state: str = "") -> Lock:

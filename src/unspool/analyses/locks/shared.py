@@ -22,6 +22,7 @@ _OTHER_MOMENT = (
     "what the targets have of it differs, as it does at different moments: who holds it, none of "
     "them says for sure"
 )
+_ELSEWHERE = "of the targets only one that does not share this memory has a thread of that id"
 _OWN_ID = "a thread of another pid namespace may have the same id, and this one waits itself"
 
 
@@ -58,6 +59,8 @@ class SharedMemory:
     def doubt(self, process: Examined, thread: int, lock: Lock, backing: Backing) -> None:
         """Takes back the holder of a lock whose id other threads have as well, in their namespaces.
 
+        Only those of processes count that share the memory.
+
         `thread` waits for it, and so is no likely holder.
         """
         own = process.index, thread
@@ -68,12 +71,17 @@ class SharedMemory:
                 for each in self.processes
                 if tid in each.tids and (each is process or each.address_of(backing) is not None)
             ]
-            if len(same) > 1:
+            if not same:
+                lock.holders = []
+                lock.unknown = f"{holder.evidence}; {_ELSEWHERE}"
+            elif len(same) > 1:
                 how = f"{holder.evidence}, which {len(same)} of the targets have"
                 lock.holders = [Holder(*key, how, certain=False) for key in same if key != own]
-            elif holder.key == own and process.nested:
+            elif same[0] == own and process.nested:
                 lock.holders = []
                 lock.unknown = f"{holder.evidence}; {_OWN_ID}"
+            elif same[0] != holder.key:
+                lock.holders = [Holder(*same[0], holder.evidence)]
 
 
 def agree(known: Lock, other: Lock) -> None:
