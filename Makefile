@@ -28,8 +28,11 @@ help:
 demo: $(VENV)/installed-demo
 	@sh demo/run.sh $(BIN)/unspool
 
+# One more than there are cores: tests also wait, for Wine to start and for cores to be written.
+WORKERS = $(shell expr $$(nproc) + 1)
+
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -n auto $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
 wasmtime: $(VENV)/installed-dev
 	$(BIN)/python -m tests.wasm.install

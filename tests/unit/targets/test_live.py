@@ -243,7 +243,7 @@ def test_no_signal_is_lost_when_we_are_killed(start: Start) -> None:
     """Also: at no moment does killing unspool leave a thread stopped."""
     generator = random.Random(7)
     with start("count") as process, sender(process.pid) as sending:
-        for _ in range(50):
+        for _ in range(20):
             with forever_capturing(process.pid) as unspool:
                 time.sleep(generator.random() * 0.03)
                 unspool.kill()
