@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import stat
+
 from unspool.errors import InputError
 from unspool.render import FORMS, any_of
 
@@ -146,6 +149,9 @@ def load(path: str | None) -> dict[str, Value]:
     """
     named = path or PATH
     try:
+        # A pipe would hold the handler, and with it the crashed process.
+        if stat.S_ISFIFO(os.stat(named).st_mode):
+            raise InputError(f"{named} is a pipe", "give a TOML file, see docs/capture.md")
         with open(named, "rb") as file:
             data = file.read(_MAX_FILE)
     except OSError as error:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
-
 from unspool.cli.options import HELP, Option, parse
-from unspool.cli.target import TARGET_OPTIONS, keep, open_target, source_of
+from unspool.cli.target import TARGET_OPTIONS, check_procfs, keep, open_target, source_of
 from unspool.errors import UsageError
 
 TYPE_CHECKING = False
@@ -73,9 +71,7 @@ def run(argv: list[str]) -> int:
     if len(chosen) > 1:
         both = f"{chosen[0]} and {chosen[1]}"
         raise UsageError(f"{both} exclude each other", f"see {_COMMAND} --help")
-    procfs = arguments.text("--procfs")
-    if procfs is not None and not os.path.isdir(procfs):
-        raise UsageError(f"--procfs {procfs}: there is no such directory")
+    check_procfs(arguments)
     if arguments.flag("--memory-free"):
         return write_report(source, arguments, path)
     return write(source, arguments, path)

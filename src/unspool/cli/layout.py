@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from unspool.cli.options import COLOR, HELP, QUIET, Option, parse
-from unspool.cli.target import TARGET_OPTIONS, open_target, source_of
+from unspool.cli.target import TARGET_OPTIONS, check_procfs, open_target, source_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def run(argv: list[str]) -> int:
 
         return show_help("layout")
     source = source_of(arguments.operands, _COMMAND)
+    check_procfs(arguments)
     from unspool import api
     from unspool.cli.progress import Progress
 

@@ -6,7 +6,7 @@ import os
 from time import perf_counter
 
 from unspool.cli.options import COLOR, HELP, REPORT_FORMAT, Option, parse
-from unspool.cli.target import TARGET_OPTIONS, THREAD, open_target, source_of
+from unspool.cli.target import TARGET_OPTIONS, THREAD, check_network, open_target, source_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ def run(argv: list[str]) -> int:
 
         return show_help("stack")
     source = source_of(arguments.operands, _COMMAND)
+    check_network(arguments, _COMMAND)
     report, facts = _unwind(source, arguments)
     facts.seconds = perf_counter() - begun
     _show(report, facts, arguments)

@@ -6,6 +6,7 @@ import os
 from time import perf_counter
 
 from unspool.cli.options import COLOR, HELP, REPORT_FORMAT, Option, parse
+from unspool.cli.target import check_network
 from unspool.errors import InputError, UsageError
 
 TYPE_CHECKING = False
@@ -70,8 +71,7 @@ def run(argv: list[str]) -> int:
     if len(arguments.operands) != 1:
         what = "more than one REPORT" if arguments.operands else "no REPORT"
         raise UsageError(what, f"give one, of unspool stack --format json; see {_COMMAND} --help")
-    if arguments.flag("--online") and arguments.flag("--offline"):
-        raise UsageError("--online and --offline exclude each other", f"see {_COMMAND} --help")
+    check_network(arguments, _COMMAND)
     if arguments.flag("--missing") and arguments.text("--format") not in (None, "text", "json"):
         raise UsageError("--missing is printed as text or json", f"see {_COMMAND} --help")
     _check_output(arguments.operands[0], arguments)

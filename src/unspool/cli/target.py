@@ -99,6 +99,19 @@ def _is_program(path: str) -> bool:
         return True  # whoever reads it says why it cannot
 
 
+def check_network(arguments: Arguments, command: str) -> None:
+    """Refuses a network that is wanted and not. Raises `UsageError`."""
+    if arguments.flag("--online") and arguments.flag("--offline"):
+        raise UsageError("--online and --offline exclude each other", f"see {command} --help")
+
+
+def check_procfs(arguments: Arguments) -> None:
+    """Refuses a --procfs that is no directory. Raises `UsageError`."""
+    procfs = arguments.text("--procfs")
+    if procfs is not None and not os.path.isdir(procfs):
+        raise UsageError(f"--procfs {procfs}: there is no such directory")
+
+
 def open_target(
     source: str | int,
     arguments: Arguments,
@@ -117,6 +130,8 @@ def open_target(
         for path in arguments.texts(name):
             if not os.path.exists(path):
                 raise UsageError(f"{name} {path}: there is no such file or directory")
+            if name == "--sysroot" and not os.path.isdir(path):
+                raise UsageError(f"{name} {path}: it is no directory")
             if name == "--executable" and not _is_program(path):
                 raise UsageError(f"{name} {path}: neither an ELF nor a Windows program")
     return api.open(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from pathlib import Path
 
@@ -29,6 +30,12 @@ def test_without_a_file_there_are_the_defaults(monkeypatch: pytest.MonkeyPatch) 
 def test_a_file_that_was_named_must_be_there(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be read: No such file"):
         load(str(tmp_path / "none.toml"))
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.toml")
+    with pytest.raises(InputError, match="is a pipe; give a TOML file"):
+        load(str(tmp_path / "pipe.toml"))
 
 
 def test_keys_are_unique_and_defaults_are_good() -> None:

@@ -137,6 +137,11 @@ def test_a_file_named_like_a_command_is_read(
          "--executable /dev/zero: neither an ELF nor a Windows program"),
         (["./core", "--executable", __file__],
          f"--executable {__file__}: neither an ELF nor a Windows program"),
+        (["./core", "--sysroot", __file__], f"--sysroot {__file__}: it is no directory"),
+        (["layout", "./core", "--procfs", __file__],
+         f"--procfs {__file__}: there is no such directory"),
+        (["./core", "--online", "--offline"],
+         "--online and --offline exclude each other; see unspool stack --help"),
         (["./core", "--xyzzy"], "unknown option --xyzzy; see unspool stack --help"),
         (["--format", "xml", "core"],
          "--format xml: it is text, json, memfault or minidump-stackwalk; "
