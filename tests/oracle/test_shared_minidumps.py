@@ -60,7 +60,8 @@ def test_trusted_frames_are_found(name: str, corpus: Corpus, tmp_path: Path) -> 
     assert done.returncode in (0, 1), done.stderr
     report = json.loads(done.stdout)
     assert report["target"]["kind"] == "minidump"
-    assert "findings" not in report
+    # Their modules' files are on no machine of ours.
+    assert {each["kind"] for each in report.get("findings", [])} <= {"missing_files"}
     found = {thread["tid"]: thread for thread in report["threads"]}
     # Breakpad's tools leave out the thread that has written the dump.
     assert set(found) >= {thread["tid"] for thread in expected["threads"]}
