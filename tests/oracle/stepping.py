@@ -103,14 +103,17 @@ class Thread:
                 found[number] = value
         return found
 
-    def step(self) -> None:
+    def step(self) -> bool:
+        """One instruction on; or to the first one of a signal's handler, if it tells of one."""
         _ptrace(_SINGLESTEP, self.pid)
+        signalled = False
         while True:
             _, status = os.waitpid(self.pid, _WALL)
             if not os.WIFSTOPPED(status):
                 raise Ended(f"the process ended: {status:#x}")
             if os.WSTOPSIG(status) == signal.SIGTRAP:
-                return
+                return signalled
+            signalled = True
             # Wine's server asks threads for things by signals; let it have its answer.
             _ptrace(_SINGLESTEP, self.pid, 0, os.WSTOPSIG(status))
 

@@ -192,7 +192,10 @@ class Frames:
         self.put(fp - 24, method)
         self.put(fp + 8 * slot, self.jvm.bytecodes(method) + bci)
 
-    def walk(self, most: int = 0) -> tuple[Stack, list[str]]:
+    def walk(
+        self, most: int = 0, changed: dict[int, int] | None = None
+    ) -> tuple[Stack, list[str]]:
+        """The stack, and the names of its frames; `changed` are registers by DWARF numbers."""
         space, code = found(self.jvm)
         stepper: Stepper = default_stepper(space, None, lambda: code)
         arch = space.arch
@@ -200,6 +203,8 @@ class Frames:
         registers[arch.pc] = self.interpreter
         registers[arch.sp] = STACK + 0x100
         registers[arch.fp] = self.fps[0]
+        for number, value in (changed or {}).items():
+            registers[number] = value
         stepper.look_at_new_code = None
         add_generated(stepper, code)
         stack = walk(stepper, Thread(0, 1, registers), most)
@@ -267,6 +272,29 @@ def test_a_wrong_frame_is_no_frame(where: str) -> None:
     assert names[0] == "Interpreter:None" or kept
     believed = [frame for frame in stack.frames[max(kept, 1) :] if frame.trust == "unwind_info"]
     assert not believed
+
+
+# push rbx; push rbp; mov rbp, rsp; three more pushes; mov rbx, [r15 + 0x28]; mov [rbp + 8], rbx
+HANDLER = bytes.fromhex("53 55 488bec 505150 498b9f28000000 48895d08")
+
+
+@pytest.mark.parametrize("at", [0, 1, 2, 5, 8, 15])
+def test_code_that_was_stopped_for_a_safepoint_and_has_no_return_address_yet(at: int) -> None:
+    """What is in its place is a return address that looks right, of a call that has ended."""
+    made = Frames("x86_64", "pointers", 17)
+    handler = made.jvm.blob("SafepointBlob", 0x100, frame=20)
+    made.jvm.put(handler, HANDLER)
+    poll, thread, sp = made.code + 0x33, HEAP + 0x800, STACK + 0x300
+    made.put(thread + 0x28, poll)
+    made.put(sp - 8, made.compiled)
+    made.put(sp - 16, made.fps[1])
+    pushed = (0, 1, 2, 2, 2, 2, 3, 4, 5)[min(at, 8)]
+    link = made.fps[1] if at < 5 else sp - 16
+    changed = {16: handler + at, 7: sp - 8 * pushed, 6: link, 15: thread}
+    stack, names = made.walk(changed=changed)
+    assert [frame.pc for frame in stack.frames[:3]] == [handler + at, poll, made.interpreter]
+    assert stack.frames[1].sp == sp
+    assert names[1].startswith("Main.middle:")
 
 
 def test_a_frame_that_leads_to_itself_ends_the_walk() -> None:

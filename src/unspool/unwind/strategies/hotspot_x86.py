@@ -42,6 +42,9 @@ _MOST_STUB = 32
 # pop rax; mov r13, rsp in an adapter; and how it ends: jmp rcx, jmp [rbx + N].
 _NOTE_SENDER, _JUMPS = (b"\x58\x4c\x8b\xec", b"\x58\x49\x89\xe5"), (b"\xff\xe1", b"\xff\x63")
 _MOST_ADAPTER = 160
+# push rbx, push rbp, mov rbp rsp; mov rbx, [r15 + N], mov [rbp + 8], rbx.
+_MAKE_ROOM, _LOAD, _STORE = b"\x53\x55\x48\x8b\xec", b"\x49\x8b\x9f", b"\x48\x89\x5d\x08"
+_MOST_SAVING = 4096
 _AHEAD = 160
 
 
@@ -129,6 +132,10 @@ class Stopped:
         sp, fp = registers[7], registers[6]
         if sp is None:
             return
+        polled = self._polled(blob, pc, registers)
+        if polled is not None:
+            yield polled
+            return
         if self._in_call_stub(blob, pc, self.word(sp)):
             yield Place(self.word(sp), sp + _WORD, fp)
         depth = self._depth(blob, pc)
@@ -167,6 +174,25 @@ class Stopped:
         before = self._code(max(blob.begin, pc - _MOST_ADAPTER), pc)
         at = max(map(before.rfind, _NOTE_SENDER))
         return at >= 0 and not any(jump in before[at:] for jump in _JUMPS)
+
+    def _polled(self, blob: Blob, pc: int, registers: Registers) -> Place | None:
+        """Where code was stopped for a safepoint, if that is not on the stack yet.
+
+        The code reads a page that must not be read, and the handler of the fault goes on with a
+        stub. This makes room for a return address, saves all registers, and takes the address from
+        where the handler has put it: `JavaThread::_saved_exception_pc` (generate_handler_blob).
+        """
+        sp, fp, thread = registers[7], registers[6], registers[15]
+        code = self._code(blob.begin, min(blob.end, blob.begin + _MOST_SAVING))
+        stored, at = code.find(_STORE), pc - blob.begin
+        load = code[stored - 7 : stored] if stored >= 7 else b""
+        if not code.startswith(_MAKE_ROOM) or load[:3] != _LOAD or at > stored or thread is None:
+            return None
+        address = self.word(thread + int.from_bytes(load[3:], "little"))
+        if at < 2:
+            return None if sp is None else Place(address, sp + at * _WORD, fp, leaf=True)
+        record = sp if at < len(_MAKE_ROOM) else fp
+        return None if record is None else Place(address, record + 2 * _WORD, self.word(record))
 
     def _in_call_stub(self, blob: Blob, pc: int, address: int) -> bool:
         """Whether code has called the part of its own that leads on to the interpreter.
