@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.peers.lldb import program as newest_lldb
 from tests.programs.build import run, tool
 
 from .cores import ZooCore, make_core
@@ -82,7 +83,7 @@ def commands(core: ZooCore) -> dict[str, list[str]]:
     flavour = core.flavour
     loader = flavour.release.root / "usr/lib/wine" / flavour.loader
     gdb = ["gdb", "-nx", "-q", "-batch"]
-    lldb = ["lldb", "--no-lldbinit", "--batch"]
+    lldb = [newest_lldb(), "--no-lldbinit", "--batch"]
     unspool = [*UNSPOOL, str(core.path), "--symbols", str(core.zoo.folder)]
     if flavour.sysroot:
         # gcore wrote paths as they are outside. Of those that the dynamic linker keeps, and
@@ -272,7 +273,7 @@ def block(answer: Answer, threads: Sequence[Thread] = ()) -> str:
 def versions() -> str:
     lines = [
         run([tool("gdb"), "--version"]).stdout.splitlines()[0],
-        run([tool("lldb"), "--version"]).stdout.splitlines()[0].replace("lldb", "LLDB"),
+        run([newest_lldb(), "--version"]).stdout.splitlines()[0].replace("lldb", "LLDB"),
         run([tool("eu-stack"), "--version"]).stdout.splitlines()[0],
         run([*UNSPOOL, "--version"]).stdout.strip(),
         *(f"Wine {release.version} of Debian {release.suite}" for release in RELEASES),
