@@ -24,6 +24,11 @@ _OTHER_MOMENT = (
 )
 _ELSEWHERE = "of the targets only one that does not share this memory has a thread of that id"
 _OWN_ID = "a thread of another pid namespace may have the same id, and this one waits itself"
+_NOWHERE = f"{STRANGER}, nor one of any process here: it has ended, or is of a container"
+# States of processes in /proc: zombie, dead.
+_ENDED = ("Z", "X")
+# Of one process at two moments first stacks are not further apart, in bytes.
+_NEAR = 1 << 23
 
 
 class SharedMemory:
@@ -59,9 +64,8 @@ class SharedMemory:
     def doubt(self, process: Examined, thread: int, lock: Lock, backing: Backing) -> None:
         """Takes back the holder of a lock whose id other threads have as well, in their namespaces.
 
-        Only those of processes count that share the memory.
-
-        `thread` waits for it, and so is no likely holder.
+        Only those of processes count that share the memory. `thread` waits for it, and so is no
+        likely holder.
         """
         own = process.index, thread
         for holder in [each for each in lock.holders if each.certain]:
@@ -108,37 +112,27 @@ def stranger(process: Examined, owner: int, backing: Backing) -> str | None:
     id of another namespace may be that of any process here.
     """
     live = process.target.live_process()
-    if live is None or live.link("ns/pid") != _link("/proc/self/ns/pid"):
+    if live is None:
         return None
-    from unspool.targets.live.procfs import parse_maps
+    from contextlib import closing
 
-    status, maps = _text(f"/proc/{owner}/status"), _text(f"/proc/{owner}/maps")
-    lines = dict(line.split(":\t", 1) for line in (status or "").splitlines() if ":\t" in line)
-    if status is None or lines.get("State", "").startswith(_ENDED):
-        return f"{STRANGER}, nor one of any process here: it has ended, or is of a container"
-    files = parse_maps(os.fsencode(maps or "")).shared
-    if not any(number == backing[1] for *_, number, _ in files):
+    from unspool.targets.live.procfs import Process, parse_maps
+
+    with closing(Process(os.getpid())) as own:
+        if live.link("ns/pid") != own.link("ns/pid"):
+            return None
+    try:
+        other = Process(owner)
+    except OSError:
+        return _NOWHERE
+    with closing(other):
+        status, maps = other.status(), parse_maps(other.read("maps") or b"")
+    if status.get("State", "").startswith(_ENDED):
+        return _NOWHERE
+    if not any(number == backing[1] for *_, number, _ in maps.shared):
         return None
-    who = f"{lines.get('Tgid', owner)} ({lines.get('Name', '?')})"
+    who = f"{status.get('Tgid', owner)} ({status.get('Name', '?')})"
     return f"a thread of process {who}, which shares this memory and is none of the targets"
-
-
-def _text(path: str) -> str | None:
-    """A file of /proc; empty if it may not be read, None if the process is not there."""
-    try:
-        with open(path, "rb") as file:
-            return os.fsdecode(file.read())
-    except PermissionError:
-        return ""
-    except OSError:
-        return None
-
-
-def _link(path: str) -> str | None:
-    try:
-        return os.readlink(path)
-    except OSError:
-        return None
 
 
 def same_processes(processes: Sequence[Examined]) -> list[list[Examined]]:
@@ -156,8 +150,3 @@ def same_processes(processes: Sequence[Examined]) -> list[list[Examined]]:
         else:
             group.append(each)
     return [group for alike in groups.values() for group in alike if len(group) > 1]
-
-
-_NEAR = 1 << 23
-# States of processes in /proc: zombie, dead.
-_ENDED = ("Z", "X")

@@ -57,7 +57,6 @@ class Mapping:
         """Whether it maps a file that has a name (shared memory and memfds have one too)."""
         return self.inode != 0 and self.path.startswith("/")
 
-
     @property
     def file_number(self) -> int:
         """What tells its file from all others, whatever their names: device and inode; 0 if none.

@@ -182,6 +182,8 @@ class Stopped:
         stub. This makes room for a return address, saves all registers, and takes the address from
         where the handler has put it: `JavaThread::_saved_exception_pc` (generate_handler_blob).
         """
+        if blob.compiled is not None:
+            return None  # a stub is none of a method's
         sp, fp, thread = registers[7], registers[6], registers[15]
         code = self._code(blob.begin, min(blob.end, blob.begin + _MOST_SAVING))
         stored, at = code.find(_STORE), pc - blob.begin
